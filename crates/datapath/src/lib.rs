@@ -1,0 +1,1 @@
+//! How one frame moves: the kernel's bridge path, function by function.

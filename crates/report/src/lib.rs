@@ -1,0 +1,1 @@
+//! How findings, walks and maps are said.

@@ -1,0 +1,190 @@
+//! What else can decide about a frame: tc, BPF, nftables, legacy tables, br_netfilter.
+//!
+//! For now only their presence and place is recorded, so that a verdict which they could change says so. Their rules
+//! get their own types when they are read.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{IfIndex, Reading};
+
+/// Everything that can decide about a frame beside the bridge and the host's stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Filters {
+    /// Queueing disciplines with filters, and the filters.
+    pub tc: Reading<Vec<TcHook>>,
+    /// tcx and netkit programs (`BPF_PROG_QUERY`).
+    pub tcx: Reading<Vec<TcxPrograms>>,
+    /// nftables base chains of every family.
+    pub nft_chains: Reading<Vec<NftBaseChain>>,
+    /// nftables flowtables, which take packets past the rest of the stack.
+    pub nft_flowtables: Reading<Vec<NftFlowtable>>,
+    /// Legacy tables that exist and are not empty.
+    pub legacy_tables: Reading<Vec<LegacyTable>>,
+    /// Whether bridged packets go through iptables, ip6tables and arptables.
+    pub br_netfilter: Reading<BrNetfilter>,
+}
+
+/// The tc filters of one hook of one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TcHook {
+    /// The device.
+    pub device: IfIndex,
+    /// Which hook.
+    pub hook: TcHookKind,
+    /// The queueing discipline that makes the hook: `clsact`, `ingress`, or any classful one on egress.
+    pub qdisc: String,
+    /// The shared block, if the hook uses one (`TCA_INGRESS_BLOCK`, `TCA_EGRESS_BLOCK`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<u32>,
+    /// The filters, in order of priority.
+    pub filters: Vec<TcFilter>,
+}
+
+/// A tc hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TcHookKind {
+    /// Before the bridge and the stack.
+    Ingress,
+    /// On the way out.
+    Egress,
+}
+
+/// One tc filter, by what it is; its match is not read yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TcFilter {
+    /// Priority; lower is consulted first.
+    pub priority: u16,
+    /// The protocol it is for, as an EtherType; 3 is all.
+    pub protocol: u16,
+    /// The classifier: `u32`, `flower`, `matchall`, `bpf` …
+    pub kind: String,
+    /// The kinds of its actions: `gact`, `mirred` …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+}
+
+/// BPF programs attached to a device by tcx or netkit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TcxPrograms {
+    /// The device.
+    pub device: IfIndex,
+    /// Which hook.
+    pub hook: TcHookKind,
+    /// Program ids, in the order in which they run.
+    pub programs: Vec<u32>,
+}
+
+/// One nftables base chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NftBaseChain {
+    /// The table's family.
+    pub family: NftFamily,
+    /// The table.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+    /// The chain's type: `filter`, `nat`, `route`.
+    pub kind: String,
+    /// The hook's number in its family (`NF_*`; 0 is ingress in `netdev`).
+    pub hook: u32,
+    /// The hook's name in `nft`.
+    pub hook_name: String,
+    /// Priority; lower runs first.
+    pub priority: i32,
+    /// The devices it is bound to, in `netdev`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+    /// Whether a packet that no rule decides on is dropped.
+    pub policy_drop: bool,
+    /// How many rules it has.
+    pub rules: u32,
+    /// Whether the table is dormant: then the chain does nothing.
+    #[serde(default)]
+    pub dormant: bool,
+}
+
+/// Families of nftables (`NFPROTO_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NftFamily {
+    /// IPv4 and IPv6.
+    Inet,
+    /// IPv4.
+    Ip,
+    /// IPv6.
+    Ip6,
+    /// ARP.
+    Arp,
+    /// Bridged frames.
+    Bridge,
+    /// Frames of one device.
+    Netdev,
+    /// A value newer than this program.
+    Other(u8),
+}
+
+/// One nftables flowtable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NftFlowtable {
+    /// The table's family.
+    pub family: NftFamily,
+    /// The table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// The devices it takes packets from.
+    pub devices: Vec<String>,
+}
+
+/// A legacy table that is not empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LegacyTable {
+    /// Which tool's.
+    pub family: LegacyFamily,
+    /// The table: `filter`, `nat`, `broute`, `raw` …
+    pub table: String,
+    /// How many entries it has, where the kernel tells. Policies and ends of chains count as entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u32>,
+}
+
+/// The legacy tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LegacyFamily {
+    /// `iptables-legacy`.
+    Iptables,
+    /// `ip6tables-legacy`.
+    Ip6tables,
+    /// `arptables-legacy`.
+    Arptables,
+    /// `ebtables-legacy`.
+    Ebtables,
+}
+
+/// The sysctls `net.bridge.bridge-nf-*` of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BrNetfilter {
+    /// `bridge-nf-call-iptables`.
+    pub call_iptables: bool,
+    /// `bridge-nf-call-ip6tables`.
+    pub call_ip6tables: bool,
+    /// `bridge-nf-call-arptables`.
+    pub call_arptables: bool,
+    /// `bridge-nf-filter-vlan-tagged`.
+    pub filter_vlan_tagged: bool,
+    /// `bridge-nf-filter-pppoe-tagged`.
+    pub filter_pppoe_tagged: bool,
+    /// `bridge-nf-pass-vlan-input-dev`.
+    pub pass_vlan_input_dev: bool,
+}

@@ -1,0 +1,33 @@
+//! What the kernel said, as one typed, versioned document: the [`Snapshot`].
+//!
+//! Facts live here, with what could not be read and why; conclusions do not. No I/O beyond reading and writing the
+//! document itself, no clock, no defaults for what was not read. Everything later in the flow (walk, rules, plans)
+//! reads a snapshot and nothing else.
+
+mod bridge;
+mod document;
+mod fdb;
+mod filters;
+mod ident;
+mod inet;
+mod link;
+mod process;
+mod reading;
+mod vlan;
+
+pub use bridge::{BoolOpt, BoolOpts, BridgeOptions, McastRouter, PortOptions, PortState, StpState};
+pub use document::{Kernel, LoadError, Netns, Problem, SCHEMA, Snapshot};
+pub use fdb::{FdbEntry, FdbKind, Mdb, MdbEntry, MdbGroup, MdbRouter};
+pub use filters::{
+    BrNetfilter, Filters, LegacyFamily, LegacyTable, NftBaseChain, NftFamily, NftFlowtable, TcFilter, TcHook,
+    TcHookKind, TcxPrograms,
+};
+pub use ident::{EtherType, IfIndex, MacAddr, NetnsId, ParseIdentError, VlanId};
+pub use inet::{Address, Ipv4Conf, Ipv6Conf, Neighbour, NextHop, PolicyRule, Route, Settings};
+pub use link::{
+    Behind, BondOptions, Guest, GuestKind, IpvlanOptions, Link, LinkFlags, LinkKind, LinkNetns, MacvlanMode,
+    MacvlanOptions, PortKind, TunOptions, UnknownAttribute, VlanDevice, VxlanOptions, XdpMode, XdpProgram,
+};
+pub use process::{ListenProtocol, Listener, PacketSocket, ProcessRef};
+pub use reading::{Reading, Unread, UnreadCause};
+pub use vlan::{MstState, VlanEntry, VlanFlags, VlanGlobal, VlanTable};

@@ -1,0 +1,1 @@
+//! Netlink bytes to and from typed messages.
