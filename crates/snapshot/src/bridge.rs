@@ -65,6 +65,8 @@ macro_rules! bridge_attributes {
             mcast_mld_version: u8 = 44, "mcast_mld_version";
             /// Boolean options (`enum br_boolopt_id`), and which of them this kernel knows.
             multi_boolopt: BoolOpts = 46, "multi_boolopt";
+            /// Which IGMP and MLD queriers were heard lately.
+            mcast_querier_state: QuerierState = 47, "mcast_querier_state";
             /// How many FDB entries were learned.
             fdb_n_learned: u32 = 48, "fdb_n_learned";
             /// How many FDB entries may be learned; 0 is without limit.
@@ -210,6 +212,30 @@ pub struct BoolOpts {
     pub value: u32,
     /// Which this kernel knows.
     pub mask: u32,
+}
+
+/// The queriers that a bridge knows of (`BRIDGE_QUERIER_*`). A timer that is not there is not running.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuerierState {
+    /// The IGMP querier's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv4_address: Option<std::net::Ipv4Addr>,
+    /// The port it is behind; none if it is the bridge itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv4_port: Option<IfIndex>,
+    /// How long a foreign IGMP querier still counts, in hundredths of a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv4_other_timer: Option<u64>,
+    /// The MLD querier's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<std::net::Ipv6Addr>,
+    /// The port it is behind; none if it is the bridge itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_port: Option<IfIndex>,
+    /// How long a foreign MLD querier still counts, in hundredths of a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_other_timer: Option<u64>,
 }
 
 /// The options of `enum br_boolopt_id`, by bit.

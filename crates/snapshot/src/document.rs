@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Address, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf, Link, Listener, Mdb, MstState, Neighbour,
-    NetnsId, PacketSocket, PolicyRule, ProcessRef, Reading, Route, Settings, VlanGlobal, VlanTable,
+    Address, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf, Link, Listener, Mdb, Membership, MstState, Neighbour,
+    NetnsId, PacketSocket, PolicyRule, ProcessRef, ProtocolHandler, Reading, Route, Settings, VlanGlobal, VlanTable,
 };
 
 /// The name and version of the document's format.
@@ -97,6 +97,10 @@ pub struct Netns {
     pub listeners: Reading<Vec<Listener>>,
     /// Packet sockets.
     pub packet_sockets: Reading<Vec<PacketSocket>>,
+    /// Protocol handlers of the stack, beside packet sockets (`/proc/net/ptype`).
+    pub protocol_handlers: Reading<Vec<ProtocolHandler>>,
+    /// Multicast groups that the host is a member of, by interface (`/proc/net/igmp`, `/proc/net/igmp6`).
+    pub memberships: Reading<Vec<Membership>>,
 }
 
 impl Netns {
@@ -243,6 +247,8 @@ mod tests {
             filters: Filters::default(),
             listeners: Reading::default(),
             packet_sockets: Reading::default(),
+            protocol_handlers: Reading::default(),
+            memberships: Reading::default(),
         };
         Snapshot {
             schema: SCHEMA.to_owned(),

@@ -269,3 +269,13 @@ pub struct Neighbour {
     /// `NTF_*`: 8 is a proxy entry, 0x80 a router.
     pub flags: u8,
 }
+
+/// A multicast group that the host is a member of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    /// The interface.
+    pub device: IfIndex,
+    /// The group.
+    pub group: IpAddr,
+}

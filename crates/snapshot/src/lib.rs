@@ -15,7 +15,7 @@ mod process;
 mod reading;
 mod vlan;
 
-pub use bridge::{BoolOpt, BoolOpts, BridgeOptions, McastRouter, PortOptions, PortState, StpState};
+pub use bridge::{BoolOpt, BoolOpts, BridgeOptions, McastRouter, PortOptions, PortState, QuerierState, StpState};
 pub use document::{Kernel, LoadError, Netns, Problem, SCHEMA, Snapshot};
 pub use fdb::{FdbEntry, FdbKind, Mdb, MdbEntry, MdbGroup, MdbRouter};
 pub use filters::{
@@ -23,11 +23,11 @@ pub use filters::{
     TcHookKind, TcxPrograms,
 };
 pub use ident::{EtherType, IfIndex, MacAddr, NetnsId, ParseIdentError, VlanId};
-pub use inet::{Address, Ipv4Conf, Ipv6Conf, Neighbour, NextHop, PolicyRule, Route, Settings};
+pub use inet::{Address, Ipv4Conf, Ipv6Conf, Membership, Neighbour, NextHop, PolicyRule, Route, Settings};
 pub use link::{
     Behind, BondOptions, Guest, GuestKind, IpvlanOptions, Link, LinkFlags, LinkKind, LinkNetns, MacvlanMode,
     MacvlanOptions, PortKind, TunOptions, UnknownAttribute, VlanDevice, VxlanOptions, XdpMode, XdpProgram,
 };
-pub use process::{ListenProtocol, Listener, PacketSocket, ProcessRef};
+pub use process::{ListenProtocol, Listener, PacketSocket, ProcessRef, ProtocolHandler};
 pub use reading::{Reading, Unread, UnreadCause};
 pub use vlan::{MstState, VlanEntry, VlanFlags, VlanGlobal, VlanTable};

@@ -76,3 +76,16 @@ pub struct PacketSocket {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<ProcessRef>,
 }
+
+/// A protocol handler of the stack (`struct packet_type`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProtocolHandler {
+    /// The protocol it takes; 3 is every one, 4 is 802.2.
+    pub protocol: EtherType,
+    /// The interface it is confined to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The kernel's function, as `/proc/net/ptype` prints it.
+    pub function: String,
+}
