@@ -1,0 +1,183 @@
+//! A frame of bytes: answers every question from them, whatever they are.
+
+use super::{ArpField, Field, Frame, Icmp6Field, Ip4Field, Ip6Field, Partition};
+
+/// A frame as it is on the wire, without preamble and checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concrete<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Concrete<'a> {
+    /// Length of the Ethernet header: a frame that is shorter never becomes an skb.
+    pub const HEADER: usize = 14;
+
+    /// Takes the bytes of a frame; `None` if there is not even an Ethernet header.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Option<Self> {
+        if bytes.len() < Self::HEADER { None } else { Some(Self { bytes }) }
+    }
+
+    /// Returns the bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Returns the value of a field; bytes beyond the end read as 0.
+    #[must_use]
+    pub fn value(&self, field: Field) -> u128 {
+        match field {
+            Field::Dst => self.number(0, 6),
+            Field::Src => self.number(6, 6),
+            Field::Protocol(depth) => self.protocol(depth),
+            Field::Vid(depth) => self.number(payload(depth), 2) & 0x0fff,
+            Field::Length(depth) => self.rest(payload(depth)).len() as u128,
+            Field::Arp(depth, field) => self.arp(payload(depth), field),
+            Field::Ip4(depth, field) => self.ip4(payload(depth), field),
+            Field::Ip6(depth, field) => self.ip6(payload(depth), field),
+            Field::Icmp6(depth, field) => self.icmp6(payload(depth), field),
+        }
+    }
+
+    /// Returns what follows an offset; nothing if the frame ends before it.
+    fn rest(&self, offset: usize) -> &'a [u8] {
+        self.bytes.get(offset..).unwrap_or_default()
+    }
+
+    /// Returns `count` bytes as a number in network byte order.
+    fn number(&self, offset: usize, count: usize) -> u128 {
+        let at = |index| u128::from(self.bytes.get(offset + index).copied().unwrap_or(0));
+        (0..count).fold(0, |number, index| number << 8 | at(index))
+    }
+
+    /// `eth_type_trans` (net/ethernet/eth.c), and `vlan_set_encap_proto` (linux/if_vlan.h), which agrees with it.
+    fn protocol(&self, depth: u8) -> u128 {
+        let offset = payload(depth) - 2;
+        let value = self.number(offset, 2);
+        let novell = self.number(offset + 2, 2) == 0xffff && self.rest(offset + 2).len() >= 2;
+        match value {
+            0x0600.. => value,
+            _ if novell => 0x0001,
+            _ => 0x0004,
+        }
+    }
+
+    fn arp(&self, at: usize, field: ArpField) -> u128 {
+        match field {
+            ArpField::WellFormed => {
+                let types = matches!(self.number(at, 2), 1 | 6) && self.number(at + 2, 2) == 0x0800;
+                let lengths = self.number(at + 4, 1) == 6 && self.number(at + 5, 1) == 4;
+                u128::from(types && lengths && self.rest(at).len() >= 28)
+            }
+            ArpField::Operation => self.number(at + 6, 2),
+            ArpField::SenderMac => self.number(at + 8, 6),
+            ArpField::SenderIp => self.number(at + 14, 4),
+            ArpField::TargetMac => self.number(at + 18, 6),
+            ArpField::TargetIp => self.number(at + 24, 4),
+        }
+    }
+
+    fn ip4(&self, at: usize, field: Ip4Field) -> u128 {
+        let header = (self.number(at, 1) & 0x0f) as usize * 4;
+        let inside = self.number(at + 9, 1);
+        match field {
+            Ip4Field::WellFormed => u128::from(self.ip_rcv_core(at, header)),
+            Ip4Field::HasOptions => u128::from(header > 20),
+            Ip4Field::Fragment => u128::from(self.number(at + 6, 2) & 0x3fff != 0),
+            Ip4Field::Ttl => self.number(at + 8, 1),
+            Ip4Field::Protocol => inside,
+            Ip4Field::Source => self.number(at + 12, 4),
+            Ip4Field::Destination => self.number(at + 16, 4),
+            Ip4Field::SourcePort if matches!(inside, 6 | 17) => self.number(at + header, 2),
+            Ip4Field::SourcePort => 0,
+            Ip4Field::DestinationPort if matches!(inside, 6 | 17) => self.number(at + header + 2, 2),
+            Ip4Field::DestinationPort if matches!(inside, 1 | 2) => self.number(at + header, 1),
+            Ip4Field::DestinationPort => 0,
+        }
+    }
+
+    /// The checks of `ip_rcv_core` (net/ipv4/ip_input.c).
+    fn ip_rcv_core(&self, at: usize, header: usize) -> bool {
+        let packet = self.rest(at);
+        let total = self.number(at + 2, 2) as usize;
+        let lengths = header >= 20 && header <= packet.len() && total >= header && total <= packet.len();
+        self.number(at, 1) >> 4 == 4 && lengths && checksum(packet.get(..header).unwrap_or_default(), 0) == 0
+    }
+
+    fn ip6(&self, at: usize, field: Ip6Field) -> u128 {
+        let inside = self.number(at + 6, 1);
+        match field {
+            Ip6Field::WellFormed => {
+                let payload = self.number(at + 4, 2) as usize;
+                // A length of 0 announces a jumbogram; the hop-by-hop header then says how long it is.
+                let jumbo = payload == 0 && inside == 0;
+                let fits = self.rest(at).len() >= 40 && (jumbo || payload + 40 <= self.rest(at).len());
+                u128::from(self.number(at, 1) >> 4 == 6 && fits)
+            }
+            Ip6Field::HopLimit => self.number(at + 7, 1),
+            Ip6Field::NextHeader => inside,
+            Ip6Field::Source => self.number(at + 8, 16),
+            Ip6Field::Destination => self.number(at + 24, 16),
+            Ip6Field::SourcePort if matches!(inside, 6 | 17) => self.number(at + 40, 2),
+            Ip6Field::DestinationPort if matches!(inside, 6 | 17) => self.number(at + 42, 2),
+            Ip6Field::SourcePort | Ip6Field::DestinationPort => 0,
+        }
+    }
+
+    fn icmp6(&self, at: usize, field: Icmp6Field) -> u128 {
+        let message = at + 40;
+        match field {
+            Icmp6Field::Type => self.number(message, 1),
+            Icmp6Field::Code => self.number(message + 1, 1),
+            Icmp6Field::ChecksumRight => {
+                let length = self.number(at + 4, 2) as usize;
+                let addresses = self.bytes.get(at + 8..at + 40).unwrap_or_default();
+                let pseudo = sum(addresses) + length as u64 + 58;
+                let body = self.rest(message).get(..length);
+                u128::from(body.is_some_and(|body| checksum(body, pseudo) == 0))
+            }
+            Icmp6Field::Target => self.number(message + 8, 16),
+            Icmp6Field::RouterLifetime => self.number(message + 6, 2),
+        }
+    }
+}
+
+impl Frame for Concrete<'_> {
+    fn which(&mut self, field: Field, partition: &dyn Partition) -> Option<usize> {
+        partition.class_of(self.value(field))
+    }
+
+    fn same(&mut self, one: Field, other: Field) -> bool {
+        self.value(one) == self.value(other)
+    }
+}
+
+/// Where the bytes behind the protocol field begin, after this many tags.
+const fn payload(depth: u8) -> usize {
+    Concrete::HEADER + 4 * depth as usize
+}
+
+/// Adds up 16-bit words in network byte order; an odd last byte counts as a high one (RFC 1071).
+fn sum(bytes: &[u8]) -> u64 {
+    let word = |pair: &[u8]| match *pair {
+        [high, low] => u64::from(u16::from_be_bytes([high, low])),
+        [high] => u64::from(high) << 8,
+        _ => 0,
+    };
+    bytes.chunks(2).map(word).sum()
+}
+
+/// Returns the Internet checksum of bytes and of what was added up before; 0 if they contain a right one.
+pub(super) fn checksum(bytes: &[u8], before: u64) -> u16 {
+    let mut total = sum(bytes) + before;
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    !(total as u16)
+}
+
+/// Returns the ICMPv6, UDP or TCP checksum over IPv6 or IPv4 addresses.
+pub(super) fn checksum_with_addresses(addresses: &[u8], protocol: u8, body: &[u8]) -> u16 {
+    checksum(body, sum(addresses) + body.len() as u64 + u64::from(protocol))
+}

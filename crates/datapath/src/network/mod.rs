@@ -1,0 +1,176 @@
+//! A namespace of a snapshot, indexed for walking: which device has which receive handler, what sits on top of it,
+//! which filters stand at its hooks. Built once, asked often. Holds facts in another order, no decisions.
+
+mod bridge;
+mod fdb;
+mod fib;
+mod hooks;
+
+use std::collections::HashMap;
+
+use portcullis_snapshot::{
+    EtherType, IfIndex, Link, LinkKind, MacvlanOptions, Netns, NetnsId, PortKind, Reading, Snapshot,
+};
+
+pub use bridge::{Bridge, Port};
+pub(crate) use bridge::{Members, membership};
+pub use fdb::{Fdb, FdbDst, FdbRecord};
+pub use fib::Fib;
+pub(crate) use hooks::{Hooks, NfHook, unread};
+
+/// One namespace, ready to be walked.
+pub struct Network<'s> {
+    netns: &'s Netns,
+    uppers: HashMap<IfIndex, Uppers<'s>>,
+    bridges: HashMap<IfIndex, Bridge<'s>>,
+    fib: Fib<'s>,
+    hooks: Hooks,
+}
+
+/// The devices on top of a device that its receive path looks at.
+#[derive(Debug, Default)]
+pub struct Uppers<'s> {
+    /// VLAN devices, by TPID and VLAN id.
+    pub vlans: HashMap<(EtherType, u16), Upper<'s>>,
+    /// Macvlans and macvtaps.
+    pub macvlans: Vec<(Upper<'s>, &'s MacvlanOptions)>,
+    /// Ipvlans.
+    pub ipvlans: Vec<Upper<'s>>,
+}
+
+/// A device on top of another, perhaps in another namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct Upper<'s> {
+    /// The device.
+    pub link: &'s Link,
+    /// The namespace that it was moved to; `None` if it is still in its lower device's.
+    pub netns: Option<NetnsId>,
+}
+
+/// Who takes a device's frames before the protocol handlers do (`dev->rx_handler`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RxHandler<'s> {
+    /// Nobody.
+    None,
+    /// `br_handle_frame` of this bridge.
+    Bridge(IfIndex),
+    /// `macvlan_handle_frame`.
+    Macvlan,
+    /// `bond_handle_frame` of this bond.
+    Bond(IfIndex),
+    /// Another kind of master or upper, which is not modelled.
+    Other(&'s str),
+}
+
+impl<'s> Network<'s> {
+    /// Indexes a namespace of a snapshot; `None` if it is not in there.
+    #[must_use]
+    pub fn new(snapshot: &'s Snapshot, netns: NetnsId) -> Option<Self> {
+        let netns = snapshot.namespaces.iter().find(|candidate| candidate.id == netns)?;
+        let mut bridges: HashMap<_, _> =
+            netns.bridges().filter_map(|link| Some((link.index, Bridge::new(netns, link)?))).collect();
+        bridge::fill(netns, &mut bridges);
+        Some(Self {
+            netns,
+            uppers: uppers(snapshot, netns),
+            bridges,
+            fib: Fib::new(netns),
+            hooks: Hooks::new(netns),
+        })
+    }
+
+    /// Returns the namespace.
+    #[must_use]
+    pub const fn netns(&self) -> &'s Netns {
+        self.netns
+    }
+
+    /// Returns a device.
+    #[must_use]
+    pub fn link(&self, device: IfIndex) -> Option<&'s Link> {
+        self.netns.link(device)
+    }
+
+    /// Returns a device's name, or its number if there is no such device.
+    #[must_use]
+    pub fn name(&self, device: IfIndex) -> String {
+        self.link(device).map_or_else(|| format!("if{device}"), |link| link.name.clone())
+    }
+
+    /// Returns the bridges, by index.
+    #[must_use]
+    pub fn bridges(&self) -> Vec<&Bridge<'s>> {
+        let mut bridges: Vec<_> = self.bridges.values().collect();
+        bridges.sort_by_key(|bridge| bridge.link.index);
+        bridges
+    }
+
+    /// Returns a bridge.
+    #[must_use]
+    pub fn bridge(&self, device: IfIndex) -> Option<&Bridge<'s>> {
+        self.bridges.get(&device)
+    }
+
+    /// Returns what sits on top of a device.
+    #[must_use]
+    pub fn uppers(&self, device: IfIndex) -> Option<&Uppers<'s>> {
+        self.uppers.get(&device)
+    }
+
+    /// Returns the host's routing.
+    #[must_use]
+    pub const fn fib(&self) -> &Fib<'s> {
+        &self.fib
+    }
+
+    pub(crate) const fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// Returns who takes a device's frames.
+    #[must_use]
+    pub fn rx_handler(&self, link: &'s Link) -> RxHandler<'s> {
+        match (&link.port, link.master) {
+            (Some(PortKind::Bridge(_)), Some(bridge)) => return RxHandler::Bridge(bridge),
+            (Some(PortKind::Other(kind)), Some(bond)) if kind == "bond" => return RxHandler::Bond(bond),
+            // A VRF works by routing, not by a receive handler.
+            (Some(PortKind::Other(kind)), _) if kind == "vrf" => {}
+            (Some(PortKind::Other(kind)), _) => return RxHandler::Other(kind),
+            (None, _) | (_, None) => {}
+        }
+        match self.uppers(link.index) {
+            Some(uppers) if !uppers.macvlans.is_empty() => RxHandler::Macvlan,
+            Some(uppers) if !uppers.ipvlans.is_empty() => RxHandler::Other("ipvlan"),
+            _ => RxHandler::None,
+        }
+    }
+}
+
+/// Finds what sits on top of the devices of a namespace, wherever it was moved to.
+fn uppers<'s>(snapshot: &'s Snapshot, netns: &'s Netns) -> HashMap<IfIndex, Uppers<'s>> {
+    let mut uppers: HashMap<IfIndex, Uppers<'s>> = HashMap::new();
+    for home in &snapshot.namespaces {
+        let Reading::Read(links) = &home.links else { continue };
+        for link in links {
+            let Some(lower) = link.link else { continue };
+            let lower_netns = match link.link_netns {
+                None => Some(home.id),
+                Some(other) => other.netns,
+            };
+            if lower_netns != Some(netns.id) || matches!(link.kind, LinkKind::Veth) {
+                continue;
+            }
+            let upper = Upper { link, netns: (home.id != netns.id).then_some(home.id) };
+            let entry = uppers.entry(lower).or_default();
+            match &link.kind {
+                LinkKind::Vlan(vlan) => drop(entry.vlans.insert((vlan.protocol, vlan.id), upper)),
+                LinkKind::Macvlan(options) | LinkKind::Macvtap(options) => {
+                    entry.macvlans.push((upper, options))
+                }
+                LinkKind::Ipvlan(_) => entry.ipvlans.push(upper),
+                _ => {}
+            }
+        }
+    }
+    uppers
+}

@@ -1,0 +1,182 @@
+//! `net/bridge/br_forward.c`: out of which ports.
+
+use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, LinkFlags, MacAddr, NftFamily, PortState};
+
+use super::br_input::{BrPktType, Bridged};
+use super::{OpenKind, Outcome, PortDelivery, Skb, Walker};
+use crate::frame::{Field, Frame, Set};
+use crate::network::{Bridge, NfHook, Port, membership};
+
+impl<'s, F: Frame> Walker<'_, 's, F> {
+    /// `br_forward`: to the one port that the FDB names, or to its backup while it has no carrier.
+    pub(super) fn br_forward(&mut self, bridged: &Bridged, bridge: &Bridge<'s>, to: IfIndex) {
+        let Some(mut port) = bridge.port(to) else {
+            return self.drop_skb(
+                "br_forward",
+                &bridged.skb,
+                "the FDB names no port",
+                format_args!("ifindex {to}"),
+            );
+        };
+        let down = !port.link.is_up() || port.link.carrier == Some(false);
+        if let (true, Some(backup)) = (down, port.options.backup_port.and_then(|backup| bridge.port(backup)))
+        {
+            let why = format_args!("backup_port of {}, which has no carrier", port.link.name);
+            self.step("br_forward", bridged.skb.dev, format_args!("to {}", backup.link.name), why);
+            port = backup;
+        }
+        match self.should_deliver(bridged, bridge, port) {
+            Ok(()) => self.br_forward_to(bridged, bridge, port, false, None),
+            Err(reason) => {
+                self.drop_skb("should_deliver", &bridged.skb, reason, format_args!("{}", port.link.name))
+            }
+        }
+    }
+
+    /// `should_deliver`: whether a frame may leave by this port.
+    pub(super) fn should_deliver(
+        &mut self,
+        bridged: &Bridged,
+        bridge: &Bridge<'s>,
+        port: &Port<'s>,
+    ) -> Result<(), &'static str> {
+        if bridged.skb.port == Some(port.link.index) && !port.has(|options| options.hairpin) {
+            return Err("that is where it came from");
+        }
+        if !bridge.bool_opt(BoolOpt::MstEnable) && port.state() != Some(PortState::Forwarding) {
+            return Err("the port does not forward");
+        }
+        if bridge.vlan_filtering() && !Self::br_allowed_egress(membership(port.vlans, bridged.vid, false)) {
+            return Err("the port is not in the frame's VLAN");
+        }
+        if bridged.src_port_isolated && port.has(|options| options.isolated) {
+            return Err("both ports are isolated");
+        }
+        Ok(())
+    }
+
+    /// `br_flood`: to every port that lets itself be flooded with this sort of frame.
+    pub(super) fn br_flood(&mut self, bridged: &Bridged, bridge: &Bridge<'s>) {
+        let mut bridged = *bridged;
+        self.fdb_was_read(&mut bridged.skb);
+        let mut reached = 0;
+        for port in &bridge.ports {
+            if let Err(reason) = self.floods_to(&bridged, bridge, port) {
+                let name = &port.link.name;
+                self.step(
+                    "br_flood",
+                    bridged.skb.dev,
+                    format_args!("not to {name}"),
+                    format_args!("{reason}"),
+                );
+                continue;
+            }
+            reached += 1;
+            self.br_forward_to(&bridged, bridge, port, true, None);
+        }
+        if reached == 0 {
+            self.drop_skb("br_flood", &bridged.skb, "no port takes it", format_args!("{}", bridge.link.name));
+        }
+    }
+
+    fn floods_to(
+        &mut self,
+        bridged: &Bridged,
+        bridge: &Bridge<'s>,
+        port: &Port<'s>,
+    ) -> Result<(), &'static str> {
+        // An option that this kernel does not know is on: that is how it was before it became one.
+        let (flood, off) = match bridged.pkt_type {
+            BrPktType::Unicast => (port.options.flood, "flood off"),
+            BrPktType::Multicast => (port.options.mcast_flood, "mcast_flood off"),
+            BrPktType::Broadcast => (port.options.bcast_flood, "bcast_flood off"),
+        };
+        if flood == Some(false) {
+            return Err(off);
+        }
+        if port.has(|options| options.proxy_arp) {
+            return Err("proxy_arp on");
+        }
+        if bridged.proxyarp_replied
+            && (port.has(|o| o.proxy_arp_wifi) || Self::neigh_suppressed(port, bridged.vid))
+        {
+            return Err("answered in its stead");
+        }
+        self.should_deliver(bridged, bridge, port)
+    }
+
+    /// `__br_forward` to `br_dev_queue_push_xmit`: the tag, the hooks, and whether it fits.
+    pub(super) fn br_forward_to(
+        &mut self,
+        bridged: &Bridged,
+        bridge: &Bridge<'s>,
+        port: &Port<'s>,
+        flooded: bool,
+        dst: Option<MacAddr>,
+    ) {
+        let mut skb = bridged.skb;
+        if bridge.vlan_filtering()
+            && let Some(entry) = membership(port.vlans, bridged.vid, false)
+        {
+            skb.hwtag = Self::br_handle_vlan(entry, skb.hwtag);
+        }
+        self.nf_hook(&mut skb, "__br_forward", NftFamily::Bridge, NfHook::Forward);
+        self.br_nf_forward(&mut skb, bridge);
+        self.nf_hook(&mut skb, "br_forward_finish", NftFamily::Bridge, NfHook::PostRouting);
+        if !self.is_skb_forwardable(&skb, port) {
+            let mtu = port.link.mtu;
+            return self.drop_skb(
+                "br_dev_queue_push_xmit",
+                &skb,
+                "too long, or the port is down",
+                format_args!("mtu {mtu}"),
+            );
+        }
+        if port.link.phys_switch_id.is_some() {
+            let what = format!("a switch chip forwards for {} by itself", port.link.name);
+            self.assume(&mut skb, "nbp_switchdev_allowed_egress", OpenKind::Unmodelled(what));
+        }
+        let why = if flooded { "flooded" } else { "FDB or MDB entry" };
+        self.step(
+            "br_dev_queue_push_xmit",
+            skb.dev,
+            format_args!("out of {}", port.link.name),
+            format_args!("{why}"),
+        );
+        let (hwtag, depth, assumes) = (skb.hwtag, skb.depth, skb.assumes);
+        self.arrive(Outcome::Port(PortDelivery {
+            device: port.link.index,
+            flooded,
+            hwtag,
+            depth,
+            dst,
+            assumes,
+        }));
+    }
+
+    /// `br_nf_forward_ip`, `br_nf_forward_arp`: through br_netfilter bridged packets pass the host's own FORWARD hooks.
+    fn br_nf_forward(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) {
+        let network = self.network;
+        let Some(settings) = network.hooks().br_netfilter() else { return };
+        if skb.hwtag.is_some() && !settings.filter_vlan_tagged {
+            return;
+        }
+        let options = bridge.options;
+        let on = [
+            (NftFamily::Ip, settings.call_iptables || options.nf_call_iptables == Some(true)),
+            (NftFamily::Arp, settings.call_arptables || options.nf_call_arptables == Some(true)),
+            (NftFamily::Ip6, settings.call_ip6tables || options.nf_call_ip6tables == Some(true)),
+        ];
+        let protocols = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
+        let class = self.frame.which(Field::Protocol(skb.depth), &protocols);
+        if let Some((family, true)) = class.and_then(|class| on.get(class)) {
+            self.nf_hook(skb, "br_nf_forward", *family, NfHook::Forward);
+        }
+    }
+
+    /// `is_skb_forwardable` (net/core/dev.c): the port is up and the frame fits, a tag's four bytes aside.
+    fn is_skb_forwardable(&mut self, skb: &Skb, port: &Port<'s>) -> bool {
+        let longest = u128::from(port.link.mtu) + 4;
+        port.link.flags.has(LinkFlags::UP) && self.frame.is(Field::Length(skb.depth), Set::Range(0, longest))
+    }
+}

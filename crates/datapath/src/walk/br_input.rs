@@ -1,0 +1,376 @@
+//! `net/bridge/br_input.c`: what the bridge does with a frame that comes in by a port.
+
+use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, NftFamily, PortState};
+
+use super::br_multicast::Multicast;
+use super::br_vlan::Ingress;
+use super::{OpenKind, PacketType, Skb, Walker};
+use crate::frame::{Field, Frame, Set};
+use crate::network::{Bridge, FdbDst, NfHook, Port};
+
+/// What sort of destination the bridge sees (`enum br_pkt_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BrPktType {
+    Unicast,
+    Multicast,
+    Broadcast,
+}
+
+/// A frame within the bridge: what `br_input_skb_cb` and the locals of `br_handle_frame_finish` carry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bridged {
+    pub(super) skb: Skb,
+    /// The VLAN it was classified into; 0 without VLAN filtering.
+    pub(super) vid: u16,
+    pub(super) pkt_type: BrPktType,
+    /// `src_port_isolated`.
+    pub(super) src_port_isolated: bool,
+    /// `proxyarp_replied`.
+    pub(super) proxyarp_replied: bool,
+    /// `mrouters_only`, or IGMP and MLD themselves.
+    pub(super) multicast: Multicast,
+}
+
+/// Where a link-local group address leads (`br_handle_frame`'s switch on its last byte).
+enum LinkLocal {
+    Forward,
+    Drop,
+    /// To the port's own stack, with or without a netfilter hook on the way.
+    Pass {
+        hook: bool,
+    },
+}
+
+impl<'s, F: Frame> Walker<'_, 's, F> {
+    /// `br_handle_frame`: the receive handler of every port. Returns the frame if it goes on to the port's own stack.
+    pub(super) fn br_handle_frame(&mut self, mut skb: Skb, bridge: IfIndex) -> Option<Skb> {
+        let network = self.network;
+        let name = network.name(skb.dev);
+        let Some((bridge, port)) = network.bridge(bridge).and_then(|b| Some((b, *b.port(skb.dev)?))) else {
+            self.drop_skb(
+                "br_handle_frame",
+                &skb,
+                "the bridge was not read",
+                format_args!("IFLA_MASTER of {name}"),
+            );
+            return None;
+        };
+        // is_valid_ether_addr
+        if self.frame.is_any(Field::Src, &[Set::MULTICAST, Set::Exactly(0)]) {
+            self.drop_skb(
+                "br_handle_frame",
+                &skb,
+                "no valid source address",
+                format_args!("multicast or zero"),
+            );
+            return None;
+        }
+        skb.port = Some(skb.dev);
+        if port.has(|options| options.vlan_tunnel) {
+            let what = format!("VLAN tunnel mapping on {name}");
+            self.assume(&mut skb, "br_handle_ingress_vlan_tunnel", OpenKind::Unmodelled(what));
+        }
+        if self.frame.is(Field::Dst, Set::LINK_LOCAL) {
+            match self.link_local(skb, bridge, &port) {
+                LinkLocal::Forward => {}
+                LinkLocal::Drop => return None,
+                LinkLocal::Pass { hook } => return self.br_handle_local_finish(skb, bridge, &port, hook),
+            }
+        }
+        if self.frame.is_any(Field::Protocol(skb.depth), &[EtherType::MRP.into(), EtherType::CFM.into()]) {
+            let what = "an MRP or CFM instance would take it".to_owned();
+            self.assume(&mut skb, "br_process_frame_type", OpenKind::Unmodelled(what));
+        }
+        self.br_handle_frame_forward(skb, bridge, &port)
+    }
+
+    /// The switch on `dest[5]` in `br_handle_frame`.
+    fn link_local(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> LinkLocal {
+        let last: [Set; 16] = std::array::from_fn(|x| {
+            Set::Exactly(portcullis_snapshot::MacAddr::link_local(x as u8).to_u64().into())
+        });
+        let x = self.frame.which(Field::Dst, &last).unwrap_or(0);
+        let required = group_fwd_mask_required(bridge);
+        let port_mask = required | port.options.group_fwd_mask.unwrap_or(0);
+        let full_mask = port_mask | bridge.options.group_fwd_mask.unwrap_or(0);
+        let dev = skb.dev;
+        let function = "br_handle_frame";
+        if x == 1 {
+            self.drop_skb(function, &skb, "a PAUSE frame", format_args!("01:80:c2:00:00:01"));
+            return LinkLocal::Drop;
+        }
+        let mask = if x == 0 { port_mask } else { full_mask };
+        if mask >> x & 1 == 1 || (x == 0 && bridge.stp_off()) {
+            self.step(
+                function,
+                dev,
+                format_args!("forwarded like other multicast"),
+                format_args!("stp_state {:?}, group_fwd_mask {mask:#06x}", bridge.options.stp_state),
+            );
+            return LinkLocal::Forward;
+        }
+        self.step(
+            function,
+            dev,
+            format_args!("to the port's own stack, past the bridge"),
+            format_args!("01:80:c2:00:00:{x:02x}, group_fwd_mask {mask:#06x}"),
+        );
+        // STP and LLDP go on without asking netfilter.
+        LinkLocal::Pass { hook: x != 0 && x != 0x0e }
+    }
+
+    /// `br_handle_local_finish`, `__br_handle_local_finish`: a link-local frame goes on to the port's own stack, and
+    /// may teach the FDB its source, even on a locked port.
+    fn br_handle_local_finish(
+        &mut self,
+        mut skb: Skb,
+        bridge: &Bridge<'s>,
+        port: &Port<'s>,
+        hook: bool,
+    ) -> Option<Skb> {
+        if hook {
+            self.nf_hook(&mut skb, "NF_BR_LOCAL_IN", NftFamily::Bridge, NfHook::LocalIn);
+        }
+        let state_learns = matches!(port.state(), Some(PortState::Learning | PortState::Forwarding));
+        let learns = port.has(|options| options.learning) && state_learns;
+        if learns && !bridge.bool_opt(BoolOpt::NoLinkLocalLearn) {
+            // br_should_learn
+            if let Some(vid) = self.br_should_learn(skb, bridge, port) {
+                self.br_fdb_update(skb, bridge, port, vid);
+            }
+        }
+        Some(skb)
+    }
+
+    /// From label `forward` of `br_handle_frame`: the port's state, then the hooks.
+    fn br_handle_frame_forward(&mut self, mut skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<Skb> {
+        let mst = bridge.bool_opt(BoolOpt::MstEnable);
+        let passes = matches!(port.state(), Some(PortState::Forwarding | PortState::Learning));
+        if !mst && !passes {
+            let state = port.state();
+            self.drop_skb(
+                "br_handle_frame",
+                &skb,
+                "the port does not forward",
+                format_args!("state {state:?}"),
+            );
+            return None;
+        }
+        if self.dst_is(bridge.link.address) {
+            self.step(
+                "br_handle_frame",
+                skb.dev,
+                format_args!("Host"),
+                format_args!("{}'s address", bridge.link.name),
+            );
+            skb.pkt_type = PacketType::Host;
+        }
+        self.nf_hook_bridge_pre(&mut skb, bridge)?;
+        self.br_handle_frame_finish(skb, bridge, port);
+        None
+    }
+
+    /// `nf_hook_bridge_pre`: the bridge's own hooks, and through br_netfilter those of the host's stack.
+    fn nf_hook_bridge_pre(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<()> {
+        self.nf_hook(skb, "nf_hook_bridge_pre", NftFamily::Bridge, NfHook::PreRouting);
+        self.br_nf_pre_routing(skb, bridge)
+    }
+
+    /// `br_nf_pre_routing` (net/bridge/br_netfilter_hooks.c). A frame with a tag beside it, or two tags, is passed over.
+    fn br_nf_pre_routing(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<()> {
+        let Some(settings) = self.network.hooks().br_netfilter().copied() else { return Some(()) };
+        let tagged = skb.hwtag.is_some();
+        if tagged && !settings.filter_vlan_tagged {
+            return Some(());
+        }
+        let iptables = settings.call_iptables || bridge.options.nf_call_iptables == Some(true);
+        let ip6tables = settings.call_ip6tables || bridge.options.nf_call_ip6tables == Some(true);
+        let inet = [EtherType::IPV4, EtherType::IPV6].map(Set::from);
+        let (family, on, valid) = match self.frame.which(Field::Protocol(skb.depth), &inet) {
+            None => return Some(()),
+            Some(0) => (NftFamily::Ip, iptables, Field::Ip4(skb.depth, crate::frame::Ip4Field::WellFormed)),
+            Some(_) => (NftFamily::Ip6, ip6tables, Field::Ip6(skb.depth, crate::frame::Ip6Field::WellFormed)),
+        };
+        if !on {
+            return Some(());
+        }
+        if !self.frame.is(valid, 1u8) {
+            self.drop_skb(
+                "br_nf_pre_routing",
+                skb,
+                "malformed IP header",
+                format_args!("bridge-nf-call-iptables"),
+            );
+            return None;
+        }
+        self.nf_hook(skb, "br_nf_pre_routing", family, NfHook::PreRouting);
+        Some(())
+    }
+
+    /// `br_handle_frame_finish`: VLAN, lock, learning, and where to.
+    fn br_handle_frame_finish(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) {
+        let function = "br_handle_frame_finish";
+        let Some(Ingress { skb, vid, state }) = self.br_allowed_ingress(skb, bridge, port) else { return };
+        if port.has(|options| options.locked) && !self.locked_lets_in(skb, bridge, port, vid) {
+            return;
+        }
+        if port.has(|options| options.learning) {
+            self.br_fdb_update(skb, bridge, port, vid);
+        }
+        let pkt_type = self.br_pkt_type();
+        let mut skb = skb;
+        let mut multicast = Multicast::default();
+        if pkt_type == BrPktType::Multicast {
+            match self.br_multicast_rcv(&mut skb, bridge) {
+                Some(found) => multicast = found,
+                None => return,
+            }
+        }
+        if state == PortState::Learning {
+            return self.drop_skb(function, &skb, "the port only learns", format_args!("state learning"));
+        }
+        let src_port_isolated = port.has(|options| options.isolated);
+        let mut bridged =
+            Bridged { skb, vid, pkt_type, src_port_isolated, proxyarp_replied: false, multicast };
+        self.br_proxy(&mut bridged, bridge, port);
+        self.br_deliver(bridged, bridge);
+    }
+
+    /// Broadcast, multicast or unicast.
+    fn br_pkt_type(&mut self) -> BrPktType {
+        if !self.frame.is(Field::Dst, Set::MULTICAST) {
+            BrPktType::Unicast
+        } else if self.frame.is(Field::Dst, portcullis_snapshot::MacAddr::BROADCAST) {
+            BrPktType::Broadcast
+        } else {
+            BrPktType::Multicast
+        }
+    }
+
+    /// The test of `BR_PORT_LOCKED`: only a source with an entry on this very port gets in.
+    fn locked_lets_in(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) -> bool {
+        let function = "br_handle_frame_finish";
+        let entry = self.br_fdb_find(Field::Src, bridge, vid);
+        let on_this_port = entry.is_some_and(|entry| entry.dst == FdbDst::Port(port.link.index));
+        let reason = match entry {
+            None => "locked, and the source is unknown",
+            Some(_) if !on_this_port => "locked, and the source belongs elsewhere",
+            Some(entry) if entry.locked => "locked, and the source waits for authorisation",
+            Some(_) => {
+                self.step(
+                    function,
+                    skb.dev,
+                    format_args!("let in"),
+                    format_args!("locked; the source has an entry here"),
+                );
+                return true;
+            }
+        };
+        self.drop_skb(function, &skb, reason, format_args!("locked on"));
+        false
+    }
+
+    /// The end of `br_handle_frame_finish`: the lookup, forwarding or flooding, and the way up.
+    fn br_deliver(&mut self, bridged: Bridged, bridge: &Bridge<'s>) {
+        let promisc = self.is_promiscuous(bridge);
+        let mut bridged = bridged;
+        if promisc.is_none() {
+            let what = format!("whether {} is promiscuous was not read", bridge.link.name);
+            self.assume(&mut bridged.skb, "br_handle_frame_finish", OpenKind::Unread(what));
+        }
+        let promisc = promisc.unwrap_or(false);
+        let local_rcv = promisc || bridged.pkt_type == BrPktType::Broadcast;
+        match bridged.pkt_type {
+            BrPktType::Unicast => self.br_deliver_unicast(bridged, bridge, promisc),
+            BrPktType::Broadcast => {
+                self.br_flood(&bridged, bridge);
+                self.br_pass_frame_up(&bridged, bridge, "broadcast");
+            }
+            BrPktType::Multicast => {
+                let (hit, up) = self.br_multicast_lookup(&mut bridged, bridge);
+                match hit {
+                    Some(group) => self.br_multicast_flood(&bridged, bridge, group),
+                    None => self.br_flood(&bridged, bridge),
+                }
+                if local_rcv || up {
+                    self.br_pass_frame_up(&bridged, bridge, if up { "multicast" } else { "promiscuous" });
+                }
+            }
+        }
+    }
+
+    fn br_deliver_unicast(&mut self, bridged: Bridged, bridge: &Bridge<'s>, promisc: bool) {
+        let function = "br_handle_frame_finish";
+        let dev = bridged.skb.dev;
+        let vid = bridged.vid;
+        let mut entry = self.br_fdb_find(Field::Dst, bridge, vid);
+        if entry.is_none() && vid != 0 && bridge.bool_opt(BoolOpt::FdbLocalVlan0) {
+            entry = self
+                .br_fdb_find(Field::Dst, bridge, 0)
+                .filter(|entry| matches!(entry.dst, FdbDst::Local(_)) && !entry.is_static);
+        }
+        match entry.map(|entry| entry.dst) {
+            Some(FdbDst::Local(owner)) => {
+                let owner = self.network.name(owner);
+                self.step(
+                    function,
+                    dev,
+                    format_args!("up, and only up"),
+                    format_args!("local FDB entry of {owner}"),
+                );
+                return self.br_pass_frame_up(&bridged, bridge, "local FDB entry");
+            }
+            Some(FdbDst::Port(to)) => {
+                let name = self.network.name(to);
+                self.step(function, dev, format_args!("to {name}"), format_args!("FDB entry, vlan {vid}"));
+                self.br_forward(&bridged, bridge, to);
+            }
+            None => {
+                self.step(function, dev, format_args!("flood"), format_args!("no FDB entry, vlan {vid}"));
+                self.br_flood(&bridged, bridge);
+            }
+        }
+        if promisc {
+            self.br_pass_frame_up(&bridged, bridge, "promiscuous");
+        }
+    }
+
+    /// `br->dev->flags & IFF_PROMISC`.
+    pub(super) fn is_promiscuous(&self, bridge: &Bridge<'s>) -> Option<bool> {
+        bridge.link.is_promiscuous()
+    }
+
+    /// `br_pass_frame_up`: to the bridge device, and through the stack again from there.
+    fn br_pass_frame_up(&mut self, bridged: &Bridged, bridge: &Bridge<'s>, why: &str) {
+        let brdev = bridge.link.index;
+        self.step(
+            "br_pass_frame_up",
+            bridged.skb.dev,
+            format_args!("up to {}", bridge.link.name),
+            format_args!("{why}"),
+        );
+        let Some(mut skb) = self.br_vlan_up(bridged, bridge) else { return };
+        // The hook still sees the port as its ingress device, so it is asked before the change of device shows.
+        self.nf_hook(&mut skb, "NF_BR_LOCAL_IN", NftFamily::Bridge, NfHook::LocalIn);
+        if !bridge.link.is_up() {
+            return self.drop_skb(
+                "br_pass_frame_up",
+                &skb,
+                "the bridge device is down",
+                format_args!("IFF_UP"),
+            );
+        }
+        self.netif_receive_skb_core(Skb { dev: brdev, ..skb });
+    }
+}
+
+/// `br_recalculate_fwd_mask`: what an 802.1ad bridge has to forward, by IEEE 802.1Q table 8-2.
+fn group_fwd_mask_required(bridge: &Bridge<'_>) -> u16 {
+    const BR_GROUPFWD_8021AD: u16 = 0xb801;
+    if bridge.vlan_filtering() && bridge.options.vlan_protocol == Some(EtherType::SVLAN) {
+        let group = bridge.options.group_addr.map_or(8, |address| address.0[5] & 0x0f);
+        BR_GROUPFWD_8021AD & !(1 << group)
+    } else {
+        0
+    }
+}

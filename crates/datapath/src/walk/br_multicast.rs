@@ -1,0 +1,270 @@
+//! `net/bridge/br_multicast.c`, `net/bridge/br_mdb.c`: snooping, as far as it decides where a frame goes.
+
+use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, McastRouter, MdbGroup};
+
+use super::br_input::Bridged;
+use super::{OpenKind, Skb, Walker};
+use crate::frame::{Field, Frame, Icmp6Field, Ip4Field, Ip6Field, Partition, Set};
+use crate::network::{Bridge, Port};
+
+/// What `br_multicast_rcv` noted of a frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Multicast {
+    /// For routers, unless a group entry says more (`mrouters_only`).
+    mrouters_only: bool,
+    /// IGMP or MLD itself (`igmp`): never looked up in the MDB.
+    control: bool,
+}
+
+/// What an MDB lookup found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Group {
+    /// Whether the bridge device joined (`host_joined`).
+    host_joined: bool,
+    /// The member ports.
+    members: Vec<IfIndex>,
+}
+
+/// 224.0.0.0/24.
+const LOCAL_MULTICAST: Set = Set::Masked { value: 0xe000_0000, mask: 0xffff_ff00 };
+/// ff02::1.
+const ALL_NODES: Set = Set::Exactly(0xff02_0000_0000_0000_0000_0000_0000_0001);
+
+impl<'s, F: Frame> Walker<'_, 's, F> {
+    /// `br_multicast_rcv`: looks into IGMP, MLD and the rest. `None` if it drops the frame as malformed.
+    pub(super) fn br_multicast_rcv(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<Multicast> {
+        if bridge.options.mcast_snooping != Some(true) {
+            return Some(Multicast::default());
+        }
+        if bridge.bool_opt(BoolOpt::McastVlanSnooping) {
+            let what = format!("multicast snooping by VLAN on {}", bridge.link.name);
+            self.assume(skb, "br_multicast_rcv", OpenKind::Unmodelled(what));
+        }
+        let inet = [EtherType::IPV4, EtherType::IPV6].map(Set::from);
+        match self.frame.which(Field::Protocol(skb.depth), &inet) {
+            Some(0) => self.br_multicast_ipv4_rcv(skb),
+            Some(_) => self.br_multicast_ipv6_rcv(skb),
+            None => Some(Multicast::default()),
+        }
+    }
+
+    /// `br_multicast_ipv4_rcv`, with `ip_mc_check_igmp` (net/ipv4/igmp.c).
+    fn br_multicast_ipv4_rcv(&mut self, skb: &Skb) -> Option<Multicast> {
+        let d = skb.depth;
+        if !self.frame.is(Field::Ip4(d, Ip4Field::WellFormed), 1u8) {
+            self.drop_skb(
+                "br_multicast_ipv4_rcv",
+                skb,
+                "malformed IPv4 header",
+                format_args!("mcast_snooping on"),
+            );
+            return None;
+        }
+        if !self.frame.is(Field::Ip4(d, Ip4Field::Protocol), 2u8) {
+            let local = self.frame.is(Field::Ip4(d, Ip4Field::Destination), LOCAL_MULTICAST);
+            return Some(Multicast { mrouters_only: !local, control: false });
+        }
+        let kinds: [Set; 4] = [0x11u8, 0x12, 0x16, 0x22].map(Set::from);
+        let kind = self.frame.which(Field::Ip4(d, Ip4Field::DestinationPort), &kinds);
+        // Reports go to routers only; queries and leaves to everybody.
+        Some(Multicast { mrouters_only: matches!(kind, Some(1..=3)), control: true })
+    }
+
+    /// `br_multicast_ipv6_rcv`, with `ipv6_mc_check_mld` (net/ipv6/mcast_snoop.c).
+    fn br_multicast_ipv6_rcv(&mut self, skb: &mut Skb) -> Option<Multicast> {
+        let d = skb.depth;
+        if !self.frame.is(Field::Ip6(d, Ip6Field::WellFormed), 1u8) {
+            self.drop_skb(
+                "br_multicast_ipv6_rcv",
+                skb,
+                "malformed IPv6 header",
+                format_args!("mcast_snooping on"),
+            );
+            return None;
+        }
+        let mut mld = false;
+        let next: [Set; 2] = [58u8, 0].map(Set::from);
+        match self.frame.which(Field::Ip6(d, Ip6Field::NextHeader), &next) {
+            Some(0) => {
+                let kinds: [Set; 4] = [130u8, 131, 132, 143].map(Set::from);
+                mld = self.frame.which(Field::Icmp6(d, Icmp6Field::Type), &kinds).is_some();
+            }
+            Some(_) => {
+                let what = "an MLD message behind extension headers".to_owned();
+                self.assume(skb, "ipv6_mc_check_mld", OpenKind::Unmodelled(what));
+            }
+            None => {}
+        }
+        let all_nodes = self.frame.is(Field::Ip6(d, Ip6Field::Destination), ALL_NODES);
+        Some(Multicast { mrouters_only: !mld && !all_nodes, control: mld })
+    }
+
+    /// The multicast case of `br_handle_frame_finish`: the group, if frames go by it, and whether the bridge device gets
+    /// a copy.
+    pub(super) fn br_multicast_lookup(
+        &mut self,
+        bridged: &mut Bridged,
+        bridge: &Bridge<'s>,
+    ) -> (Option<Group>, bool) {
+        let group = self.br_mdb_entry_skb_get(bridged, bridge);
+        let function = "br_mdb_entry_skb_get";
+        let dev = bridged.skb.dev;
+        let by_group = group.is_some() || bridged.multicast.mrouters_only;
+        if !by_group || !self.br_multicast_querier_exists(bridged, bridge, group.is_some()) {
+            self.step(function, dev, format_args!("flood"), format_args!("no group, or no querier"));
+            return (None, true);
+        }
+        let group = group.unwrap_or_default();
+        let router = self.br_multicast_is_router(bridge);
+        let allmulti = bridge.link.is_allmulti() == Some(true);
+        // IFF_ALLMULTI counts since the kernel that also brought this option.
+        let counts =
+            bridge.options.multi_boolopt.and_then(|o| o.get(BoolOpt::MdbOffloadFailNotification)).is_some();
+        let up = group.host_joined || router || (allmulti && counts);
+        let why = format_args!("host_joined {}, mcast_router {router}", group.host_joined);
+        self.step(function, dev, format_args!("{} members", group.members.len()), why);
+        (Some(group), up)
+    }
+
+    /// `br_mdb_entry_skb_get`: by IP destination for IP, by MAC address for the rest.
+    fn br_mdb_entry_skb_get(&mut self, bridged: &Bridged, bridge: &Bridge<'s>) -> Option<Group> {
+        if bridge.options.mcast_snooping != Some(true)
+            || bridged.multicast.control
+            || bridge.groups.is_empty()
+        {
+            return None;
+        }
+        let d = bridged.skb.depth;
+        let inet = [EtherType::IPV4, EtherType::IPV6].map(Set::from);
+        let (field, keys) = match self.frame.which(Field::Protocol(d), &inet) {
+            Some(0) => (Field::Ip4(d, Ip4Field::Destination), Groups::new(bridge, bridged.vid, ipv4_key)),
+            Some(_) => (Field::Ip6(d, Ip6Field::Destination), Groups::new(bridge, bridged.vid, ipv6_key)),
+            None => (Field::Dst, Groups::new(bridge, bridged.vid, mac_key)),
+        };
+        let key = *keys.keys.get(self.frame.which(field, &keys)?)?;
+        let in_vlan = bridge.groups.iter().filter(|entry| entry.vlan.map_or(0, Into::into) == bridged.vid);
+        let matching = in_vlan.filter(|entry| (keys.key_of)(&entry.group) == Some(key));
+        let mut group = Group::default();
+        for entry in matching {
+            if entry.port == bridge.link.index {
+                group.host_joined = true;
+            } else if !group.members.contains(&entry.port) {
+                group.members.push(entry.port);
+            }
+        }
+        Some(group)
+    }
+
+    /// `br_multicast_querier_exists`: without a querier nobody can have reported, so groups mean nothing.
+    fn br_multicast_querier_exists(
+        &mut self,
+        bridged: &mut Bridged,
+        bridge: &Bridge<'s>,
+        has_group: bool,
+    ) -> bool {
+        let inet = [EtherType::IPV4, EtherType::IPV6].map(Set::from);
+        let options = bridge.options;
+        let own = options.mcast_querier == Some(true);
+        let state = options.mcast_querier_state.unwrap_or_default();
+        let (own, other) = match self.frame.which(Field::Protocol(bridged.skb.depth), &inet) {
+            Some(0) => (own, state.ipv4_other_timer.is_some()),
+            Some(_) => (own && self.has_ipv6_address(bridge.link.index), state.ipv6_other_timer.is_some()),
+            None => return has_group,
+        };
+        if own || other {
+            // Another querier's timer can run out; the query-response delay after its start may not be over.
+            let what = format!("whether a multicast querier still counts on {}", bridge.link.name);
+            self.assume(&mut bridged.skb, "br_multicast_querier_exists", OpenKind::Changing(what));
+        }
+        own || other
+    }
+
+    /// `br_multicast_is_router`: whether the bridge device leads to a multicast router.
+    fn br_multicast_is_router(&self, bridge: &Bridge<'s>) -> bool {
+        match bridge.options.mcast_router {
+            Some(McastRouter::Permanent) => true,
+            Some(McastRouter::TempQuery | McastRouter::Temp) => {
+                bridge.routers.iter().any(|router| router.port == bridge.link.index)
+            }
+            _ => false,
+        }
+    }
+
+    fn has_ipv6_address(&self, device: IfIndex) -> bool {
+        let addresses = self.network.netns().addresses.known();
+        addresses.iter().any(|address| address.device == device && address.address.addr().is_ipv6())
+    }
+
+    /// `br_multicast_flood`: to the members of a group and to router ports.
+    pub(super) fn br_multicast_flood(&mut self, bridged: &Bridged, bridge: &Bridge<'s>, group: Group) {
+        let routers = bridge.routers.iter().map(|router| router.port);
+        let mut ports: Vec<_> = group.members.iter().copied().chain(routers).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let function = "br_multicast_flood";
+        for device in ports {
+            let Some(port) = bridge.port(device) else { continue };
+            if let Err(reason) = self.should_deliver(bridged, bridge, port) {
+                let name = &port.link.name;
+                self.step(function, bridged.skb.dev, format_args!("not to {name}"), format_args!("{reason}"));
+                continue;
+            }
+            self.multicast_copy(bridged, bridge, port);
+        }
+        self.drop_skb(
+            function,
+            &bridged.skb,
+            "for members and routers only",
+            format_args!("{}", bridge.link.name),
+        );
+    }
+
+    fn multicast_copy(&mut self, bridged: &Bridged, bridge: &Bridge<'s>, port: &Port<'s>) {
+        let mut bridged = *bridged;
+        if port.has(|options| options.mcast_to_unicast) {
+            let what = format!("which members get unicast copies on {}", port.link.name);
+            self.assume(&mut bridged.skb, "maybe_deliver_addr", OpenKind::Changing(what));
+        }
+        self.br_forward_to(&bridged, bridge, port, false, None);
+    }
+}
+
+fn ipv4_key(group: &MdbGroup) -> Option<u128> {
+    if let MdbGroup::Ipv4(group) = group { Some(u32::from(*group).into()) } else { None }
+}
+
+fn ipv6_key(group: &MdbGroup) -> Option<u128> {
+    if let MdbGroup::Ipv6(group) = group { Some(u128::from(*group)) } else { None }
+}
+
+fn mac_key(group: &MdbGroup) -> Option<u128> {
+    if let MdbGroup::Mac(group) = group { Some(group.to_u64().into()) } else { None }
+}
+
+/// The partition of destinations by MDB group, within one VLAN.
+struct Groups {
+    keys: Vec<u128>,
+    key_of: fn(&MdbGroup) -> Option<u128>,
+}
+
+impl Groups {
+    fn new(bridge: &Bridge<'_>, vid: u16, key_of: fn(&MdbGroup) -> Option<u128>) -> Self {
+        let here = bridge.groups.iter().filter(|entry| entry.vlan.map_or(0, Into::into) == vid);
+        let mut keys: Vec<_> = here.filter_map(|entry| key_of(&entry.group)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Self { keys, key_of }
+    }
+}
+
+impl Partition for Groups {
+    fn class_of(&self, value: u128) -> Option<usize> {
+        self.keys.binary_search(&value).ok()
+    }
+
+    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
+        for (class, key) in self.keys.iter().enumerate() {
+            each(class, Set::Exactly(*key));
+        }
+    }
+}

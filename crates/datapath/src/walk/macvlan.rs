@@ -1,0 +1,142 @@
+//! `drivers/net/macvlan.c`: what a lower device's macvlans take, and what is left for its own stack.
+
+use portcullis_snapshot::{Link, MacvlanMode, MacvlanOptions};
+
+use super::{OpenKind, Outcome, PacketType, Skb, Walker};
+use crate::frame::{Field, Frame, Set};
+use crate::network::Upper;
+
+/// What `macvlan_handle_frame` made of a frame.
+pub(super) enum Handled {
+    /// A macvlan took it over; the next round runs on it.
+    Another(Skb),
+    /// The lower device's own stack gets it.
+    Pass(Skb),
+    /// Only macvlans got it.
+    Consumed,
+}
+
+const FLAG_NODST: u16 = 2;
+
+impl<'s, F: Frame> Walker<'_, 's, F> {
+    /// `macvlan_handle_frame`.
+    pub(super) fn macvlan_handle_frame(&mut self, skb: Skb) -> Handled {
+        let network = self.network;
+        let macvlans = network.uppers(skb.dev).map_or(&[][..], |uppers| &uppers.macvlans);
+        if self.frame.is(Field::Dst, Set::MULTICAST) {
+            return self.macvlan_multicast(skb, macvlans);
+        }
+        if let Handled::Consumed = self.macvlan_forward_source(skb, macvlans) {
+            return Handled::Consumed;
+        }
+        let passthru = macvlans.iter().find(|(_, options)| options.mode == MacvlanMode::Passthru);
+        if let Some((upper, _)) = passthru {
+            self.step(
+                "macvlan_handle_frame",
+                skb.dev,
+                format_args!("{} takes it", upper.link.name),
+                format_args!("passthru"),
+            );
+            return self.macvlan_take(skb, *upper);
+        }
+        // Source-mode macvlans are not found by destination.
+        for (upper, _) in macvlans.iter().filter(|(_, options)| options.mode != MacvlanMode::Source) {
+            if self.dst_is(upper.link.address) {
+                let why = format_args!("its address");
+                self.step("macvlan_handle_frame", skb.dev, format_args!("{} takes it", upper.link.name), why);
+                return self.macvlan_take(skb, *upper);
+            }
+        }
+        self.step(
+            "macvlan_handle_frame",
+            skb.dev,
+            format_args!("passed on"),
+            format_args!("no macvlan has that address"),
+        );
+        Handled::Pass(skb)
+    }
+
+    /// Broadcast and multicast: a copy for each macvlan, and the frame itself for the lower device.
+    fn macvlan_multicast(&mut self, skb: Skb, macvlans: &[(Upper<'s>, &'s MacvlanOptions)]) -> Handled {
+        let source = macvlans.iter().position(|(upper, _)| self.src_is(upper.link));
+        let source = source.and_then(|at| macvlans.get(at));
+        if let Some((upper, options)) = source {
+            let alone = !matches!(options.mode, MacvlanMode::Bridge | MacvlanMode::Vepa);
+            if alone {
+                let why = format_args!("reflected, and its mode is {:?}", options.mode);
+                self.step("macvlan_handle_frame", skb.dev, format_args!("only to {}", upper.link.name), why);
+                self.macvlan_copy(skb, *upper);
+                return Handled::Consumed;
+            }
+        }
+        for (upper, options) in macvlans {
+            let own = source.is_some_and(|(from, _)| from.link.index == upper.link.index);
+            if !own && options.mode != MacvlanMode::Source {
+                self.macvlan_copy(skb, *upper);
+            }
+        }
+        self.step(
+            "macvlan_handle_frame",
+            skb.dev,
+            format_args!("copied, and passed on"),
+            format_args!("multicast"),
+        );
+        Handled::Pass(skb)
+    }
+
+    /// `macvlan_forward_source`: source-mode macvlans take frames from their list; with NODST nobody else gets them.
+    fn macvlan_forward_source(&mut self, skb: Skb, macvlans: &[(Upper<'s>, &'s MacvlanOptions)]) -> Handled {
+        let mut consumed = false;
+        for (upper, options) in macvlans.iter().filter(|(_, options)| options.mode == MacvlanMode::Source) {
+            let sources: Vec<_> = options.sources.iter().map(|mac| Set::from(*mac)).collect();
+            if self.frame.is_any(Field::Src, &sources) {
+                self.macvlan_copy(skb, *upper);
+                consumed |= options.flags & FLAG_NODST != 0;
+            }
+        }
+        if consumed { Handled::Consumed } else { Handled::Pass(skb) }
+    }
+
+    /// Hands a unicast frame to a macvlan for good.
+    fn macvlan_take(&mut self, skb: Skb, upper: Upper<'s>) -> Handled {
+        if !upper.link.is_up() {
+            self.drop_skb(
+                "macvlan_handle_frame",
+                &skb,
+                "the macvlan is down",
+                format_args!("{}", upper.link.name),
+            );
+            return Handled::Consumed;
+        }
+        match upper.netns {
+            Some(netns) => {
+                self.arrive(Outcome::Elsewhere { device: upper.link.index, netns, assumes: skb.assumes });
+                Handled::Consumed
+            }
+            None => Handled::Another(Skb { dev: upper.link.index, pkt_type: PacketType::Host, ..skb }),
+        }
+    }
+
+    /// Hands a copy to a macvlan: its multicast filter, a hash of what was joined there, may still refuse it.
+    fn macvlan_copy(&mut self, mut skb: Skb, upper: Upper<'s>) {
+        if !upper.link.is_up() {
+            return;
+        }
+        let broadcast = self.frame.is(Field::Dst, portcullis_snapshot::MacAddr::BROADCAST);
+        if !broadcast && upper.link.is_allmulti() != Some(true) {
+            let what = format!("which multicast addresses {} listens to", upper.link.name);
+            self.assume(&mut skb, "macvlan_broadcast_one", OpenKind::Changing(what));
+        }
+        let pkt_type = if broadcast { PacketType::Broadcast } else { PacketType::Multicast };
+        match upper.netns {
+            Some(netns) => {
+                self.arrive(Outcome::Elsewhere { device: upper.link.index, netns, assumes: skb.assumes });
+            }
+            None => self.netif_receive_skb_core(Skb { dev: upper.link.index, pkt_type, ..skb }),
+        }
+    }
+
+    fn src_is(&mut self, link: &Link) -> bool {
+        link.address.is_some_and(|address| self.frame.is(Field::Src, address))
+    }
+}

@@ -1,0 +1,164 @@
+//! The walk itself, and what comes of it.
+//!
+//! One file for each of the kernel's: `receive` is `net/core/dev.c`, `br_input` is `net/bridge/br_input.c` and so on.
+//! This file holds what all of them share: the frame's state on its way ([`Skb`]), the result ([`Walk`]) and the
+//! bookkeeping of steps, drops and open questions. No decision is taken here.
+
+mod arp;
+mod br_arp_nd_proxy;
+mod br_fdb;
+mod br_forward;
+mod br_input;
+mod br_multicast;
+mod br_vlan;
+mod ip6_input;
+mod ip_input;
+mod macvlan;
+mod ndisc;
+mod outcome;
+mod receive;
+mod route;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use portcullis_snapshot::{EtherType, IfIndex, MacAddr};
+
+use crate::frame::{Field, Frame};
+use crate::network::Network;
+
+pub use outcome::{
+    Assumes, Drop, Effect, HostDelivery, Learned, LearnedChange, Open, OpenKind, Outcome, PortDelivery, Step,
+    Walk,
+};
+
+/// What the receiving device took the frame for (`PACKET_*`, `linux/if_packet.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PacketType {
+    /// Addressed to the device.
+    Host,
+    /// Broadcast.
+    Broadcast,
+    /// Multicast.
+    Multicast,
+    /// Addressed to somebody else.
+    OtherHost,
+}
+
+/// A VLAN tag that the kernel keeps beside the bytes (`skb->vlan_proto`, `skb->vlan_tci`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HwTag {
+    /// Its TPID.
+    pub tpid: EtherType,
+    /// Its VLAN id.
+    pub vid: TagVid,
+}
+
+/// Where the VLAN id of a [`HwTag`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TagVid {
+    /// From the frame's own tag at this depth.
+    Frame(u8),
+    /// The kernel put it there: a PVID.
+    Fixed(u16),
+}
+
+/// Whether the walk writes down its steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// Every step, for people.
+    Steps,
+    /// The result only.
+    Off,
+}
+
+/// Where a frame is on its way, and what the kernel knows about it there (`struct sk_buff`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Skb {
+    /// The device that holds it (`skb->dev`).
+    pub(crate) dev: IfIndex,
+    /// `skb->pkt_type`.
+    pub(crate) pkt_type: PacketType,
+    /// How many of the frame's own tags are no longer in front of its bytes.
+    pub(crate) depth: u8,
+    /// The tag beside the bytes.
+    pub(crate) hwtag: Option<HwTag>,
+    /// The bridge port that it came in by, from the bridge on (`skb->dev` while bridged).
+    pub(crate) port: Option<IfIndex>,
+    /// The open questions whose answers could still change what was decided so far.
+    pub(crate) assumes: Assumes,
+}
+
+/// Walks one frame through the kernel, from the driver of `ingress` to wherever it ends.
+///
+/// The result is of the present state: nothing is learned into the network, [`Walk::learned`] tells what would be.
+pub fn walk<F: Frame>(network: &Network<'_>, ingress: IfIndex, frame: &mut F, trace: Trace) -> Walk {
+    let mut walker = Walker { network, frame, trace, walk: Walk::default(), rounds: 0 };
+    walker.netif_receive(ingress);
+    walker.walk
+}
+
+/// A walk under way.
+pub(crate) struct Walker<'w, 's, F> {
+    pub(crate) network: &'w Network<'s>,
+    pub(crate) frame: &'w mut F,
+    trace: Trace,
+    pub(crate) walk: Walk,
+    /// How often a frame was handed to `__netif_receive_skb_core`, lest stacked devices walk for ever.
+    rounds: u16,
+}
+
+impl<'s, F: Frame> Walker<'_, 's, F> {
+    /// Writes down a step, if steps are wanted. The arguments are formatted only then.
+    pub(crate) fn step(
+        &mut self,
+        function: &'static str,
+        device: IfIndex,
+        decision: fmt::Arguments<'_>,
+        because: fmt::Arguments<'_>,
+    ) {
+        if self.trace == Trace::Steps {
+            let (decision, because) = (decision.to_string(), because.to_string());
+            self.walk.steps.push(Step { function, device, decision, because });
+        }
+    }
+
+    /// Ends one way of the frame, and writes down the step.
+    pub(crate) fn drop_skb(
+        &mut self,
+        function: &'static str,
+        skb: &Skb,
+        reason: &'static str,
+        because: fmt::Arguments<'_>,
+    ) {
+        self.step(function, skb.dev, format_args!("drop: {reason}"), because);
+        self.walk.drops.push(Drop { function, device: skb.dev, reason, assumes: skb.assumes });
+    }
+
+    /// Notes that something which is not modelled, or was not read, could decide differently from here on.
+    pub(crate) fn assume(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) {
+        self.step(function, skb.dev, format_args!("open question"), format_args!("{kind}"));
+        let open = Open { function, device: skb.dev, kind };
+        let index = self.walk.open.iter().position(|known| *known == open).unwrap_or_else(|| {
+            self.walk.open.push(open);
+            self.walk.open.len() - 1
+        });
+        skb.assumes.add(index);
+    }
+
+    /// Ends one way of the frame somewhere.
+    pub(crate) fn arrive(&mut self, outcome: Outcome) {
+        self.walk.outcomes.push(outcome);
+    }
+
+    /// Returns a device's link; the walk only moves between devices that exist.
+    pub(crate) fn link(&self, device: IfIndex) -> Option<&'s portcullis_snapshot::Link> {
+        self.network.link(device)
+    }
+
+    /// Whether the frame's destination is this address.
+    pub(crate) fn dst_is(&mut self, address: Option<MacAddr>) -> bool {
+        address.is_some_and(|address| self.frame.is(Field::Dst, address))
+    }
+}

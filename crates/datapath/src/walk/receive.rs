@@ -1,0 +1,343 @@
+//! `net/core/dev.c`, `net/8021q/vlan_core.c`: a device receives a frame.
+//!
+//! Every device runs this: first the port, then, for what the bridge passes up, the bridge device, then perhaps a VLAN
+//! device or a macvlan on top of it.
+
+use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, NftFamily, Reading};
+
+use super::{Assumes, Effect, HostDelivery, HwTag, OpenKind, Outcome, PacketType, Skb, TagVid, Walker};
+use crate::frame::{Field, Frame, Partition, Set, Sets};
+use crate::network::{NfHook, RxHandler, Upper};
+
+/// More rounds than any sane stack of devices takes.
+const MAX_ROUNDS: u16 = 64;
+
+/// What `vlan_do_receive` made of a tag.
+enum VlanReceive {
+    /// There is no VLAN device for it.
+    NoDevice,
+    /// A VLAN device took it over; the next round runs on it.
+    Device(Skb),
+    /// The frame ended here.
+    Done,
+}
+
+impl<'s, F: Frame> Walker<'_, 's, F> {
+    /// The driver of a port hands the frame to the stack.
+    pub(super) fn netif_receive(&mut self, ingress: IfIndex) {
+        let skb = Skb {
+            dev: ingress,
+            pkt_type: PacketType::OtherHost,
+            depth: 0,
+            hwtag: None,
+            port: None,
+            assumes: Assumes::default(),
+        };
+        let Some(link) = self.link(ingress) else {
+            return self.drop_skb(
+                "netif_receive_skb",
+                &skb,
+                "no such device",
+                format_args!("ifindex {ingress}"),
+            );
+        };
+        if !link.is_up() {
+            return self.drop_skb(
+                "netif_receive_skb",
+                &skb,
+                "the device is down",
+                format_args!("{}", link.name),
+            );
+        }
+        let pkt_type = self.eth_type_trans(link);
+        self.netif_receive_skb_core(Skb { pkt_type, ..skb });
+    }
+
+    /// `eth_type_trans` (net/ethernet/eth.c): whom the receiving device takes the frame to be for.
+    fn eth_type_trans(&mut self, link: &Link) -> PacketType {
+        let pkt_type = if self.dst_is(link.address) {
+            PacketType::Host
+        } else if !self.frame.is(Field::Dst, Set::MULTICAST) {
+            PacketType::OtherHost
+        } else if self.dst_is(link.broadcast) {
+            PacketType::Broadcast
+        } else {
+            PacketType::Multicast
+        };
+        let address = link.address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
+        self.step("eth_type_trans", link.index, format_args!("{pkt_type:?}"), format_args!("{address}"));
+        pkt_type
+    }
+
+    /// `__netif_receive_skb_core`: filters, VLAN devices, the receive handler, then the protocol handlers.
+    pub(super) fn netif_receive_skb_core(&mut self, mut skb: Skb) {
+        while let Some(next) = self.another_round(skb) {
+            self.rounds += 1;
+            if self.rounds > MAX_ROUNDS {
+                self.assume(&mut skb, "__netif_receive_skb_core", too_deep());
+                return self.drop_skb(
+                    "__netif_receive_skb_core",
+                    &skb,
+                    "too many devices",
+                    format_args!("a loop"),
+                );
+            }
+            skb = next;
+        }
+    }
+
+    /// One round on one device; the frame for the next, if another device took it over.
+    fn another_round(&mut self, mut skb: Skb) -> Option<Skb> {
+        let link = self.link(skb.dev)?;
+        self.ingress_hooks(&mut skb);
+        if skb.hwtag.is_none() && self.frame.which(Field::Protocol(skb.depth), &Set::VLAN_TPIDS).is_some() {
+            skb = self.skb_vlan_untag(skb)?;
+        }
+        if let Some(tag) = skb.hwtag {
+            match self.vlan_do_receive(skb, tag) {
+                VlanReceive::NoDevice => {}
+                VlanReceive::Device(skb) => return Some(skb),
+                VlanReceive::Done => return None,
+            }
+        }
+        match self.network.rx_handler(link) {
+            RxHandler::None => self.leftover_tag(skb),
+            RxHandler::Bridge(bridge) => {
+                self.br_handle_frame(skb, bridge).and_then(|skb| self.leftover_tag(skb))
+            }
+            RxHandler::Macvlan => match self.macvlan_handle_frame(skb) {
+                super::macvlan::Handled::Another(skb) => Some(skb),
+                super::macvlan::Handled::Pass(skb) => self.leftover_tag(skb),
+                super::macvlan::Handled::Consumed => None,
+            },
+            RxHandler::Bond(bond) => self.bond_handle_frame(skb, bond),
+            RxHandler::Other(kind) => {
+                self.assume(
+                    &mut skb,
+                    "rx_handler",
+                    OpenKind::Unmodelled(format!("{} is a {kind} port", link.name)),
+                );
+                self.drop_skb(
+                    "rx_handler",
+                    &skb,
+                    "taken by a device that is not modelled",
+                    format_args!("{kind}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// XDP, tc and nftables' `netdev` hook: present, so open.
+    fn ingress_hooks(&mut self, skb: &mut Skb) {
+        let network = self.network;
+        for kind in network.hooks().ingress(skb.dev) {
+            self.assume(skb, "sch_handle_ingress", kind.clone());
+        }
+    }
+
+    /// Asks whatever stands at a netfilter hook: present, so open.
+    pub(super) fn nf_hook(&mut self, skb: &mut Skb, function: &'static str, family: NftFamily, hook: NfHook) {
+        let network = self.network;
+        for kind in network.hooks().netfilter(family, hook) {
+            self.assume(skb, function, kind.clone());
+        }
+    }
+
+    /// `skb_vlan_untag` (net/core/skbuff.c): takes one tag out of the bytes.
+    pub(super) fn skb_vlan_untag(&mut self, skb: Skb) -> Option<Skb> {
+        let tpid = self.frame.which(Field::Protocol(skb.depth), &Set::VLAN_TPIDS)?;
+        // The tag's four bytes, and two more for vlan_set_encap_proto to look at.
+        if !self.frame.is(Field::Length(skb.depth), Set::Range(6, u128::MAX)) {
+            self.drop_skb(
+                "skb_vlan_untag",
+                &skb,
+                "the tag is cut off",
+                format_args!("fewer than 6 bytes follow"),
+            );
+            return None;
+        }
+        let tpid = if tpid == 0 { EtherType::VLAN } else { EtherType::SVLAN };
+        let hwtag = Some(HwTag { tpid, vid: TagVid::Frame(skb.depth) });
+        self.step("skb_vlan_untag", skb.dev, format_args!("one {tpid} tag set aside"), format_args!("TPID"));
+        Some(Skb { hwtag, depth: skb.depth + 1, ..skb })
+    }
+
+    /// `vlan_do_receive` (net/8021q/vlan_core.c): a VLAN device on this device takes its VLAN, before any bridge does.
+    fn vlan_do_receive(&mut self, skb: Skb, tag: HwTag) -> VlanReceive {
+        let Some(upper) = self.vlan_find_dev(skb.dev, tag) else { return VlanReceive::NoDevice };
+        let name = &upper.link.name;
+        if !upper.link.is_up() {
+            self.drop_skb("vlan_do_receive", &skb, "the VLAN device is down", format_args!("{name}"));
+            return VlanReceive::Done;
+        }
+        self.step("vlan_do_receive", skb.dev, format_args!("{name} takes it"), format_args!("VLAN device"));
+        if let Some(netns) = upper.netns {
+            let device = upper.link.index;
+            self.arrive(Outcome::Elsewhere { device, netns, assumes: skb.assumes });
+            return VlanReceive::Done;
+        }
+        let meant = skb.pkt_type == PacketType::OtherHost && self.dst_is(upper.link.address);
+        let pkt_type = if meant { PacketType::Host } else { skb.pkt_type };
+        VlanReceive::Device(Skb { dev: upper.link.index, pkt_type, hwtag: None, ..skb })
+    }
+
+    /// `vlan_find_dev`: the VLAN device for a tag.
+    fn vlan_find_dev(&mut self, device: IfIndex, tag: HwTag) -> Option<Upper<'s>> {
+        let network = self.network;
+        let uppers = network.uppers(device)?;
+        let vid = match tag.vid {
+            TagVid::Fixed(vid) => vid,
+            TagVid::Frame(depth) => {
+                let mut vids: Vec<_> =
+                    uppers.vlans.keys().filter(|(tpid, _)| *tpid == tag.tpid).map(|(_, vid)| *vid).collect();
+                vids.sort_unstable();
+                let class = self.frame.which(Field::Vid(depth), &Vids(&vids))?;
+                *vids.get(class)?
+            }
+        };
+        uppers.vlans.get(&(tag.tpid, vid)).copied()
+    }
+
+    /// What `__netif_receive_skb_core` does with a tag that nobody took: a VLAN id makes it somebody else's, VLAN 0 is
+    /// passed over, however often and with either TPID.
+    fn leftover_tag(&mut self, mut skb: Skb) -> Option<Skb> {
+        while let Some(tag) = skb.hwtag {
+            skb.hwtag = None;
+            if !self.vid_is_zero(tag) {
+                self.step(
+                    "__netif_receive_skb_core",
+                    skb.dev,
+                    format_args!("OtherHost"),
+                    format_args!("VLAN tag"),
+                );
+                skb.pkt_type = PacketType::OtherHost;
+                break;
+            }
+            if self.frame.which(Field::Protocol(skb.depth), &Set::VLAN_TPIDS).is_none() {
+                break;
+            }
+            skb = self.skb_vlan_untag(skb)?;
+            match skb.hwtag.map_or(VlanReceive::NoDevice, |tag| self.vlan_do_receive(skb, tag)) {
+                VlanReceive::NoDevice => {}
+                VlanReceive::Device(skb) => return Some(skb),
+                VlanReceive::Done => return None,
+            }
+        }
+        self.deliver_skb(skb);
+        None
+    }
+
+    /// Whether a tag's VLAN id is 0: a priority tag.
+    pub(super) fn vid_is_zero(&mut self, tag: HwTag) -> bool {
+        match tag.vid {
+            TagVid::Fixed(vid) => vid == 0,
+            TagVid::Frame(depth) => self.frame.is(Field::Vid(depth), 0u16),
+        }
+    }
+
+    /// `deliver_ptype_list_skb`: the protocol handlers.
+    fn deliver_skb(&mut self, skb: Skb) {
+        let inet = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
+        match self.frame.which(Field::Protocol(skb.depth), &inet) {
+            Some(0) => self.ip_rcv(skb),
+            Some(1) => self.arp_rcv(skb),
+            Some(_) => self.ipv6_rcv(skb),
+            None => self.other_handler(skb),
+        }
+    }
+
+    /// Handlers of other protocols, as `/proc/net/ptype` lists them.
+    fn other_handler(&mut self, mut skb: Skb) {
+        let network = self.network;
+        let Reading::Read(handlers) = &network.netns().protocol_handlers else {
+            let what = "protocol handlers were not read".to_owned();
+            self.assume(&mut skb, "deliver_ptype_list_skb", OpenKind::Unread(what));
+            return self.drop_skb(
+                "deliver_ptype_list_skb",
+                &skb,
+                "no handler is known",
+                format_args!("ptype"),
+            );
+        };
+        let name = network.name(skb.dev);
+        let here =
+            handlers.iter().filter(|handler| handler.device.as_ref().is_none_or(|device| *device == name));
+        let mut protocols: Vec<_> = here.map(|handler| handler.protocol).filter(|p| p.0 != 3).collect();
+        protocols.sort_unstable();
+        protocols.dedup();
+        let sets: Vec<_> = protocols.iter().map(|protocol| Set::from(*protocol)).collect();
+        let class = self.frame.which(Field::Protocol(skb.depth), &Sets(&sets));
+        let Some(&protocol) = class.and_then(|class| protocols.get(class)) else {
+            return self.drop_skb(
+                "deliver_ptype_list_skb",
+                &skb,
+                "no handler for the protocol",
+                format_args!("ptype"),
+            );
+        };
+        self.step(
+            "deliver_ptype_list_skb",
+            skb.dev,
+            format_args!("a handler takes it"),
+            format_args!("{protocol}"),
+        );
+        self.arrive(Outcome::Host(HostDelivery {
+            device: skb.dev,
+            protocol,
+            effect: Effect::Handler,
+            pkt_type: skb.pkt_type,
+            assumes: skb.assumes,
+        }));
+    }
+
+    /// `bond_handle_frame` (drivers/net/bonding/bond_main.c), as far as it decides: the bond takes the frame over.
+    fn bond_handle_frame(&mut self, mut skb: Skb, bond: IfIndex) -> Option<Skb> {
+        let Some(link) = self.link(bond) else {
+            self.drop_skb("bond_handle_frame", &skb, "no such bond", format_args!("ifindex {bond}"));
+            return None;
+        };
+        if let LinkKind::Bond(options) = &link.kind {
+            // 1 is active-backup: what arrives on a backup port is not for the stack.
+            if options.mode == Some(1) && options.active_slave.is_some_and(|active| active != skb.dev) {
+                self.drop_skb(
+                    "bond_should_deliver_exact_match",
+                    &skb,
+                    "a backup port",
+                    format_args!("active_slave"),
+                );
+                return None;
+            }
+            if matches!(options.mode, Some(5 | 6)) {
+                let what = format!("bond {} balances by itself (mode tlb or alb)", link.name);
+                self.assume(&mut skb, "bond_handle_frame", OpenKind::Unmodelled(what));
+            }
+        }
+        self.step(
+            "bond_handle_frame",
+            skb.dev,
+            format_args!("{} takes it", link.name),
+            format_args!("bond port"),
+        );
+        Some(Skb { dev: bond, ..skb })
+    }
+}
+
+fn too_deep() -> OpenKind {
+    OpenKind::Unmodelled("devices stacked in a loop".to_owned())
+}
+
+/// The partition of VLAN ids by a sorted list.
+struct Vids<'a>(&'a [u16]);
+
+impl Partition for Vids<'_> {
+    fn class_of(&self, value: u128) -> Option<usize> {
+        self.0.binary_search(&u16::try_from(value).ok()?).ok()
+    }
+
+    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
+        for (class, vid) in self.0.iter().enumerate() {
+            each(class, (*vid).into());
+        }
+    }
+}
