@@ -1,1 +1,18 @@
-//! Every system call that Portcullis makes.
+//! Every system call that Portcullis makes, and all of its unsafe code.
+//!
+//! Sockets, namespaces, `/proc` and `/sys` live here: what reads the kernel ([`capture`]), what changes it ([`link`],
+//! [`sysctl`]), what sends and receives frames ([`packet`], [`tap`]). No rule, no default, no text for users.
+
+pub mod capture;
+mod error;
+mod change;
+pub mod link;
+pub mod namespace;
+pub mod netlink;
+pub mod packet;
+mod sys;
+pub mod sysctl;
+pub mod tap;
+
+pub use change::{Change, apply_all};
+pub use error::Error;
