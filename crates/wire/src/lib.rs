@@ -5,7 +5,14 @@
 //! program sends has to be kept and shown rather than refused.
 
 mod attribute;
+pub mod bridge;
+pub mod diag;
+pub mod inet;
+pub mod link;
 mod message;
+pub mod nft;
+mod payload;
+pub mod tc;
 
 pub use attribute::{Attribute, Attributes, DecodeError, u8_at, u16_at, u32_at};
 pub use message::{

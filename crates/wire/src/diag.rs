@@ -1,0 +1,106 @@
+//! Socket diagnostics: who listens and who captures (linux/inet_diag.h, linux/packet_diag.h).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use portcullis_snapshot::{EtherType, IfIndex, ListenProtocol, Listener, PacketSocket};
+
+use crate::attribute::{u8_at, u16_at, u32_at};
+use crate::{Attributes, Message};
+
+/// `SOCK_DIAG_BY_FAMILY`.
+pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `struct inet_diag_msg`.
+const INET_DIAG_MSG: usize = 72;
+/// `struct packet_diag_msg`.
+const PACKET_DIAG_MSG: usize = 16;
+/// `struct packet_diag_mclist`.
+const PACKET_DIAG_MCLIST: usize = 44;
+
+/// Asks for the sockets of a protocol that take what comes: listening TCP, unconnected UDP.
+#[must_use]
+pub fn listeners_request(protocol: ListenProtocol, ipv6: bool) -> Message {
+    const TCP_CLOSE: u32 = 7;
+    const TCP_LISTEN: u32 = 10;
+    let (number, state) = match protocol {
+        ListenProtocol::Tcp => (6, TCP_LISTEN),
+        ListenProtocol::Udp => (17, TCP_CLOSE),
+    };
+    let mut request = vec![if ipv6 { 10 } else { 2 }, number, 0, 0];
+    request.extend((1u32 << state).to_ne_bytes());
+    request.extend([0; 48]);
+    Message::new(SOCK_DIAG_BY_FAMILY, 0).header(&request)
+}
+
+/// Decodes one answer to [`listeners_request`].
+#[must_use]
+pub fn listener(protocol: ListenProtocol, message: &[u8]) -> Option<Listener> {
+    let address: [u8; 16] = *message.get(8..)?.first_chunk()?;
+    let [a, b, c, d, ..] = address;
+    let address = match u8_at(message, 0)? {
+        2 => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+        _ => IpAddr::V6(Ipv6Addr::from(address)),
+    };
+    let device = u32_at(message, 40)?;
+    let v6only = Attributes::after(message, INET_DIAG_MSG).get(11).and_then(|only| only.u8());
+    Some(Listener {
+        protocol,
+        address,
+        port: u16::from_be(u16_at(message, 4)?),
+        device: (device != 0).then_some(IfIndex(device)),
+        v6only: v6only.map(|only| only != 0),
+        uid: u32_at(message, 64)?,
+        inode: u32_at(message, 68)?.into(),
+        processes: Vec::new(),
+    })
+}
+
+/// Asks for every packet socket, with what it asked its interfaces for.
+#[must_use]
+pub fn packet_sockets_request() -> Message {
+    const PACKET_SHOW_INFO: u32 = 1;
+    const PACKET_SHOW_MCLIST: u32 = 2;
+    let mut request = vec![17, 0, 0, 0, 0, 0, 0, 0];
+    request.extend((PACKET_SHOW_INFO | PACKET_SHOW_MCLIST).to_ne_bytes());
+    request.extend([0; 8]);
+    Message::new(SOCK_DIAG_BY_FAMILY, 0).header(&request)
+}
+
+/// Decodes one answer to [`packet_sockets_request`].
+#[must_use]
+pub fn packet_socket(message: &[u8]) -> Option<PacketSocket> {
+    const PACKET_MR_PROMISC: u16 = 1;
+    const PACKET_MR_ALLMULTI: u16 = 2;
+    let attributes = Attributes::after(message, PACKET_DIAG_MSG);
+    let device = attributes.get(0).and_then(|info| info.u32()).filter(|device| *device != 0);
+    let memberships = attributes.get(1).map(|list| list.payload).unwrap_or_default();
+    // However often one socket asks, its interface counts it once (packet_mc_add).
+    let asked_for = |wanted: u16| {
+        let entries = memberships.chunks_exact(PACKET_DIAG_MCLIST);
+        let of_kind = entries.filter(move |entry| u16_at(entry, 8) == Some(wanted));
+        of_kind.filter_map(|entry| u32_at(entry, 0).map(IfIndex)).collect::<Vec<_>>()
+    };
+    Some(PacketSocket {
+        device: device.map(IfIndex),
+        protocol: EtherType(u16_at(message, 2)?),
+        promiscuous: asked_for(PACKET_MR_PROMISC),
+        allmulti: asked_for(PACKET_MR_ALLMULTI),
+        uid: attributes.get(5).and_then(|uid| uid.u32()),
+        inode: u32_at(message, 4)?.into(),
+        processes: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_will_do(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (listener(ListenProtocol::Tcp, &bytes), packet_socket(&bytes));
+            let _ = (crate::tc::qdisc(&bytes), crate::tc::filter(&bytes));
+            let _ = (crate::nft::table(&bytes), crate::nft::base_chain(&bytes), crate::nft::flowtable(&bytes));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The host's IP: addresses, routes, policy rules, neighbours (linux/rtnetlink.h, linux/fib_rules.h).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use portcullis_snapshot::{Address, IfIndex, Neighbour, NextHop, PolicyRule, Route};
+
+use crate::attribute::{u8_at, u16_at, u32_at};
+use crate::{Attribute, Attributes};
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// `struct ifaddrmsg`.
+const IFADDRMSG: usize = 8;
+/// `struct rtmsg`, and as long: `struct ndmsg`, `struct fib_rule_hdr`.
+const RTMSG: usize = 12;
+
+/// Decodes `RTM_NEWADDR`.
+#[must_use]
+pub fn address(message: &[u8]) -> Option<Address> {
+    let (prefix, scope) = (u8_at(message, 1)?, u8_at(message, 3)?);
+    let attributes = Attributes::after(message, IFADDRMSG);
+    let (far, local) = (attributes.get(1).and_then(|a| a.ip()), attributes.get(2).and_then(|a| a.ip()));
+    let address = local.or(far)?;
+    let flags = attributes.get(8).and_then(|flags| flags.u32());
+    Some(Address {
+        device: IfIndex(u32_at(message, 4)?),
+        address: IpNet::new(address, prefix).ok()?,
+        peer: far.filter(|far| *far != address),
+        scope,
+        flags: flags.or_else(|| u8_at(message, 2).map(u32::from))?,
+    })
+}
+
+/// Decodes `RTM_NEWROUTE`. Routes of other families and cached ones are `None`.
+#[must_use]
+pub fn route(message: &[u8]) -> Option<Route> {
+    const RTM_F_CLONED: u32 = 0x200;
+    let family = u8_at(message, 0)?;
+    let flags = u32_at(message, 8)?;
+    if flags & RTM_F_CLONED != 0 {
+        return None;
+    }
+    let attributes = Attributes::after(message, RTMSG);
+    let prefix = |number, length: u8| net(family, attributes.get(number), length);
+    let source_length = u8_at(message, 2)?;
+    let mut route = Route {
+        table: attributes.get(15).and_then(|table| table.u32()).unwrap_or(u8_at(message, 4)?.into()),
+        destination: prefix(1, u8_at(message, 1)?)?,
+        source: if source_length > 0 { prefix(2, source_length) } else { None },
+        kind: u8_at(message, 7)?,
+        scope: u8_at(message, 6)?,
+        protocol: u8_at(message, 5)?,
+        tos: u8_at(message, 3)?,
+        flags: (flags != 0).then_some(flags),
+        metric: attributes.get(6).and_then(|metric| metric.u32()),
+        prefsrc: attributes.get(7).and_then(|source| source.ip()),
+        nexthops: Vec::new(),
+        nexthop_id: attributes.get(30).and_then(|id| id.u32()),
+    };
+    let single = nexthop(&attributes, flags as u8);
+    if single.device.is_some() || single.gateway.is_some() {
+        route.nexthops.push(single);
+    }
+    if let Some(multipath) = attributes.get(9) {
+        route.nexthops.extend(multipath_nexthops(multipath.payload));
+    }
+    Some(route)
+}
+
+fn nexthop(attributes: &Attributes<'_>, flags: u8) -> NextHop {
+    let gateway = attributes.get(5).and_then(|gateway| gateway.ip());
+    let device = attributes.get(4).and_then(|device| device.u32()).map(IfIndex);
+    NextHop {
+        device,
+        gateway: gateway.or_else(|| attributes.get(18).and_then(|via| via_address(&via))),
+        flags,
+    }
+}
+
+/// `struct rtvia`: a router of another family.
+fn via_address(via: &Attribute<'_>) -> Option<IpAddr> {
+    Attribute { number: 0, payload: via.payload.get(2..)? }.ip()
+}
+
+/// `RTA_MULTIPATH`: a row of `struct rtnexthop`, each with attributes.
+fn multipath_nexthops(mut bytes: &[u8]) -> Vec<NextHop> {
+    let mut nexthops = Vec::new();
+    while let (Some(length), Some(flags), Some(device)) =
+        (u16_at(bytes, 0), u8_at(bytes, 2), u32_at(bytes, 4))
+    {
+        let length = usize::from(length);
+        let Some(attributes) = bytes.get(8..length) else { break };
+        let mut found = nexthop(&Attributes::new(attributes), flags);
+        found.device = Some(IfIndex(device));
+        nexthops.push(found);
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    nexthops
+}
+
+/// A prefix out of its address and length; no address is the default route.
+fn net(family: u8, address: Option<Attribute<'_>>, length: u8) -> Option<IpNet> {
+    let any = match family {
+        AF_INET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AF_INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    IpNet::new(address.and_then(|address| address.ip()).unwrap_or(any), length).ok()
+}
+
+/// Decodes `RTM_NEWRULE`. Rules of other families are `None`.
+#[must_use]
+pub fn rule(message: &[u8]) -> Option<PolicyRule> {
+    const FIB_RULE_INVERT: u32 = 2;
+    let family = u8_at(message, 0)?;
+    let (to, from) = (u8_at(message, 1)?, u8_at(message, 2)?);
+    let attributes = Attributes::after(message, RTMSG);
+    let mut rule = PolicyRule {
+        ipv6: match family {
+            AF_INET => false,
+            AF_INET6 => true,
+            _ => return None,
+        },
+        priority: 0,
+        action: u8_at(message, 7)?,
+        table: u8_at(message, 4)?.into(),
+        not: u32_at(message, 8)? & FIB_RULE_INVERT != 0,
+        source: if from > 0 { net(family, attributes.get(2), from) } else { None },
+        destination: if to > 0 { net(family, attributes.get(1), to) } else { None },
+        iif: None,
+        oif: None,
+        l3mdev: false,
+        goto: None,
+        suppress_prefixlen: None,
+        unknown: Vec::new(),
+    };
+    for attribute in attributes {
+        match attribute.number {
+            3 => rule.iif = Some(attribute.string()),
+            4 => rule.goto = attribute.u32(),
+            6 => rule.priority = attribute.u32().unwrap_or_default(),
+            // The kernel always tells; all ones is "nothing is suppressed".
+            14 => rule.suppress_prefixlen = attribute.u32().filter(|length| *length != u32::MAX),
+            15 => rule.table = attribute.u32().unwrap_or_default(),
+            17 => rule.oif = Some(attribute.string()),
+            19 => rule.l3mdev = attribute.u8() == Some(1),
+            // Destination and source are above; flow, padding and originator select nothing.
+            1 | 2 | 11 | 18 | 21 => {}
+            _ => rule.unknown.push(attribute.unknown()),
+        }
+    }
+    Some(rule)
+}
+
+/// Decodes `RTM_NEWNEIGH` of IPv4 or IPv6.
+#[must_use]
+pub fn neighbour(message: &[u8]) -> Option<Neighbour> {
+    let attributes = Attributes::after(message, RTMSG);
+    Some(Neighbour {
+        device: IfIndex(u32_at(message, 4)?),
+        address: attributes.get(1)?.ip()?,
+        mac: attributes.get(2).and_then(|address| address.mac()),
+        state: u16_at(message, 8)?,
+        flags: u8_at(message, 10)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_will_do(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut all = portcullis_snapshot::Mdb::default();
+            crate::bridge::mdb(&bytes, &mut all);
+            let _ = (address(&bytes), route(&bytes), rule(&bytes), neighbour(&bytes), crate::link::link(&bytes));
+            let _ = (crate::bridge::vlan_table(&bytes), crate::bridge::vlan_globals(&bytes));
+            let _ = (crate::bridge::fdb_entry(&bytes), crate::bridge::mst_states(&bytes));
+            let _ = crate::bridge::vlan_table_of_link(&bytes);
+        }
+    }
+}
