@@ -4,8 +4,8 @@
 //! [`sysctl`]), what sends and receives frames ([`packet`], [`tap`]). No rule, no default, no text for users.
 
 pub mod capture;
-mod error;
 mod change;
+mod error;
 pub mod link;
 pub mod namespace;
 pub mod netlink;

@@ -92,7 +92,8 @@ pub fn address_of(socket: &mut Socket, index: IfIndex) -> Result<Option<MacAddr>
     let message = Message::new(RTM_GETLINK, NLM_F_ACK).header(&ifinfo(index.0, 0, 0));
     let mut address = None;
     socket.request(&format!("looking interface {index} up"), message, |reply| {
-        address = Attributes::after(reply.payload, 16).get(IFLA_ADDRESS).and_then(|attribute| attribute.mac());
+        address =
+            Attributes::after(reply.payload, 16).get(IFLA_ADDRESS).and_then(|attribute| attribute.mac());
     })?;
     Ok(address)
 }
@@ -131,9 +132,8 @@ impl<'a> NewLink<'a> {
         if let Some(lower) = self.lower {
             message = message.put_u32(IFLA_LINK, lower.0);
         }
-        let message = message.nest(IFLA_LINKINFO, |info| {
-            info.put_str(IFLA_INFO_KIND, self.kind).nest(IFLA_INFO_DATA, data)
-        });
+        let message = message
+            .nest(IFLA_LINKINFO, |info| info.put_str(IFLA_INFO_KIND, self.kind).nest(IFLA_INFO_DATA, data));
         Change::new(what, message)
     }
 
@@ -143,7 +143,10 @@ impl<'a> NewLink<'a> {
         const VETH_INFO_PEER: u16 = 1;
         self.create(|data| {
             data.nest(VETH_INFO_PEER, |info| {
-                let info = info.header(&ifinfo(0, 0, 0)).put_str(IFLA_IFNAME, peer).put(IFLA_ADDRESS, &peer_address.0);
+                let info = info
+                    .header(&ifinfo(0, 0, 0))
+                    .put_str(IFLA_IFNAME, peer)
+                    .put(IFLA_ADDRESS, &peer_address.0);
                 match netns {
                     Some(fd) => info.put_u32(IFLA_NET_NS_FD, fd.as_raw_fd().cast_unsigned()),
                     None => info,
@@ -207,7 +210,10 @@ pub fn master(index: IfIndex, master: Option<IfIndex>) -> Change {
 /// Changes an interface's hardware address.
 #[must_use]
 pub fn address(index: IfIndex, address: MacAddr) -> Change {
-    Change::new(format!("setting the address of interface {index}"), set_link(index).put(IFLA_ADDRESS, &address.0))
+    Change::new(
+        format!("setting the address of interface {index}"),
+        set_link(index).put(IFLA_ADDRESS, &address.0),
+    )
 }
 
 /// Changes an interface's MTU.
@@ -236,7 +242,8 @@ pub fn bridge_option(bridge: IfIndex, number: u16, value: &[u8]) -> Change {
 #[must_use]
 pub fn port_option(port: IfIndex, number: u16, value: &[u8]) -> Change {
     let message = set_link(port).nest(IFLA_LINKINFO, |info| {
-        info.put_str(IFLA_INFO_SLAVE_KIND, "bridge").nest(IFLA_INFO_SLAVE_DATA, |data| data.put(number, value))
+        info.put_str(IFLA_INFO_SLAVE_KIND, "bridge")
+            .nest(IFLA_INFO_SLAVE_DATA, |data| data.put(number, value))
     });
     Change::new(format!("setting IFLA_BRPORT option {number} of interface {port}"), message)
 }
@@ -325,8 +332,10 @@ fn neighbour_header(family: i32, device: IfIndex, state: u16, flags: u8) -> Vec<
 pub fn neighbour(device: IfIndex, address: IpAddr, mac: MacAddr, state: u16) -> Change {
     let (family, bytes) = family_and_bytes(address);
     let header = neighbour_header(family, device, state, 0);
-    let message =
-        Message::new(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE).header(&header).put(1, &bytes).put(2, &mac.0);
+    let message = Message::new(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE)
+        .header(&header)
+        .put(1, &bytes)
+        .put(2, &mac.0);
     Change::new(format!("adding the neighbour {address}"), message)
 }
 

@@ -128,7 +128,8 @@ pub fn remove_name(name: &str) -> Result<(), Error> {
 #[must_use]
 pub fn names() -> Vec<String> {
     let entries = std::fs::read_dir(NAMES).into_iter().flatten();
-    let mut names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
 }

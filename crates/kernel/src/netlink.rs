@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, recv, send};
 use portcullis_wire::{Message, Messages, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
 
 use crate::{Error, sys};
@@ -53,7 +53,8 @@ impl Socket {
             Family::SockDiag => libc::NETLINK_SOCK_DIAG,
         };
         let what = || format!("opening a netlink socket ({family:?})");
-        let fd = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol).map_err(|e| Error::refused(what(), e))?;
+        let fd =
+            sys::socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol).map_err(|e| Error::refused(what(), e))?;
         // Comforts that an old kernel may lack: errors in words, no echo of requests, a large queue, strict checks.
         let _ = sys::set_option(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1i32);
         let _ = sys::set_option(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1i32);
@@ -106,9 +107,12 @@ impl Socket {
                 let Some(ack) = message.ack() else { continue };
                 answered += 1;
                 if ack.errno != 0 && failure.is_none() {
-                    let what = chunk.get(message.sequence.wrapping_sub(first) as usize).map(|(what, _)| what.clone());
+                    let what = chunk
+                        .get(message.sequence.wrapping_sub(first) as usize)
+                        .map(|(what, _)| what.clone());
                     let errno = Errno::from_raw(ack.errno);
-                    failure = Some(Error::Refused { what: what.unwrap_or_default(), errno, detail: ack.message });
+                    failure =
+                        Some(Error::Refused { what: what.unwrap_or_default(), errno, detail: ack.message });
                 }
             }
         }
@@ -119,7 +123,12 @@ impl Socket {
     ///
     /// # Errors
     /// [`Error::Refused`] with the kernel's own words.
-    pub fn request(&mut self, what: &str, message: Message, mut each: impl FnMut(Reply<'_>)) -> Result<(), Error> {
+    pub fn request(
+        &mut self,
+        what: &str,
+        message: Message,
+        mut each: impl FnMut(Reply<'_>),
+    ) -> Result<(), Error> {
         let sequence = self.next_sequence();
         self.send(what, &message.finish(sequence))?;
         loop {
@@ -162,7 +171,12 @@ impl Socket {
     }
 
     /// One pass of a dump; whether it was consistent.
-    fn dump_once(&mut self, what: &str, message: Message, each: &mut dyn FnMut(Reply<'_>)) -> Result<bool, Error> {
+    fn dump_once(
+        &mut self,
+        what: &str,
+        message: Message,
+        each: &mut dyn FnMut(Reply<'_>),
+    ) -> Result<bool, Error> {
         let sequence = self.next_sequence();
         self.send(what, &message.flags(NLM_F_DUMP).finish(sequence))?;
         let mut consistent = true;
@@ -211,6 +225,45 @@ impl Socket {
                 Ok(length) => return Ok(length),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::refused(what, errno)),
+            }
+        }
+    }
+}
+
+/// Hears of changes to interfaces while something else is done.
+#[derive(Debug)]
+pub struct LinkEvents {
+    fd: OwnedFd,
+}
+
+impl LinkEvents {
+    /// Listens from now on, in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// If the kernel refuses the socket.
+    pub fn subscribe() -> Result<Self, Error> {
+        let refused = |errno| Error::refused("listening for changes of interfaces", errno);
+        let fd = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_NONBLOCK, libc::NETLINK_ROUTE);
+        let fd = fd.map_err(refused)?;
+        nix::sys::socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, libc::RTMGRP_LINK as u32))
+            .map_err(refused)?;
+        Ok(Self { fd })
+    }
+
+    /// Whether anything changed since the last time this was asked.
+    ///
+    /// # Errors
+    /// If the kernel refuses to tell.
+    pub fn any(&mut self) -> Result<bool, Error> {
+        let (mut any, mut buffer) = (false, [0; 64]);
+        loop {
+            match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(_) => any = true,
+                Err(Errno::EAGAIN) => return Ok(any),
+                // So much changed that the queue ran over.
+                Err(Errno::ENOBUFS) => any = true,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::refused("listening for changes of interfaces", errno)),
             }
         }
     }

@@ -68,7 +68,8 @@ impl PacketSocket {
                 mr_alen: 0,
                 mr_address: [0; 8],
             };
-            sys::set_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, request).map_err(refused)?;
+            sys::set_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, request)
+                .map_err(refused)?;
         }
         Ok(Self { fd, buffer: vec![0; 65536] })
     }

@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "each block says why it is sound")]
 
-use std::io;
 use std::mem::{MaybeUninit, size_of, size_of_val};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -25,7 +24,12 @@ pub(crate) fn set_option<T: Copy>(fd: BorrowedFd<'_>, level: i32, name: i32, val
 }
 
 /// `getsockopt(2)` into a buffer; returns how many bytes the kernel filled.
-pub(crate) fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32, buffer: &mut [u8]) -> Result<usize, Errno> {
+pub(crate) fn get_option(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    buffer: &mut [u8],
+) -> Result<usize, Errno> {
     let mut length = buffer.len() as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, which is the buffer's length.
     let result =
@@ -52,7 +56,10 @@ pub(crate) struct Ancillary {
 }
 
 /// `recvmsg(2)` on a packet socket, without waiting. `None` if nothing is there.
-pub(crate) fn receive_frame(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<(usize, Ancillary)>, Errno> {
+pub(crate) fn receive_frame(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> Result<Option<(usize, Ancillary)>, Errno> {
     let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut address = MaybeUninit::<libc::sockaddr_ll>::zeroed();
     let mut control = [0u64; 16];
@@ -85,7 +92,8 @@ fn auxiliary_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
         let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
         if level == libc::SOL_PACKET && kind == libc::PACKET_AUXDATA {
             // SAFETY: the kernel puts a whole tpacket_auxdata behind such a header; it may not be aligned.
-            let data: libc::tpacket_auxdata = unsafe { std::ptr::read_unaligned(libc::CMSG_DATA(header).cast()) };
+            let data: libc::tpacket_auxdata =
+                unsafe { std::ptr::read_unaligned(libc::CMSG_DATA(header).cast()) };
             let valid = data.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
             let has_tpid = data.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
             let tpid = if has_tpid { data.tp_vlan_tpid } else { 0x8100 };
@@ -144,9 +152,4 @@ pub(crate) fn bpf_prog_query(ifindex: u32, attach_type: u32) -> Result<Vec<u32>,
     let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<Query>()) };
     Errno::result(result)?;
     Ok(ids.iter().take(query.count as usize).copied().collect())
-}
-
-/// The last error of the C library, as the standard library's type.
-pub(crate) fn io_error(errno: Errno) -> io::Error {
-    io::Error::from_raw_os_error(errno as i32)
 }

@@ -27,7 +27,8 @@ pub fn read(parts: &[&str]) -> Result<String, Error> {
 /// If there is none, or it is no number.
 pub fn read_number(parts: &[&str]) -> Result<i32, Error> {
     let text = read(parts)?;
-    let malformed = |error| Error::Malformed { what: path(parts).display().to_string(), detail: format!("{error}") };
+    let malformed =
+        |error| Error::Malformed { what: path(parts).display().to_string(), detail: format!("{error}") };
     text.parse().map_err(malformed)
 }
 

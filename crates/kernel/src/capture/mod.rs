@@ -1,1 +1,162 @@
-//! Taking a snapshot.
+//! Taking a snapshot: one namespace after another, each read by a thread that lives in it.
+//!
+//! Every table is read as a whole or recorded as unread with the kernel's reason. What changes while it is read is
+//! read again; if it will not hold still, the snapshot says so.
+
+mod behind;
+mod bpf;
+mod filters;
+mod inet;
+mod legacy_tables;
+mod links;
+mod namespaces;
+mod processes;
+mod sockets;
+
+use nix::sys::utsname::uname;
+use portcullis_snapshot::{Kernel, Netns, NetnsId, Problem, Reading, SCHEMA, Snapshot, Unread, UnreadCause};
+
+use crate::Error;
+use crate::netlink::{Family, LinkEvents, Socket};
+
+pub use behind::container_of_cgroup;
+
+/// Which namespaces to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// The one this thread is in.
+    Current,
+    /// One that has a name under `/run/netns`, or a path.
+    Named(String),
+    /// Every one that can be found, the current one first.
+    All,
+}
+
+/// What to read, and what to write on it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which namespaces.
+    pub scope: Scope,
+    /// The time, in RFC 3339: there is no clock here.
+    pub taken_at: String,
+    /// The version of the program.
+    pub version: String,
+}
+
+/// How often a namespace that changes under the reader is read.
+const TRIES: u32 = 3;
+
+/// Takes a snapshot.
+///
+/// # Errors
+/// If not even the first namespace's links can be asked for. Whatever else cannot be read is recorded in the snapshot.
+pub fn capture(request: &Request) -> Result<Snapshot, Error> {
+    let mut problems = Vec::new();
+    let processes = processes::ProcessTable::scan();
+    let found = namespaces::find(&request.scope, &processes)?;
+    let mut captured = Vec::new();
+    for candidate in &found {
+        match candidate.netns.run(|| read_settled(candidate.netns.id())) {
+            Ok(Ok((netns, unsettled))) => {
+                problems.extend(unsettled);
+                captured.push(netns);
+            }
+            Ok(Err(error)) | Err(error) => problems.push(Problem {
+                netns: Some(candidate.netns.id()),
+                what: format!("network namespace {}", candidate.label()),
+                message: error.to_string(),
+            }),
+        }
+    }
+    if captured.is_empty() {
+        let (what, detail) =
+            ("reading the namespace".to_owned(), problems.pop().map(|problem| problem.message));
+        return Err(Error::Malformed { what, detail: detail.unwrap_or_else(|| "none was found".to_owned()) });
+    }
+    for (netns, candidate) in captured.iter_mut().filter_map(|netns| {
+        let candidate = found.iter().find(|candidate| candidate.netns.id() == netns.id)?;
+        Some((netns, candidate))
+    }) {
+        netns.names.clone_from(&candidate.names);
+        netns.processes = processes.living_in(netns.id);
+    }
+    namespaces::resolve_nsids(&found, &mut captured, &processes);
+    behind::attribute(&mut captured, &processes);
+    let (release, host) = identity();
+    Ok(Snapshot {
+        schema: SCHEMA.to_owned(),
+        version: request.version.clone(),
+        taken_at: request.taken_at.clone(),
+        kernel: Kernel { release, host },
+        namespaces: captured,
+        problems,
+    })
+}
+
+fn identity() -> (String, String) {
+    let text = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
+    uname().map_or_else(|_| Default::default(), |name| (text(name.release()), text(name.nodename())))
+}
+
+/// Reads the calling thread's namespace until no interface changes meanwhile.
+fn read_settled(id: NetnsId) -> Result<(Netns, Option<Problem>), Error> {
+    let mut route = Socket::open(Family::Route)?;
+    let mut events = LinkEvents::subscribe()?;
+    for _ in 1..TRIES {
+        let netns = read(id, &mut route)?;
+        if !events.any()? {
+            return Ok((netns, None));
+        }
+    }
+    let netns = read(id, &mut route)?;
+    let message = format!("interfaces changed each time it was read ({TRIES} tries)");
+    let problem = Problem { netns: Some(id), what: "consistency".to_owned(), message };
+    Ok((netns, events.any()?.then_some(problem)))
+}
+
+/// Reads the calling thread's namespace once.
+fn read(id: NetnsId, route: &mut Socket) -> Result<Netns, Error> {
+    let links = links::links(route)?;
+    let has_bridges = links.iter().any(|link| link.bridge().is_some());
+    let nothing = has_bridges || links.iter().any(|link| link.master.is_some());
+    let filters = filters::read(route, &links);
+    Ok(Netns {
+        id,
+        names: Vec::new(),
+        processes: Vec::new(),
+        vlans: if has_bridges { reading(links::vlans(route)) } else { Reading::Read(Vec::new()) },
+        vlan_globals: if has_bridges {
+            reading(links::vlan_globals(route))
+        } else {
+            Reading::Read(Vec::new())
+        },
+        mst: if has_bridges { reading(links::mst(route)) } else { Reading::Read(Vec::new()) },
+        fdb: if nothing { reading(links::fdb(route)) } else { Reading::Read(Vec::new()) },
+        mdb: if has_bridges { reading(links::mdb(route)) } else { Reading::Read(Default::default()) },
+        addresses: reading(inet::addresses(route)),
+        routes: reading(inet::routes(route)),
+        rules: reading(inet::rules(route)),
+        neighbours: reading(inet::neighbours(route)),
+        ipv4: reading(inet::ipv4_settings()),
+        ipv6: reading(inet::ipv6_settings()),
+        filters,
+        listeners: reading(sockets::listeners()),
+        packet_sockets: reading(sockets::packet_sockets()),
+        protocol_handlers: reading(sockets::protocol_handlers()),
+        memberships: reading(sockets::memberships(&links)),
+        links: Reading::Read(links),
+    })
+}
+
+/// Turns a result into what was read or why not.
+fn reading<T>(result: Result<T, Error>) -> Reading<T> {
+    match result {
+        Ok(value) => Reading::Read(value),
+        Err(error) => Reading::Unread(error.unread()),
+    }
+}
+
+/// Something that this kernel does not have.
+fn unsupported<T>(reason: &str) -> Reading<T> {
+    Reading::Unread(Unread { cause: UnreadCause::Unsupported, reason: reason.to_owned() })
+}

@@ -1,0 +1,156 @@
+//! Interfaces, VLANs, FDB and MDB, by rtnetlink.
+
+use portcullis_snapshot::{FdbEntry, Link, LinkFlags, Mdb, MstState, VlanGlobal, VlanTable};
+use portcullis_wire::{Message, bridge, link};
+
+use crate::Error;
+use crate::netlink::Socket;
+
+const RTM_GETLINK: u16 = 18;
+const RTM_GETNEIGH: u16 = 30;
+const RTM_GETMDB: u16 = 86;
+const RTM_GETVLAN: u16 = 114;
+const AF_BRIDGE: u8 = 7;
+const IFLA_EXT_MASK: u16 = 29;
+const RTEXT_FILTER_BRVLAN_COMPRESSED: u32 = 1 << 2;
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
+const RTEXT_FILTER_MST: u32 = 1 << 7;
+
+/// `struct ifinfomsg` of a family, for every interface.
+fn ifinfomsg(family: u8) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[0] = family;
+    header
+}
+
+fn get_links(family: u8, mask: u32) -> Message {
+    Message::new(RTM_GETLINK, 0).header(&ifinfomsg(family)).put_u32(IFLA_EXT_MASK, mask)
+}
+
+/// Reads every interface, in the order of their indices.
+pub(super) fn links(route: &mut Socket) -> Result<Vec<Link>, Error> {
+    let message = get_links(0, RTEXT_FILTER_SKIP_STATS);
+    let mut links = route.dump("reading interfaces", &message, Vec::new, |links, reply| {
+        if let Ok((link, _)) = link::link(reply.payload) {
+            links.push(link);
+        }
+    })?;
+    links.sort_by_key(|link| link.index);
+    let sysfs = Sysfs::of_this_namespace(&links);
+    for link in &mut links {
+        // Only where it tells more than netlink did, and for bridge devices, whose flags people compare.
+        if link.promiscuity.is_none() || link.allmulti.is_none() || link.bridge().is_some() {
+            link.sysfs_flags = sysfs.flags(&link.name);
+        }
+    }
+    Ok(links)
+}
+
+/// `/sys/class/net`, if it is of this namespace: a sysfs shows the one that it was mounted in, whoever looks.
+struct Sysfs(bool);
+
+impl Sysfs {
+    fn of_this_namespace(links: &[Link]) -> Self {
+        let shown = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+        let shown = shown.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink())).count();
+        let index = |link: &Link| {
+            let path = format!("/sys/class/net/{}/ifindex", link.name);
+            std::fs::read_to_string(path).ok()?.trim().parse().ok()
+        };
+        // The same number of interfaces, and the newest of them there under its index.
+        let newest = links.last().is_some_and(|link| index(link) == Some(link.index.0));
+        Self(shown == links.len() && newest)
+    }
+
+    fn flags(&self, name: &str) -> Option<LinkFlags> {
+        if !self.0 {
+            return None;
+        }
+        let text = std::fs::read_to_string(format!("/sys/class/net/{name}/flags")).ok()?;
+        u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok().map(LinkFlags)
+    }
+}
+
+/// Reads the VLANs of every port and bridge; on kernels without `RTM_GETVLAN` by the older dump.
+pub(super) fn vlans(route: &mut Socket) -> Result<Vec<VlanTable>, Error> {
+    let message = Message::new(RTM_GETVLAN, 0).header(&[AF_BRIDGE, 0, 0, 0, 0, 0, 0, 0]);
+    let start = Vec::new;
+    let tables = route.dump("reading VLANs", &message, start, |tables: &mut Vec<VlanTable>, reply| {
+        if let Some(table) = bridge::vlan_table(reply.payload) {
+            merge(tables, table);
+        }
+    });
+    let tables = match tables {
+        Err(Error::Refused { errno: nix::errno::Errno::EOPNOTSUPP, .. }) => {
+            let message = get_links(AF_BRIDGE, RTEXT_FILTER_BRVLAN_COMPRESSED);
+            route.dump("reading VLANs", &message, Vec::new, |tables, reply| {
+                tables.extend(bridge::vlan_table_of_link(reply.payload));
+            })
+        }
+        other => other,
+    };
+    let mut tables = tables?;
+    tables.retain(|table| !table.vlans.is_empty());
+    tables.sort_by_key(|table| table.device);
+    Ok(tables)
+}
+
+/// A long table comes in several messages.
+fn merge(tables: &mut Vec<VlanTable>, table: VlanTable) {
+    match tables.iter_mut().rev().find(|known| known.device == table.device) {
+        Some(known) => {
+            known.vlans.extend(table.vlans);
+            known.vlans.sort_by_key(|entry| entry.from);
+        }
+        None => tables.push(table),
+    }
+}
+
+/// Reads the options that VLANs have on a whole bridge.
+pub(super) fn vlan_globals(route: &mut Socket) -> Result<Vec<VlanGlobal>, Error> {
+    const BRIDGE_VLANDB_DUMP_FLAGS: u16 = 1;
+    const BRIDGE_VLANDB_DUMPF_GLOBAL: u32 = 2;
+    let message = Message::new(RTM_GETVLAN, 0)
+        .header(&[AF_BRIDGE, 0, 0, 0, 0, 0, 0, 0])
+        .put_u32(BRIDGE_VLANDB_DUMP_FLAGS, BRIDGE_VLANDB_DUMPF_GLOBAL);
+    route.dump("reading global VLAN options", &message, Vec::new, |globals, reply| {
+        globals.extend(bridge::vlan_globals(reply.payload).into_iter().flatten());
+    })
+}
+
+/// Reads the ports' states in spanning tree instances.
+pub(super) fn mst(route: &mut Socket) -> Result<Vec<MstState>, Error> {
+    let message = get_links(AF_BRIDGE, RTEXT_FILTER_MST);
+    route.dump("reading spanning tree instances", &message, Vec::new, |states, reply| {
+        states.extend(bridge::mst_states(reply.payload));
+    })
+}
+
+/// Reads the FDB of every bridge and device.
+pub(super) fn fdb(route: &mut Socket) -> Result<Vec<FdbEntry>, Error> {
+    let mut header = [0; 12];
+    header[0] = AF_BRIDGE;
+    let message = Message::new(RTM_GETNEIGH, 0).header(&header);
+    let mut entries = route.dump("reading the FDB", &message, Vec::new, |entries, reply| {
+        entries.extend(bridge::fdb_entry(reply.payload));
+    })?;
+    let per_second = ticks_per_second();
+    for entry in &mut entries {
+        for age in [&mut entry.used, &mut entry.updated].into_iter().flatten() {
+            *age = (u64::from(*age) * 100 / per_second) as u32;
+        }
+    }
+    Ok(entries)
+}
+
+/// `USER_HZ`, the unit of times that the kernel tells user space in `clock_t`.
+fn ticks_per_second() -> u64 {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
+    ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100)
+}
+
+/// Reads the multicast groups and router ports of every bridge.
+pub(super) fn mdb(route: &mut Socket) -> Result<Mdb, Error> {
+    let message = Message::new(RTM_GETMDB, 0).header(&[AF_BRIDGE, 0, 0, 0, 0, 0, 0, 0]);
+    route.dump("reading the MDB", &message, Mdb::default, |mdb, reply| bridge::mdb(reply.payload, mdb))
+}
