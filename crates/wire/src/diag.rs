@@ -95,12 +95,69 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn listener_bytes(family: u8, address: &[u8], device: u32, v6only: Option<u8>) -> Vec<u8> {
+        let mut bytes = vec![family, 10, 0, 0, 0, 22, 0, 0];
+        bytes.extend(address);
+        bytes.resize(40, 0);
+        bytes.extend(device.to_ne_bytes());
+        bytes.resize(64, 0);
+        bytes.extend(1000u32.to_ne_bytes());
+        bytes.extend(4711u32.to_ne_bytes());
+        if let Some(only) = v6only {
+            bytes.extend([5, 0, 11, 0, only, 0, 0, 0]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn listeners_of_both_families() {
+        let four = listener(ListenProtocol::Tcp, &listener_bytes(2, &[192, 0, 2, 1], 0, None)).unwrap();
+        assert_eq!((four.address.to_string(), four.port, four.device), ("192.0.2.1".to_owned(), 22, None));
+        assert_eq!((four.uid, four.inode, four.v6only), (1000, 4711, None));
+        let six = listener(ListenProtocol::Udp, &listener_bytes(10, &[0; 16], 4, Some(1))).unwrap();
+        assert_eq!((six.address.to_string(), six.device), ("::".to_owned(), Some(IfIndex(4))));
+        assert_eq!((six.protocol, six.v6only), (ListenProtocol::Udp, Some(true)));
+    }
+
+    #[test]
+    fn a_packet_socket_with_its_memberships() {
+        let mut bytes = vec![17, 3];
+        bytes.extend(3u16.to_ne_bytes());
+        bytes.extend(99u32.to_ne_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend([24, 0, 0, 0]); // PACKET_DIAG_INFO
+        bytes.extend(5u32.to_ne_bytes());
+        bytes.extend([0; 16]);
+        bytes.extend((4 + 2 * 44u16).to_ne_bytes());
+        bytes.extend([1, 0]); // PACKET_DIAG_MCLIST
+        for (device, count, kind) in [(5u32, 2u32, 1u16), (6, 1, 2)] {
+            bytes.extend(device.to_ne_bytes());
+            bytes.extend(count.to_ne_bytes());
+            bytes.extend(kind.to_ne_bytes());
+            bytes.resize(bytes.len() + 34, 0);
+        }
+        bytes.extend([8, 0, 5, 0]); // PACKET_DIAG_UID
+        bytes.extend(0u32.to_ne_bytes());
+        let socket = packet_socket(&bytes).unwrap();
+        assert_eq!((socket.protocol, socket.inode, socket.uid), (EtherType(3), 99, Some(0)));
+        assert_eq!(socket.device, Some(IfIndex(5)));
+        assert_eq!((socket.promiscuous, socket.allmulti), (vec![IfIndex(5)], vec![IfIndex(6)]));
+    }
+
+    #[test]
+    fn requests_have_the_kernels_sizes() {
+        // struct inet_diag_req_v2 and struct packet_diag_req behind the netlink header.
+        assert_eq!(listeners_request(ListenProtocol::Tcp, true).finish(1).len(), 16 + 56);
+        assert_eq!(packet_sockets_request().finish(1).len(), 16 + 20);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_will_do(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = (listener(ListenProtocol::Tcp, &bytes), packet_socket(&bytes));
             let _ = (crate::tc::qdisc(&bytes), crate::tc::filter(&bytes));
             let _ = (crate::nft::table(&bytes), crate::nft::base_chain(&bytes), crate::nft::flowtable(&bytes));
+            let _ = crate::nft::hook_function(&bytes);
         }
     }
 }

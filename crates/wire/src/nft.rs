@@ -2,10 +2,62 @@
 
 use portcullis_snapshot::{NftBaseChain, NftFamily, NftFlowtable};
 
-use crate::{Attribute, Attributes, u8_at};
+use crate::{Attribute, Attributes, Message, u8_at};
 
 /// `struct nfgenmsg`.
 const NFGENMSG: usize = 4;
+const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFNL_SUBSYS_HOOK: u16 = 12;
+
+/// What can be listed (`enum nf_tables_msg_types`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    /// `NFT_MSG_GETTABLE`.
+    Tables,
+    /// `NFT_MSG_GETCHAIN`.
+    Chains,
+    /// `NFT_MSG_GETFLOWTABLE`.
+    Flowtables,
+}
+
+/// Asks for everything of a sort, in every family.
+#[must_use]
+pub fn listing_request(listing: Listing) -> Message {
+    let kind = match listing {
+        Listing::Tables => 1,
+        Listing::Chains => 4,
+        Listing::Flowtables => 23,
+    };
+    Message::new(NFNL_SUBSYS_NFTABLES << 8 | kind, 0).header(&[0; NFGENMSG])
+}
+
+/// Asks which functions stand at a hook of a family (`NFNL_MSG_HOOK_GET`, since 5.14).
+#[must_use]
+pub fn hook_functions_request(family: u8, hook: u32) -> Message {
+    Message::new(NFNL_SUBSYS_HOOK << 8, 0).header(&[family, 0, 0, 0]).put(1, &hook.to_be_bytes())
+}
+
+/// A function at a hook, and what it was registered by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookFunction {
+    /// The kernel's function.
+    pub function: String,
+    /// The module that it is in, where it is in one.
+    pub module: Option<String>,
+    /// Its priority; lower runs first.
+    pub priority: i32,
+}
+
+/// Decodes one answer to [`hook_functions_request`].
+#[must_use]
+pub fn hook_function(message: &[u8]) -> Option<HookFunction> {
+    let attributes = Attributes::after(message, NFGENMSG);
+    Some(HookFunction {
+        function: attributes.get(4)?.string(),
+        module: attributes.get(5).map(|module| module.string()),
+        priority: attributes.get(2)?.be32()?.cast_signed(),
+    })
+}
 
 /// A table: its family, its name, and whether it is dormant.
 #[must_use]
@@ -32,7 +84,7 @@ pub fn base_chain(message: &[u8]) -> Option<NftBaseChain> {
         priority: hook.get(2)?.be32()?.cast_signed(),
         devices: hook_devices(&hook, 3, 4),
         policy_drop: attributes.get(5).and_then(|policy| policy.be32()) == Some(0),
-        // Nothing can jump to a base chain, so what uses it are its rules.
+        // Nothing can jump to a base chain (nft_verdict_init), so what uses it are its rules (nf_tables_newrule).
         rules: attributes.get(6).and_then(|uses| uses.be32()).unwrap_or_default(),
         dormant: false,
     })
@@ -49,12 +101,19 @@ pub fn flowtable(message: &[u8]) -> Option<NftFlowtable> {
 
 fn hook_devices(hook: &Attributes<'_>, single: u16, several: u16) -> Vec<String> {
     let several = hook.get(several).into_iter().flat_map(|devices| devices.nested());
-    let mut devices: Vec<_> = several.map(|device: Attribute<'_>| device.string()).collect();
+    let mut devices: Vec<_> = several.map(|device| device_name(&device)).collect();
     // The kernel tells a single device twice, in the old place and in the new.
     if let (true, Some(device)) = (devices.is_empty() && single != 0, hook.get(single)) {
         devices.push(device.string());
     }
     devices
+}
+
+/// A device's name, or with an asterisk at its end what names begin with (`NFTA_DEVICE_PREFIX`, since 6.17).
+fn device_name(device: &Attribute<'_>) -> String {
+    const NFTA_DEVICE_PREFIX: u16 = 2;
+    let name = device.string();
+    if device.number == NFTA_DEVICE_PREFIX { name + "*" } else { name }
 }
 
 fn family(message: &[u8]) -> Option<NftFamily> {
@@ -84,5 +143,77 @@ fn hook_name(family: NftFamily, number: u32) -> &'static str {
         (_, 4) => "postrouting",
         (NftFamily::Inet, 5) => "ingress",
         _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Messages;
+
+    fn payload(family: u8, fill: impl FnOnce(Message) -> Message) -> Vec<u8> {
+        let bytes = fill(Message::new(NFNL_SUBSYS_NFTABLES << 8 | 3, 0).header(&[family, 0, 0, 7])).finish(1);
+        Messages::new(&bytes).next().unwrap().payload.to_vec()
+    }
+
+    fn be(message: Message, number: u16, value: i32) -> Message {
+        message.put(number, &value.to_be_bytes())
+    }
+
+    #[test]
+    fn a_netdev_chain_on_two_devices() {
+        let bytes = payload(5, |m| {
+            let m = m.put_str(1, "guard").put_str(3, "in").nest(4, |hook| {
+                let devices = |d: Message| d.put_str(1, "tap0").put_str(2, "vnet");
+                be(be(hook, 1, 0), 2, -500).nest(4, devices)
+            });
+            be(be(m, 5, 0), 6, 3).put_str(7, "filter")
+        });
+        let chain = base_chain(&bytes).unwrap();
+        assert_eq!(
+            (chain.family, chain.table.as_str(), chain.chain.as_str()),
+            (NftFamily::Netdev, "guard", "in")
+        );
+        assert_eq!((chain.hook, chain.hook_name.as_str(), chain.priority), (0, "ingress", -500));
+        assert_eq!(chain.devices, ["tap0", "vnet*"]);
+        assert_eq!((chain.policy_drop, chain.rules, chain.kind.as_str()), (true, 3, "filter"));
+    }
+
+    #[test]
+    fn a_chain_without_a_hook_is_no_base_chain() {
+        assert_eq!(base_chain(&payload(7, |m| m.put_str(1, "t").put_str(3, "c"))), None);
+    }
+
+    #[test]
+    fn one_device_is_told_in_the_old_place() {
+        let bytes = payload(5, |m| {
+            let hook = |hook: Message| be(be(hook, 1, 1), 2, 0).put_str(3, "eth0");
+            m.put_str(1, "t").put_str(3, "c").nest(4, hook)
+        });
+        let chain = base_chain(&bytes).unwrap();
+        assert_eq!((chain.devices, chain.hook_name.as_str()), (vec!["eth0".to_owned()], "egress"));
+    }
+
+    #[test]
+    fn tables_and_flowtables() {
+        let bytes = payload(1, |m| be(m.put_str(1, "main"), 2, 1));
+        assert_eq!(table(&bytes), Some((NftFamily::Inet, "main".to_owned(), true)));
+        let bytes = payload(10, |m| {
+            m.put_str(1, "main").put_str(2, "fast").nest(3, |hook| hook.nest(3, |d| d.put_str(1, "eth0")))
+        });
+        let found = flowtable(&bytes).unwrap();
+        assert_eq!((found.family, found.name.as_str()), (NftFamily::Ip6, "fast"));
+        assert_eq!(found.devices, ["eth0"]);
+    }
+
+    #[test]
+    fn a_function_at_a_hook() {
+        let bytes = payload(7, |m| be(m.put_str(5, "ebtables").put_str(4, "ebt_do_table"), 2, -200));
+        let expected = HookFunction {
+            function: "ebt_do_table".to_owned(),
+            module: Some("ebtables".to_owned()),
+            priority: -200,
+        };
+        assert_eq!(hook_function(&bytes), Some(expected));
     }
 }
