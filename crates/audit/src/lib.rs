@@ -1,1 +1,26 @@
-//! Policy, rules and findings.
+//! Policy, rules and findings: what a snapshot means to whoever runs the host.
+//!
+//! [`audit`] takes a snapshot, a [`Policy`] and today's date, runs every rule of [`registry`] over every namespace,
+//! and returns an [`AuditReport`]. Rules prove what they say by walking frames; what a walk leaves open stays with
+//! the finding. Pure: no I/O, no clock, no text for people beyond the sentences of a finding.
+
+mod audit;
+mod context;
+mod finding;
+mod policy;
+mod probe;
+pub mod registry;
+mod remedy;
+mod roles;
+mod rule;
+pub mod rules;
+#[cfg(test)]
+mod testing;
+
+pub use audit::{AuditReport, BridgeSummary, Counts, LowerDevice, PortSummary, UnreadNote, audit};
+pub use context::{Alike, BridgeView, Context, PortView, Tag};
+pub use finding::{AppliedWaiver, Device, Evidence, Finding, Findings, Remedy, Role, Severity, Witness};
+pub use policy::{Access, BridgePolicy, Glob, LinkLocalProtocol, Policy, PolicyError, PortPolicy, Waiver};
+pub use probe::{Destination, Hit, Probe, Reach};
+pub use roles::Roles;
+pub use rule::{RemedyDoc, Rule, RuleDoc, RuleId, refs};

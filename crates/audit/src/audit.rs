@@ -1,0 +1,251 @@
+//! Runs every rule over every namespace and puts what they found in order.
+//!
+//! The order is fixed: severity, namespace, bridge, rule, port. Waivers are applied here, after the rules, so that no
+//! rule knows about them.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use portcullis_snapshot::{Link, LinkKind, Netns, NetnsId, Snapshot, UnreadCause};
+
+use crate::context::{BridgeView, Context};
+use crate::finding::{AppliedWaiver, Device, Finding, Findings, Role, Severity};
+use crate::policy::{Policy, Waiver};
+use crate::registry::RULES;
+
+/// What an audit came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditReport {
+    /// What was found, worst first, waived findings included.
+    pub findings: Vec<Finding>,
+    /// The bridges that were looked at, by namespace and name.
+    pub bridges: Vec<BridgeSummary>,
+    /// The devices that macvlans sit on, by namespace and name.
+    pub lower_devices: Vec<LowerDevice>,
+    /// What could not be read.
+    pub unread: Vec<UnreadNote>,
+    /// How many findings there are of each sort.
+    pub counts: Counts,
+    /// The policy's threshold for the exit status.
+    pub fail_on: Severity,
+}
+
+/// A bridge, as the audit saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeSummary {
+    /// The bridge device.
+    pub device: Device,
+    /// Its namespace.
+    pub netns: NetnsId,
+    /// The name of its namespace.
+    pub netns_label: String,
+    /// Its ports, by index.
+    pub ports: Vec<PortSummary>,
+}
+
+/// A port, as the audit saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortSummary {
+    /// The device.
+    pub device: Device,
+    /// What it is for.
+    pub role: Role,
+    /// Whether the policy says so, rather than the look of the device.
+    pub role_stated: bool,
+    /// The guest behind it, where its name is known: untrusted text.
+    pub guest: Option<String>,
+}
+
+/// A device that macvlans sit on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LowerDevice {
+    /// The device.
+    pub device: Device,
+    /// Its namespace.
+    pub netns: NetnsId,
+    /// The name of its namespace.
+    pub netns_label: String,
+    /// The macvlans and macvtaps on it, with the namespace they are in, if another.
+    pub uppers: Vec<(Device, Option<NetnsId>)>,
+}
+
+/// Something that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadNote {
+    /// The name of the namespace.
+    pub netns_label: String,
+    /// What: "tc filters".
+    pub what: &'static str,
+    /// The kind of obstacle.
+    pub cause: UnreadCause,
+    /// The kernel's message, or what was tried.
+    pub reason: String,
+}
+
+/// How many findings there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By severity, waived ones left out.
+    pub standing: BTreeMap<Severity, usize>,
+    /// How many are waived.
+    pub waived: usize,
+    /// How many of those that stand are not proven.
+    pub unproven: usize,
+}
+
+impl AuditReport {
+    /// Returns the findings that are not waived.
+    pub fn standing(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.stands())
+    }
+
+    /// Whether a finding of this severity or a worse one stands.
+    #[must_use]
+    pub fn fails(&self, threshold: Severity) -> bool {
+        self.standing().any(|finding| finding.severity <= threshold)
+    }
+}
+
+/// Runs every rule over every namespace of a snapshot. `today` decides which waivers still hold.
+#[must_use]
+pub fn audit(snapshot: &Snapshot, policy: &Policy, today: Date) -> AuditReport {
+    let contexts: Vec<_> =
+        snapshot.namespaces.iter().filter_map(|netns| Context::new(snapshot, netns, policy)).collect();
+    let mut findings = Findings::default();
+    for context in &contexts {
+        for rule in RULES {
+            rule.check(context, &mut findings);
+        }
+    }
+    let mut findings = findings.into_vec();
+    for finding in &mut findings {
+        apply_waivers(finding, &policy.waivers, today);
+    }
+    findings.sort_by(|one, other| key(one).cmp(&key(other)));
+    AuditReport {
+        counts: count(&findings),
+        findings,
+        bridges: contexts.iter().flat_map(bridges).collect(),
+        lower_devices: contexts.iter().flat_map(lower_devices).collect(),
+        unread: snapshot.namespaces.iter().flat_map(unread).collect(),
+        fail_on: policy.fail_on,
+    }
+}
+
+/// What the order of findings goes by.
+fn key(finding: &Finding) -> impl Ord + '_ {
+    let name = |device: &'_ Option<Device>| device.as_ref().map(|device| device.index);
+    let netns = (&finding.netns_label, finding.netns);
+    (finding.severity, netns, name(&finding.bridge), finding.rule, name(&finding.port), &finding.title)
+}
+
+fn apply_waivers(finding: &mut Finding, waivers: &[Waiver], today: Date) {
+    fn name(device: &Option<Device>) -> Option<&str> {
+        device.as_ref().map(|device| device.name.as_str())
+    }
+    for waiver in waivers {
+        let covers = waiver.rule == finding.rule
+            && waiver.netns.matches(&finding.netns_label)
+            && waiver.bridge.matches_optional(name(&finding.bridge))
+            && waiver.port.matches_optional(name(&finding.port));
+        if !covers {
+            continue;
+        }
+        let applied = AppliedWaiver { reason: waiver.reason.clone(), expires: waiver.expires.to_string() };
+        if waiver.expires >= today {
+            finding.waiver = Some(applied);
+            finding.expired_waiver = None;
+            return;
+        }
+        finding.expired_waiver = Some(applied);
+    }
+}
+
+fn count(findings: &[Finding]) -> Counts {
+    let mut counts = Counts::default();
+    for finding in findings {
+        if finding.stands() {
+            *counts.standing.entry(finding.severity).or_default() += 1;
+            counts.unproven += usize::from(!finding.is_proven());
+        } else {
+            counts.waived += 1;
+        }
+    }
+    counts
+}
+
+fn bridges(context: &Context<'_>) -> Vec<BridgeSummary> {
+    let summary = |bridge: &BridgeView<'_>| BridgeSummary {
+        device: bridge.link.into(),
+        netns: context.netns().id,
+        netns_label: context.label().to_owned(),
+        ports: bridge
+            .ports
+            .iter()
+            .map(|port| PortSummary {
+                device: port.link.into(),
+                role: port.role,
+                role_stated: port.role_stated,
+                guest: port.guest.map(str::to_owned),
+            })
+            .collect(),
+    };
+    context.bridges().iter().map(summary).collect()
+}
+
+fn lower_devices(context: &Context<'_>) -> Vec<LowerDevice> {
+    let lower = |link: &Link| {
+        let uppers = &context.network().uppers(link.index)?.macvlans;
+        let on_top: Vec<_> = uppers
+            .iter()
+            .filter(|(upper, _)| matches!(upper.link.kind, LinkKind::Macvlan(_) | LinkKind::Macvtap(_)))
+            .map(|(upper, _)| (Device::from(upper.link), upper.netns))
+            .collect();
+        (!on_top.is_empty()).then(|| LowerDevice {
+            device: Device::from(link),
+            netns: context.netns().id,
+            netns_label: context.label().to_owned(),
+            uppers: on_top,
+        })
+    };
+    context.netns().links.known().iter().filter_map(lower).collect()
+}
+
+/// What of a namespace was not read, though this kernel has it.
+fn unread(netns: &Netns) -> Vec<UnreadNote> {
+    let filters = &netns.filters;
+    let readings = [
+        ("links", netns.links.unread()),
+        ("VLAN tables", netns.vlans.unread()),
+        ("VLAN options", netns.vlan_globals.unread()),
+        ("spanning tree instances", netns.mst.unread()),
+        ("FDB", netns.fdb.unread()),
+        ("MDB", netns.mdb.unread()),
+        ("addresses", netns.addresses.unread()),
+        ("routes", netns.routes.unread()),
+        ("policy rules", netns.rules.unread()),
+        ("neighbours", netns.neighbours.unread()),
+        ("IPv4 settings", netns.ipv4.unread()),
+        ("IPv6 settings", netns.ipv6.unread()),
+        ("tc filters", filters.tc.unread()),
+        ("tcx programs", filters.tcx.unread()),
+        ("nftables chains", filters.nft_chains.unread()),
+        ("nftables flowtables", filters.nft_flowtables.unread()),
+        ("legacy tables", filters.legacy_tables.unread()),
+        ("br_netfilter settings", filters.br_netfilter.unread()),
+        ("listening sockets", netns.listeners.unread()),
+        ("packet sockets", netns.packet_sockets.unread()),
+        ("protocol handlers", netns.protocol_handlers.unread()),
+        ("multicast memberships", netns.memberships.unread()),
+    ];
+    let readings = readings.into_iter().filter_map(|(what, why)| Some((what, why?)));
+    let matters = readings.filter(|(_, why)| why.cause != UnreadCause::Unsupported);
+    matters
+        .map(|(what, why)| UnreadNote {
+            netns_label: netns.label(),
+            what,
+            cause: why.cause,
+            reason: why.reason.clone(),
+        })
+        .collect()
+}

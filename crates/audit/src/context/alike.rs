@@ -1,0 +1,160 @@
+//! Groups of ports that are alike: the same frame meets the same decisions at each of them.
+//!
+//! Everything that the walk reads of an ingress port is compared, except what is its own by nature: index, name,
+//! addresses, STP port number, counters. A port with a device on top of it, or one that a policy rule names, is alike
+//! to no other.
+
+use std::collections::HashMap;
+
+use portcullis_snapshot::{
+    IfIndex, Ipv4Conf, Ipv6Conf, LinkFlags, PortOptions, TcFilter, TcHookKind, VlanEntry, XdpProgram,
+};
+
+use super::{BridgeView, Context, PortView, Tag};
+use crate::finding::Role;
+
+/// Attribute numbers up to here are known; those among them that have no row say nothing about where frames go.
+const LAST_KNOWN_BRPORT: u16 = 44;
+
+/// Ports that are alike.
+#[derive(Debug)]
+pub struct Alike<'b, 's> {
+    /// The one that stands for all.
+    pub first: &'b PortView<'s>,
+    bridge: &'b BridgeView<'s>,
+    members: &'b [usize],
+}
+
+impl<'b, 's> Alike<'b, 's> {
+    pub(super) fn new(bridge: &'b BridgeView<'s>, members: &'b [usize]) -> Option<Self> {
+        let first = bridge.ports.get(*members.first()?)?;
+        Some(Self { first, bridge, members })
+    }
+
+    /// Returns all of them, the one that stands for all included.
+    pub fn members(&self) -> impl Iterator<Item = &'b PortView<'s>> {
+        let ports = &self.bridge.ports;
+        self.members.iter().filter_map(move |at| ports.get(*at))
+    }
+}
+
+/// What is compared.
+#[derive(PartialEq)]
+struct Traits<'s> {
+    role: Role,
+    flags: LinkFlags,
+    operstate: u8,
+    carrier: Option<bool>,
+    mtu: u32,
+    options: PortOptions,
+    ipv4: Option<&'s Ipv4Conf>,
+    ipv6: Option<&'s Ipv6Conf>,
+    vlans: &'s [VlanEntry],
+    tags: Vec<Vec<Tag>>,
+    source_in_fdb: bool,
+    /// How many addresses, routes and groups it has: they are its own, but their number is not.
+    counts: (usize, usize, usize),
+    xdp: &'s [XdpProgram],
+    filters: Vec<(TcHookKind, &'s [TcFilter])>,
+    programs: Vec<(TcHookKind, &'s [u32])>,
+    chains: Vec<&'s str>,
+    /// Set if it is alike to no other.
+    unique: Option<IfIndex>,
+}
+
+/// Returns the groups, as indices into `ports`, in the order of their first members.
+pub(super) fn group(context: &Context<'_>, ports: &[PortView<'_>]) -> Vec<Vec<usize>> {
+    let index = Index::new(context);
+    let mut groups: Vec<(Traits<'_>, Vec<usize>)> = Vec::new();
+    for (at, port) in ports.iter().enumerate() {
+        let traits = index.traits(context, port);
+        // The latest groups first: neighbours in the list are usually alike.
+        match groups.iter_mut().rev().find(|(known, _)| *known == traits) {
+            Some((_, members)) => members.push(at),
+            None => groups.push((traits, vec![at])),
+        }
+    }
+    groups.into_iter().map(|(_, members)| members).collect()
+}
+
+/// What hangs on each device, gathered once.
+struct Index<'s> {
+    routes: HashMap<IfIndex, usize>,
+    memberships: HashMap<IfIndex, usize>,
+    filters: HashMap<IfIndex, Vec<(TcHookKind, &'s [TcFilter])>>,
+    programs: HashMap<IfIndex, Vec<(TcHookKind, &'s [u32])>>,
+    chains: HashMap<&'s str, Vec<&'s str>>,
+    named_by_rules: std::collections::HashSet<&'s str>,
+}
+
+impl<'s> Index<'s> {
+    fn new(context: &Context<'s>) -> Self {
+        let netns = context.netns();
+        let mut index = Self {
+            routes: HashMap::new(),
+            memberships: HashMap::new(),
+            filters: HashMap::new(),
+            programs: HashMap::new(),
+            chains: HashMap::new(),
+            named_by_rules: context.devices_named_by_rules(),
+        };
+        for device in
+            netns.routes.known().iter().flat_map(|route| &route.nexthops).filter_map(|hop| hop.device)
+        {
+            *index.routes.entry(device).or_default() += 1;
+        }
+        for membership in netns.memberships.known() {
+            *index.memberships.entry(membership.device).or_default() += 1;
+        }
+        for hook in netns.filters.tc.known() {
+            index.filters.entry(hook.device).or_default().push((hook.hook, &hook.filters));
+        }
+        for programs in netns.filters.tcx.known() {
+            index.programs.entry(programs.device).or_default().push((programs.hook, &programs.programs));
+        }
+        let chains = netns.filters.nft_chains.known().iter();
+        let chains = chains.map(|chain| (chain.chain.as_str(), &chain.devices));
+        let flowtables = netns.filters.nft_flowtables.known().iter();
+        let flowtables = flowtables.map(|table| (table.name.as_str(), &table.devices));
+        for (name, devices) in chains.chain(flowtables) {
+            for device in devices {
+                index.chains.entry(device).or_default().push(name);
+            }
+        }
+        index
+    }
+
+    fn traits(&self, context: &Context<'s>, port: &PortView<'s>) -> Traits<'s> {
+        let (link, device) = (port.link, port.link.index);
+        let count = |of: &HashMap<IfIndex, usize>| of.get(&device).copied().unwrap_or(0);
+        let named = self.named_by_rules.contains(link.name.as_str());
+        let unique = named || context.network().uppers(device).is_some();
+        Traits {
+            role: port.role,
+            flags: link.flags,
+            operstate: link.operstate,
+            carrier: link.carrier,
+            mtu: link.mtu,
+            options: comparable(port.options),
+            ipv4: link.ipv4.as_ref(),
+            ipv6: link.ipv6.as_ref(),
+            vlans: port.vlans.map_or(&[], |table| &table.vlans),
+            tags: port.tags.clone(),
+            source_in_fdb: port.source_in_fdb,
+            counts: (context.addresses(device).len(), count(&self.routes), count(&self.memberships)),
+            xdp: &link.xdp,
+            filters: self.filters.get(&device).cloned().unwrap_or_default(),
+            programs: self.programs.get(&device).cloned().unwrap_or_default(),
+            chains: self.chains.get(link.name.as_str()).cloned().unwrap_or_default(),
+            unique: unique.then_some(device),
+        }
+    }
+}
+
+/// A port's options without what is its own by nature.
+fn comparable(options: &PortOptions) -> PortOptions {
+    let mut options =
+        PortOptions { no: None, priority: None, cost: None, mcast_n_groups: None, ..options.clone() };
+    options.unknown.retain(|attribute| attribute.number > LAST_KNOWN_BRPORT);
+    options
+}

@@ -1,0 +1,208 @@
+//! The ways to close findings that several rules share: what to type, and what each leaves open.
+//!
+//! Values only; nothing is run. Names of devices are put in as a shell and nft need them, whatever they contain.
+
+use portcullis_snapshot::{Link, VlanId};
+
+use crate::context::{BridgeView, Context, PortView};
+use crate::finding::Remedy;
+use crate::rule::RemedyDoc;
+
+/// The manual's words on each method here, for the manual pages of rules.
+pub(crate) mod docs {
+    use super::RemedyDoc;
+
+    pub(crate) const VLAN_FILTERING: RemedyDoc = RemedyDoc {
+        method: "vlan-filtering",
+        trade_off: "Two commands, no cost per frame; guests keep talking to each other and to the uplink. Frames to \
+                    01:80:c2:00:00:00–0f bypass VLAN filtering and still reach the port's own stack: combine it with \
+                    drop-link-local. Any address on the bridge device stops working.",
+    };
+    pub(crate) const DROP_ON_BRIDGE: RemedyDoc = RemedyDoc {
+        method: "drop-on-bridge",
+        trade_off: "nftables drops whatever is passed up to the bridge device; bridging between ports is untouched. \
+                    Kernel 4.2 or later. Link-local frames do not pass here: combine it with drop-link-local.",
+    };
+    pub(crate) const DROP_LINK_LOCAL: RemedyDoc = RemedyDoc {
+        method: "drop-link-local",
+        trade_off: "nftables drops 01:80:c2:00:00:00–0f at the ingress of each guest port, before the bridge. New ports \
+                    have to be added. LACP, LLDP, 802.1X and BPDUs from guests stop too.",
+    };
+    pub(crate) const TC_LINK_LOCAL: RemedyDoc = RemedyDoc {
+        method: "tc-link-local",
+        trade_off: "The same by tc, for kernels without nftables; needs cls_flower and act_gact.",
+    };
+    pub(crate) const OWN_NETNS: RemedyDoc = RemedyDoc {
+        method: "own-netns",
+        trade_off: "The bridge and its ports move to a network namespace of their own, whose stack has no addresses, \
+                    routes or services. The most thorough way; the software that creates guests has to follow.",
+    };
+    pub(crate) const DISABLE_IPV6: RemedyDoc = RemedyDoc {
+        method: "disable-ipv6",
+        trade_off: "Stops IPv6 on the device it is set on, and only there: ports and VLAN devices have their own switch.",
+    };
+    pub(crate) const ACCEPT_RA_OFF: RemedyDoc = RemedyDoc {
+        method: "accept-ra-off",
+        trade_off: "The kernel no longer believes router advertisements there. A daemon that handles them itself \
+                    (NetworkManager, systemd-networkd) has to be told separately.",
+    };
+    pub(crate) const ARP_OFF: RemedyDoc = RemedyDoc {
+        method: "arp-off",
+        trade_off: "One command. Stops ARP only: a guest that knows or guesses the bridge's MAC address, or uses \
+                    broadcast, still reaches IPv4, and IPv6 is untouched.",
+    };
+    pub(crate) const FORWARDING_OFF: RemedyDoc = RemedyDoc {
+        method: "forwarding-off",
+        trade_off: "The host no longer routes what comes in there; guests that use the host as a router lose it.",
+    };
+    pub(crate) const NFT_FORWARD: RemedyDoc = RemedyDoc {
+        method: "nft-forward",
+        trade_off: "A rule in the forward hook; it acts on routed packets only and leaves the host itself reachable.",
+    };
+}
+
+/// The table that suggested nftables rules go to.
+const TABLE: &str = "netdev portcullis";
+
+/// Takes the bridge device out of every VLAN, and turns VLAN filtering on.
+pub(crate) fn vlan_filtering(context: &Context<'_>, bridge: &BridgeView<'_>) -> Remedy {
+    let name = shell(&bridge.link.name);
+    let mut commands: Vec<_> = bridge
+        .own_vlans()
+        .map(|entry| {
+            let range = if entry.from == entry.to {
+                entry.from.to_string()
+            } else {
+                format!("{}-{}", VlanId::get(entry.from), VlanId::get(entry.to))
+            };
+            context.command(format!("bridge vlan del dev {name} vid {range} self"))
+        })
+        .collect();
+    if !bridge.vlan_filtering() {
+        commands.push(context.command(format!("ip link set dev {name} type bridge vlan_filtering 1")));
+    }
+    let summary = "The bridge device leaves every VLAN, so that nothing is passed up to it. \
+                   Frames to 01:80:c2:00:00:00–0f stay open: see link-local-to-host.";
+    Remedy { method: docs::VLAN_FILTERING.method, summary: summary.to_owned(), commands }
+}
+
+/// Drops, with nftables, whatever is passed up to a device.
+pub(crate) fn drop_on_bridge(context: &Context<'_>, device: &Link) -> Remedy {
+    let chain = format!(
+        "add chain {TABLE} {} {{ type filter hook ingress device {} priority -500; policy drop; }}",
+        chain_name("up", device),
+        nft(&device.name)
+    );
+    Remedy {
+        method: docs::DROP_ON_BRIDGE.method,
+        summary: format!(
+            "Whatever is passed up to {} is dropped there. Link-local frames stay open: see link-local-to-host.",
+            device.name
+        ),
+        commands: vec![
+            context.command(format!("nft add table {TABLE}")),
+            context.command(nft_command(&chain)),
+        ],
+    }
+}
+
+/// Drops, with nftables, link-local group addresses at a port.
+pub(crate) fn drop_link_local(context: &Context<'_>, port: &PortView<'_>) -> Remedy {
+    let chain = chain_name("port", port.link);
+    let add_chain = format!(
+        "add chain {TABLE} {chain} {{ type filter hook ingress device {} priority -500; }}",
+        nft(&port.link.name)
+    );
+    let add_rule =
+        format!("add rule {TABLE} {chain} ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop");
+    Remedy {
+        method: docs::DROP_LINK_LOCAL.method,
+        summary: "Frames to link-local group addresses are dropped at the port, before the bridge."
+            .to_owned(),
+        commands: vec![
+            context.command(format!("nft add table {TABLE}")),
+            context.command(nft_command(&add_chain)),
+            context.command(nft_command(&add_rule)),
+        ],
+    }
+}
+
+/// Drops, with tc, link-local group addresses at a port.
+pub(crate) fn tc_link_local(context: &Context<'_>, port: &PortView<'_>) -> Remedy {
+    let name = shell(&port.link.name);
+    let filter = "protocol all flower dst_mac 01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0 action drop";
+    Remedy {
+        method: docs::TC_LINK_LOCAL.method,
+        summary: "The same with tc.".to_owned(),
+        commands: vec![
+            context.command(format!("tc qdisc add dev {name} clsact")),
+            context.command(format!("tc filter add dev {name} ingress {filter}")),
+        ],
+    }
+}
+
+/// Sets an interface's IPv4 or IPv6 setting.
+pub(crate) fn sysctl(
+    context: &Context<'_>,
+    doc: &RemedyDoc,
+    summary: impl Into<String>,
+    settings: &[(&str, &str, &str, i32)],
+) -> Remedy {
+    let command = |(family, device, name, value): &(&str, &str, &str, i32)| {
+        context.command(format!("sysctl -w {}={value}", shell(&sysctl_name(family, device, name))))
+    };
+    let commands = settings.iter().map(command).collect();
+    Remedy { method: doc.method, summary: summary.into(), commands }
+}
+
+/// Returns the name of a setting; with slashes where the device's name has a dot, as sysctl(8) wants it.
+#[must_use]
+pub(crate) fn sysctl_name(family: &str, device: &str, name: &str) -> String {
+    let separator = if device.contains('.') { '/' } else { '.' };
+    ["net", family, "conf", device, name].join(&separator.to_string())
+}
+
+/// Returns a text as one word for a shell.
+#[must_use]
+pub(crate) fn shell(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Returns a device's name as a string for nft.
+fn nft(device: &str) -> String {
+    format!("\"{device}\"")
+}
+
+/// Returns an nft command as one word behind `nft`.
+fn nft_command(command: &str) -> String {
+    format!("nft {}", shell(command))
+}
+
+/// A chain's name that nft can parse, whatever the device is called.
+fn chain_name(prefix: &str, device: &Link) -> String {
+    let clean = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    format!("{prefix}_{}", device.name.chars().map(clean).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_one_word() {
+        assert_eq!(shell("br0"), "br0");
+        assert_eq!(shell("a;reboot"), "'a;reboot'");
+        assert_eq!(shell("it's"), r"'it'\''s'");
+        assert_eq!(shell(""), "''");
+    }
+
+    #[test]
+    fn dots_in_names_are_kept_apart() {
+        assert_eq!(sysctl_name("ipv4", "br0", "forwarding"), "net.ipv4.conf.br0.forwarding");
+        assert_eq!(sysctl_name("ipv4", "br0.10", "forwarding"), "net/ipv4/conf/br0.10/forwarding");
+    }
+}

@@ -1,0 +1,118 @@
+//! `link-local-to-host`: frames to link-local group addresses reach the host's stack on the port device, past
+//! everything that the bridge is told.
+
+use std::net::Ipv4Addr;
+
+use portcullis_datapath::{Outcome, Payload};
+use portcullis_snapshot::{EtherType, StpState};
+
+use crate::context::{BridgeView, Context, PortView};
+use crate::finding::{Finding, Findings, Severity};
+use crate::probe::{Destination, Probe, Reach};
+use crate::remedy::{self, docs};
+use crate::rule::{Rule, RuleDoc, RuleId, refs};
+
+/// The rule.
+pub struct LinkLocalToHost;
+
+static DOC: RuleDoc = RuleDoc {
+    id: RuleId("link-local-to-host"),
+    title: "Frames to 01:80:c2:00:00:0X reach the host's stack on the port device",
+    severity: Severity::High,
+    threat: "A frame to a link-local group address never becomes the bridge's: the kernel hands it to the stack of the \
+             port device it came in by, whatever it carries. IPv4, ARP and IPv6 are processed there. VLAN filtering, \
+             port isolation, locked ports, the STP state, a bridge that is down and most bridge filters have no say, \
+             and firewall rules that name the bridge as input interface do not match. A guest reaches UDP services \
+             and ICMP on every address of the host, and its ARP; one router advertisement installs a default route.",
+    kernel_path: &[
+        "br_handle_frame (net/bridge/br_input.c): is_link_local_ether_addr; :00 with STP on, :02 to :0f unless \
+         group_fwd_mask says otherwise",
+        "br_handle_local_finish (net/bridge/br_input.c): RX_HANDLER_PASS, behind NF_BR_LOCAL_IN except for :00 and :0e",
+        "__netif_receive_skb_core (net/core/dev.c): protocol handlers of the port device",
+        "ip_rcv, arp_rcv, ipv6_rcv: the packet type is multicast, hence no TCP and no routing",
+    ],
+    how_found: "ARP requests, pings over IPv4 and IPv6 and neighbour solicitations to each of the sixteen addresses are \
+                walked from each guest port. What the host's stack takes in on the port device is reported.",
+    remedies: &[docs::DROP_LINK_LOCAL, docs::TC_LINK_LOCAL, docs::OWN_NETNS],
+    references: &[
+        "net/bridge/br_input.c: br_handle_frame, br_handle_local_finish",
+        "IEEE 802.1Q, table 8-1: addresses that a bridge does not forward",
+        refs::BERNAT,
+    ],
+};
+
+impl Rule for LinkLocalToHost {
+    fn doc(&self) -> &'static RuleDoc {
+        &DOC
+    }
+
+    fn check(&self, context: &Context<'_>, findings: &mut Findings) {
+        let probes = probes(context);
+        for bridge in context.bridges() {
+            for alike in bridge.guests() {
+                let on_port = |outcome: &Outcome| matches!(outcome, Outcome::Host(delivery) if delivery.device == alike.first.link.index);
+                let reach = context.reach(bridge, alike.first, &probes, on_port);
+                for port in alike.members() {
+                    findings.extend(finding(context, bridge, port, &reach));
+                }
+            }
+        }
+    }
+}
+
+/// Every address with every protocol that needs no address of the port's own.
+fn probes(context: &Context<'_>) -> Vec<Probe<'static>> {
+    let target = crate::rules::host::ipv4_address(context).unwrap_or(Ipv4Addr::BROADCAST);
+    let from = crate::rules::host::neighbour_of(target);
+    let mut probes = Vec::new();
+    for x in (0..16).rev() {
+        let to = Destination::LinkLocal(x);
+        probes.push(Probe::new(to, move |_| Payload::Ping4 { from, to: target }));
+        probes.push(Probe::new(to, move |port| crate::rules::host::arp_request(port, from, target)));
+        probes.push(Probe::new(to, |port| crate::rules::host::ping_all_nodes(port)));
+    }
+    probes
+}
+
+fn finding(
+    context: &Context<'_>,
+    bridge: &BridgeView<'_>,
+    port: &PortView<'_>,
+    reach: &Reach<'_>,
+) -> Option<Finding> {
+    let best = reach.best()?;
+    let protocols: Vec<_> = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6]
+        .into_iter()
+        .filter(|one| reach.hits.iter().any(|hit| hit.host().is_some_and(|host| host.protocol == *one)))
+        .map(|one| one.to_string())
+        .collect();
+    let protocols = protocols.join(", ");
+    let title = format!("link-local frames reach the host's {protocols} on the port device");
+    let stp = match bridge.options.stp_state {
+        None | Some(StpState::Off) => "off",
+        _ => "on",
+    };
+    let name = &port.link.name;
+    let why = format!(
+        "br_handle_frame passes frames to 01:80:c2:00:00:0X to the stack of {name} itself, whatever they carry and \
+         whatever VLAN filter, isolation or state say. A guest reaches the host's UDP services, ICMP and ARP this way \
+         on any of the host's addresses, past rules that match the bridge."
+    );
+    let mask = port.options.group_fwd_mask.unwrap_or(0) | bridge.options.group_fwd_mask.unwrap_or(0);
+    let finding = context
+        .finding(&DOC, bridge, Some(port), title, why)
+        .evidence(
+            "reached by",
+            reach
+                .ways()
+                .iter()
+                .map(|way| way.replace("link-local 01:80:c2:00:00:", ":"))
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
+        .evidence(format!("group_fwd_mask of {} and {name}", bridge.link.name), format!("{mask:#06x}"))
+        .evidence(format!("stp_state of {}", bridge.link.name), stp)
+        .witness(port.link, best.frame(bridge, port), format!("the host's stack on {name}"))
+        .unproven(best.questions.iter().cloned());
+    Some(finding.remedies([remedy::drop_link_local(context, port), remedy::tc_link_local(context, port)]))
+}
