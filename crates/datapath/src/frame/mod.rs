@@ -20,7 +20,8 @@ pub trait Partition {
     /// Returns the class that a value lies in.
     fn class_of(&self, value: u128) -> Option<usize>;
 
-    /// Calls `each` with every class and the sets of values that make it up. The classes must not overlap.
+    /// Calls `each` with every class and the sets of values that make it up. A value that lies in several belongs to
+    /// the class that comes first.
     fn for_each_class(&self, each: &mut dyn FnMut(usize, Set));
 }
 

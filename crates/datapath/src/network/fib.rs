@@ -1,15 +1,199 @@
-//! The host's routing: policy rules and tables.
+//! The host's routing: policy rules and tables, for both families.
+//!
+//! A table is a partition of addresses by longest prefix, so that a lookup is one question to the frame.
 
-use portcullis_snapshot::Netns;
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+use portcullis_snapshot::{Netns, PolicyRule, Reading, Route};
+
+use crate::frame::{Partition, Set};
+
+/// Table 255, the host's own addresses.
+pub const RT_TABLE_LOCAL: u32 = 255;
+/// Table 254.
+pub const RT_TABLE_MAIN: u32 = 254;
+/// Table 253.
+pub const RT_TABLE_DEFAULT: u32 = 253;
 
 /// The routing of one namespace.
 #[derive(Debug)]
 pub struct Fib<'s> {
-    netns: &'s Netns,
+    ipv4: FamilyFib<'s>,
+    ipv6: FamilyFib<'s>,
+    /// Why routes or rules are missing, if they are.
+    unread: Option<String>,
+}
+
+/// The routing of one family.
+#[derive(Debug, Default)]
+pub struct FamilyFib<'s> {
+    rules: Vec<&'s PolicyRule>,
+    tables: HashMap<u32, FibTable<'s>>,
+}
+
+/// One routing table.
+#[derive(Debug, Default)]
+pub struct FibTable<'s> {
+    /// Entries for one prefix each, longest first.
+    entries: Vec<FibEntry<'s>>,
+    /// For each length, longest first, where a network's entry is.
+    lengths: Vec<(u8, HashMap<u128, usize>)>,
+}
+
+#[derive(Debug)]
+struct FibEntry<'s> {
+    net: IpNet,
+    /// The routes for it, best first.
+    routes: Vec<&'s Route>,
 }
 
 impl<'s> Fib<'s> {
-    pub(super) const fn new(netns: &'s Netns) -> Self {
-        Self { netns }
+    pub(super) fn new(netns: &'s Netns) -> Self {
+        let mut fib = Self { ipv4: FamilyFib::default(), ipv6: FamilyFib::default(), unread: None };
+        match &netns.routes {
+            Reading::Read(routes) => fib.take_routes(routes),
+            Reading::Unread(why) => fib.unread = Some(format!("routes were not read: {}", why.reason)),
+        }
+        match &netns.rules {
+            Reading::Read(rules) => {
+                for rule in rules {
+                    let family = if rule.ipv6 { &mut fib.ipv6 } else { &mut fib.ipv4 };
+                    family.rules.push(rule);
+                }
+            }
+            Reading::Unread(why) => fib.unread = Some(format!("policy rules were not read: {}", why.reason)),
+        }
+        fib
+    }
+
+    fn take_routes(&mut self, routes: &'s [Route]) {
+        let mut sorted: Vec<_> = routes.iter().collect();
+        // Longest prefix first, then the lowest metric.
+        sorted.sort_by_key(|route| {
+            (std::cmp::Reverse(route.destination.prefix_len()), route.metric.unwrap_or(0))
+        });
+        for route in sorted {
+            let family = if route.destination.addr().is_ipv4() { &mut self.ipv4 } else { &mut self.ipv6 };
+            family.tables.entry(route.table).or_default().push(route);
+        }
+    }
+
+    /// Returns the routing of a family.
+    #[must_use]
+    pub const fn family(&self, ipv6: bool) -> &FamilyFib<'s> {
+        if ipv6 { &self.ipv6 } else { &self.ipv4 }
+    }
+
+    /// Whether looking for own addresses is not enough to judge a source: there are custom rules, or local routes that
+    /// the kernel did not put there (`fib_has_custom_local_routes`).
+    #[must_use]
+    pub fn ipv4_needs_full_check(&self) -> bool {
+        const RTPROT_KERNEL: u8 = 2;
+        let local = self.ipv4.table(RT_TABLE_LOCAL);
+        let custom = local.is_some_and(|table| {
+            let mut routes = table.entries.iter().flat_map(|entry| &entry.routes);
+            routes.any(|route| route.kind == 2 && route.protocol != RTPROT_KERNEL)
+        });
+        custom || self.ipv4.has_custom_rules()
+    }
+
+    /// Returns why routes or rules are missing, if they are.
+    #[must_use]
+    pub fn unread(&self) -> Option<&str> {
+        self.unread.as_deref()
+    }
+}
+
+impl<'s> FamilyFib<'s> {
+    /// Returns the policy rules, in the order of priority.
+    #[must_use]
+    pub fn rules(&self) -> &[&'s PolicyRule] {
+        &self.rules
+    }
+
+    /// Returns a table, if it has any routes.
+    #[must_use]
+    pub fn table(&self, id: u32) -> Option<&FibTable<'s>> {
+        self.tables.get(&id)
+    }
+
+    /// Whether there is any rule beside the three that every namespace has (`fib4_has_custom_rules`).
+    #[must_use]
+    pub fn has_custom_rules(&self) -> bool {
+        let standard = |rule: &&PolicyRule| {
+            let table = matches!(rule.table, RT_TABLE_LOCAL | RT_TABLE_MAIN | RT_TABLE_DEFAULT);
+            rule.action == 1 && table && rule.iif.is_none() && rule.oif.is_none() && rule.source.is_none()
+        };
+        self.rules.len() > 3 || !self.rules.iter().all(standard)
+    }
+}
+
+impl<'s> FibTable<'s> {
+    fn push(&mut self, route: &'s Route) {
+        let net = route.destination;
+        let length = net.prefix_len();
+        if self.lengths.last().is_none_or(|(last, _)| *last != length) {
+            self.lengths.push((length, HashMap::new()));
+        }
+        let Some((_, networks)) = self.lengths.last_mut() else { return };
+        let at = *networks.entry(network(net)).or_insert_with(|| {
+            self.entries.push(FibEntry { net, routes: Vec::new() });
+            self.entries.len() - 1
+        });
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.routes.push(route);
+        }
+    }
+
+    /// Returns the routes of a class of this partition, best first.
+    pub(crate) fn routes(&self, class: usize) -> &[&'s Route] {
+        self.entries.get(class).map_or(&[], |entry| &entry.routes)
+    }
+}
+
+fn network(net: IpNet) -> u128 {
+    match net {
+        IpNet::V4(net) => u32::from(net.network()).into(),
+        IpNet::V6(net) => net.network().into(),
+    }
+}
+
+fn mask(length: u8, bits: u8) -> u128 {
+    let ones = if bits == 32 { u128::from(u32::MAX) } else { u128::MAX };
+    ones & !ones.checked_shr(length.into()).unwrap_or(0)
+}
+
+impl Partition for FibTable<'_> {
+    fn class_of(&self, value: u128) -> Option<usize> {
+        let bits = if self.entries.first()?.net.addr().is_ipv4() { 32 } else { 128 };
+        self.lengths
+            .iter()
+            .find_map(|(length, networks)| networks.get(&(value & mask(*length, bits))).copied())
+    }
+
+    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
+        for (class, entry) in self.entries.iter().enumerate() {
+            let set = match entry.net {
+                IpNet::V4(net) => net.into(),
+                IpNet::V6(net) => net.into(),
+            };
+            each(class, set);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_cover_both_families() {
+        assert_eq!(mask(24, 32), 0xffff_ff00);
+        assert_eq!(mask(0, 32), 0);
+        assert_eq!(mask(32, 32), 0xffff_ffff);
+        assert_eq!(mask(64, 128), u128::MAX << 64);
+        assert_eq!(mask(128, 128), u128::MAX);
+        assert_eq!(mask(0, 128), 0);
     }
 }

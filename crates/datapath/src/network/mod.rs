@@ -15,7 +15,7 @@ use portcullis_snapshot::{
 pub use bridge::{Bridge, Port};
 pub(crate) use bridge::{Members, membership};
 pub use fdb::{Fdb, FdbDst, FdbRecord};
-pub use fib::Fib;
+pub use fib::{FamilyFib, Fib, FibTable, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
 pub(crate) use hooks::{Hooks, NfHook, unread};
 
 /// One namespace, ready to be walked.

@@ -1,10 +1,253 @@
-//! Stub.
+//! `net/ipv4/arp.c`: which ARP messages the host answers, and which change its neighbour table.
 
-use super::{Skb, Walker};
-use crate::frame::Frame;
+use std::net::{IpAddr, Ipv4Addr};
+
+use portcullis_snapshot::{Address, EtherType, IfIndex, LinkFlags, NftFamily};
+
+use super::route::{FibResult, Flow, Input, LOOPBACK, MULTICAST};
+use super::{Effect, PacketType, Skb, Walker};
+use crate::frame::{ArpField, Field, Frame, Partition, Set};
+use crate::network::NfHook;
+
+const RT_SCOPE_LINK: u8 = 253;
 
 impl<F: Frame> Walker<'_, '_, F> {
-    pub(super) fn arp_rcv(&mut self, skb: Skb) {
-        self.drop_skb("arp_rcv", &skb, "not written yet", format_args!("stub"));
+    /// `arp_rcv`.
+    pub(super) fn arp_rcv(&mut self, mut skb: Skb) {
+        let network = self.network;
+        let noarp = network.link(skb.dev).is_none_or(|link| link.flags.has(LinkFlags::NOARP));
+        if noarp {
+            return self.drop_skb("arp_rcv", &skb, "ARP is off on the interface", format_args!("NOARP"));
+        }
+        if skb.pkt_type == PacketType::OtherHost {
+            return self.drop_skb(
+                "arp_rcv",
+                &skb,
+                "addressed to another MAC",
+                format_args!("pkt_type OtherHost"),
+            );
+        }
+        if !self.frame.is(Field::Arp(skb.depth, ArpField::WellFormed), 1u8) {
+            return self.drop_skb(
+                "arp_rcv",
+                &skb,
+                "malformed ARP message",
+                format_args!("types and lengths"),
+            );
+        }
+        self.nf_hook(&mut skb, "arp_rcv", NftFamily::Arp, NfHook::LocalIn);
+        if network.link(skb.dev).is_none_or(|link| link.ipv4.is_none()) {
+            return self.drop_skb("arp_process", &skb, "no IPv4 on the interface", format_args!("in_device"));
+        }
+        self.arp_process(skb);
+    }
+
+    /// `arp_process`.
+    fn arp_process(&mut self, mut skb: Skb) {
+        let d = skb.depth;
+        let (sip, tip) = (Field::Arp(d, ArpField::SenderIp), Field::Arp(d, ArpField::TargetIp));
+        let operation = self.frame.which(Field::Arp(d, ArpField::Operation), &[1u16, 2].map(Set::from));
+        let Some(operation) = operation else {
+            return self.drop_skb(
+                "arp_process",
+                &skb,
+                "neither request nor reply",
+                format_args!("operation"),
+            );
+        };
+        let request = operation == 0;
+        let localnet = self.ipv4_or(&mut skb, |conf| conf.route_localnet);
+        if self.frame.is(tip, MULTICAST) || (!localnet && self.frame.is(tip, LOOPBACK)) {
+            return self.drop_skb(
+                "arp_process",
+                &skb,
+                "asks for a multicast or loopback address",
+                format_args!("tip"),
+            );
+        }
+        if self.ipv4_or(&mut skb, |conf| conf.drop_gratuitous_arp) && self.frame.same(sip, tip) {
+            return self.drop_skb(
+                "arp_process",
+                &skb,
+                "gratuitous ARP",
+                format_args!("drop_gratuitous_arp 1"),
+            );
+        }
+        if self.frame.is(sip, Set::Exactly(0)) {
+            return self.arp_probe(skb, request, tip);
+        }
+        if request && self.arp_request(&mut skb, sip, tip) {
+            return;
+        }
+        self.arp_update(skb, sip);
+    }
+
+    /// The special case of an address probe (RFC 5227): answered for every address of the host, with no question to
+    /// rules, routes or `arp_filter`.
+    fn arp_probe(&mut self, mut skb: Skb, request: bool, tip: Field) {
+        if request && self.is_local_type(tip) && !self.arp_ignore(&mut skb, None, tip) {
+            self.step(
+                "arp_process",
+                skb.dev,
+                format_args!("reply"),
+                format_args!("sender 0.0.0.0: no route is looked up"),
+            );
+            return self.host(&skb, EtherType::ARP, Effect::ArpReply);
+        }
+        self.drop_skb(
+            "arp_process",
+            &skb,
+            "an address probe for no address of the host's",
+            format_args!("sender 0.0.0.0"),
+        );
+    }
+
+    /// A request: whether it is answered. What is not answered may still update the table.
+    fn arp_request(&mut self, skb: &mut Skb, sip: Field, tip: Field) -> bool {
+        let flow = Flow { ipv6: false, daddr: tip, saddr: sip, iif: Some(skb.dev), oif: None };
+        let drops = self.walk.drops.len();
+        let input = self.ip_route_input(skb, &flow, true);
+        // A route that refuses ends the answer, not the frame: it may still update the neighbour table.
+        self.walk.drops.truncate(drops);
+        match input {
+            Some(Input::Local) => {
+                if self.arp_ignore(skb, Some(sip), tip) {
+                    self.step("arp_process", skb.dev, format_args!("no reply"), format_args!("arp_ignore"));
+                } else if self.ipv4_or(skb, |conf| conf.arp_filter) && self.arp_filter(skb, sip, tip) {
+                    self.step("arp_process", skb.dev, format_args!("no reply"), format_args!("arp_filter"));
+                } else {
+                    self.step("arp_process", skb.dev, format_args!("reply"), format_args!("a local address"));
+                    self.host(skb, EtherType::ARP, Effect::ArpReply);
+                    return true;
+                }
+                // The sender was not even noted: arp_process is done with it.
+                self.drop_skb(
+                    "arp_process",
+                    skb,
+                    "the host does not answer for this address here",
+                    format_args!("arp_ignore, arp_filter"),
+                );
+                true
+            }
+            Some(Input::Forward(oif)) if self.arp_proxies(skb, oif, tip) => {
+                self.step(
+                    "arp_process",
+                    skb.dev,
+                    format_args!("reply for another"),
+                    format_args!("proxy ARP"),
+                );
+                self.host(skb, EtherType::ARP, Effect::ArpReply);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// `arp_fwd_proxy`, `arp_fwd_pvlan`, `pneigh_lookup`.
+    fn arp_proxies(&mut self, skb: &mut Skb, oif: IfIndex, tip: Field) -> bool {
+        const NTF_PROXY: u8 = 8;
+        if oif == skb.dev {
+            return self.ipv4_conf(skb.dev, |conf| conf.proxy_arp_pvlan) != 0;
+        }
+        if self.ipv4_or(skb, |conf| conf.proxy_arp) {
+            return true;
+        }
+        let network = self.network;
+        let proxies = network.netns().neighbours.known().iter();
+        let proxies = proxies.filter(|entry| entry.flags & NTF_PROXY != 0 && entry.device == skb.dev);
+        let targets: Vec<Set> = proxies
+            .filter_map(|entry| match entry.address {
+                IpAddr::V4(address) => Some(address.into()),
+                IpAddr::V6(_) => None,
+            })
+            .collect();
+        self.frame.is_any(tip, &targets)
+    }
+
+    /// `arp_ignore`: whether the interface keeps silent about an address. `sip` is `None` for a probe.
+    fn arp_ignore(&mut self, skb: &mut Skb, sip: Option<Field>, tip: Field) -> bool {
+        match self.ipv4_max(skb, |conf| conf.arp_ignore) {
+            1 => !self.inet_confirm_addr(Some(skb.dev), None, tip, 254),
+            2 => !self.inet_confirm_addr(Some(skb.dev), sip, tip, 254),
+            3 => !self.inet_confirm_addr(None, None, tip, RT_SCOPE_LINK),
+            8 => true,
+            _ => false,
+        }
+    }
+
+    /// `inet_confirm_addr`: whether an interface, or any, has the address, of at most this scope, and with the sender in
+    /// its subnet.
+    fn inet_confirm_addr(
+        &mut self,
+        device: Option<IfIndex>,
+        sip: Option<Field>,
+        tip: Field,
+        scope: u8,
+    ) -> bool {
+        let network = self.network;
+        let here = |address: &&Address| {
+            address.scope <= scope && device.is_none_or(|device| address.device == device)
+        };
+        for address in network.netns().addresses.known().iter().filter(here) {
+            let ipnet::IpNet::V4(net) = address.address else { continue };
+            let in_subnet = sip.is_none_or(|sip| self.frame.is(sip, net));
+            if in_subnet && self.frame.is(tip, net.addr()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// `arp_filter`: whether the way back to the sender is by another interface.
+    fn arp_filter(&mut self, skb: &mut Skb, sip: Field, tip: Field) -> bool {
+        let back = Flow { ipv6: false, daddr: sip, saddr: tip, iif: None, oif: None };
+        match self.fib_lookup(skb, &back) {
+            FibResult::Route(route) => !route.nexthops.iter().any(|nexthop| nexthop.device == Some(skb.dev)),
+            _ => true,
+        }
+    }
+
+    /// The end of `arp_process`: an entry of the sender is refreshed, or made where unsolicited ARP is accepted.
+    fn arp_update(&mut self, mut skb: Skb, sip: Field) {
+        let network = self.network;
+        let neighbours = network.netns().neighbours.known().iter();
+        let known: Vec<Ipv4Addr> = neighbours
+            .filter(|entry| entry.device == skb.dev)
+            .filter_map(|entry| match entry.address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            })
+            .collect();
+        let accept = self.ipv4_max(&mut skb, |conf| conf.arp_accept) != 0;
+        if accept || self.frame.which(sip, &Addresses(&known)).is_some() {
+            self.step(
+                "arp_process",
+                skb.dev,
+                format_args!("neighbour entry"),
+                format_args!("known, or arp_accept"),
+            );
+            return self.host(&skb, EtherType::ARP, Effect::ArpUpdate);
+        }
+        self.drop_skb(
+            "arp_process",
+            &skb,
+            "nothing that concerns the host",
+            format_args!("no entry, arp_accept 0"),
+        );
+    }
+}
+
+/// The partition of addresses by a list.
+struct Addresses<'a>(&'a [Ipv4Addr]);
+
+impl Partition for Addresses<'_> {
+    fn class_of(&self, value: u128) -> Option<usize> {
+        self.0.iter().position(|address| u128::from(u32::from(*address)) == value)
+    }
+
+    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
+        for (class, address) in self.0.iter().enumerate() {
+            each(class, (*address).into());
+        }
     }
 }
