@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Address, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf, Link, Listener, Mdb, Membership, MstState, Neighbour,
-    NetnsId, PacketSocket, PolicyRule, ProcessRef, ProtocolHandler, Reading, Route, Settings, VlanGlobal, VlanTable,
+    Address, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf, Link, Listener, Mdb, Membership, MstState,
+    Neighbour, NetnsId, PacketSocket, PolicyRule, ProcessRef, ProtocolHandler, Reading, Route, Settings,
+    VlanGlobal, VlanTable,
 };
 
 /// The name and version of the document's format.

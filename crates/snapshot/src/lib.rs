@@ -12,10 +12,13 @@ mod ident;
 mod inet;
 mod link;
 mod process;
+pub mod promiscuity;
 mod reading;
 mod vlan;
 
-pub use bridge::{BoolOpt, BoolOpts, BridgeOptions, McastRouter, PortOptions, PortState, QuerierState, StpState};
+pub use bridge::{
+    BoolOpt, BoolOpts, BridgeOptions, McastRouter, PortOptions, PortState, QuerierState, StpState,
+};
 pub use document::{Kernel, LoadError, Netns, Problem, SCHEMA, Snapshot};
 pub use fdb::{FdbEntry, FdbKind, Mdb, MdbEntry, MdbGroup, MdbRouter};
 pub use filters::{

@@ -61,7 +61,8 @@ pub struct PacketSocket {
     pub device: Option<IfIndex>,
     /// The protocol it takes; 3 is every one (`ETH_P_ALL`).
     pub protocol: EtherType,
-    /// The interfaces it asked to be promiscuous (`PACKET_MR_PROMISC`), each as often as it asked.
+    /// The interfaces it asked to be promiscuous (`PACKET_MR_PROMISC`), one for each membership; asking again for the
+    /// same does not count again (`packet_mc_add`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub promiscuous: Vec<IfIndex>,
     /// The interfaces it asked to receive all multicast (`PACKET_MR_ALLMULTI`).
