@@ -1,0 +1,81 @@
+//! The documents that every command prints with `--format json`, and that other programs build on.
+//!
+//! Each is a twin of a finished value: it names devices where the value has indices, and hex where it has bytes. Text
+//! output is made from the same documents, so that the two cannot tell different stories. Keys may be added within a
+//! version; none changes its meaning or goes away. The schemas are published in `schemas/`.
+
+mod audit;
+mod explain;
+mod lab;
+mod map;
+mod walk;
+
+use std::io::{self, Write};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use audit::{
+    AuditDocument, BridgeEntry, EvidenceEntry, FindingEntry, LowerEntry, PortEntry, RemedyEntry, Summary,
+    UnreadEntry, UpperEntry, WaiverEntry, WitnessEntry,
+};
+pub use explain::{ExplainDocument, RemedyPage, RulePage};
+pub use lab::{LabDocument, LabStep};
+pub use map::{Holder, MapBridge, MapDocument, MapLower, MapPort, MapUpper};
+pub use walk::{DropEntry, LearnedEntry, OpenEntry, OutcomeEntry, StepEntry, WalkDocument};
+
+/// Writes a document, indented, with a newline at its end.
+///
+/// # Errors
+/// Whatever writing gives.
+pub fn write(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    out.write_all(b"\n")
+}
+
+/// Returns the schema of every document, by the name of its file in `schemas/`.
+#[must_use]
+pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
+    vec![
+        ("audit", schemars::schema_for!(AuditDocument)),
+        ("explain", schemars::schema_for!(ExplainDocument)),
+        ("lab", schemars::schema_for!(LabDocument)),
+        ("map", schemars::schema_for!(MapDocument)),
+        ("snapshot", schemars::schema_for!(portcullis_snapshot::Snapshot)),
+        ("walk", schemars::schema_for!(WalkDocument)),
+    ]
+}
+
+/// How [`Severity`](portcullis_audit::Severity) looks in a schema: the audit crate knows nothing of schemas.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Severity")]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) enum SeverityName {
+    Critical,
+    High,
+    Medium,
+    Low,
+    Info,
+}
+
+/// How [`Role`](portcullis_audit::Role) looks in a schema.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Role")]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) enum RoleName {
+    Guest,
+    Uplink,
+    Host,
+    Foreign,
+}
+
+/// Returns bytes in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

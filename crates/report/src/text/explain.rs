@@ -1,0 +1,56 @@
+//! `portcullis explain` for people.
+
+use std::io::{self, Write};
+
+use super::{Clean, Severe, plural, table, wrapped};
+use crate::json::{ExplainDocument, RulePage};
+
+/// Writes the manual pages of rules.
+///
+/// # Errors
+/// Whatever writing gives.
+pub fn explain(out: &mut impl Write, document: &ExplainDocument) -> io::Result<()> {
+    for (at, page) in document.rules.iter().enumerate() {
+        if at > 0 {
+            writeln!(out)?;
+        }
+        write_page(out, page)?;
+    }
+    Ok(())
+}
+
+/// Writes the names of rules, a line each.
+///
+/// # Errors
+/// Whatever writing gives.
+pub fn explain_list(out: &mut impl Write, document: &ExplainDocument) -> io::Result<()> {
+    let row = |page: &RulePage| [page.rule.clone(), page.severity.name().to_owned(), page.title.clone()];
+    let rows: Vec<_> = document.rules.iter().map(row).collect();
+    table(out, 0, ["rule", "usually", "what it looks for"], &rows)?;
+    writeln!(out)?;
+    writeln!(out, "{}. More on each: portcullis explain RULE", plural(rows.len(), "rule"))
+}
+
+fn write_page(out: &mut impl Write, page: &RulePage) -> io::Result<()> {
+    writeln!(out, "{} · usually {}", Clean(&page.rule), Severe(page.severity))?;
+    wrapped(out, 0, &page.title)?;
+    writeln!(out, "\nThreat")?;
+    wrapped(out, 2, &page.threat)?;
+    writeln!(out, "\nThe kernel's path")?;
+    for (at, line) in page.kernel_path.iter().enumerate() {
+        wrapped(out, 2, &format!("{}. {line}", at + 1))?;
+    }
+    writeln!(out, "\nHow it is found")?;
+    wrapped(out, 2, &page.how_found)?;
+    writeln!(out, "\nRemedies, cheapest first")?;
+    for remedy in &page.remedies {
+        writeln!(out, "  {}", Clean(&remedy.method))?;
+        wrapped(out, 6, &remedy.trade_off)?;
+    }
+    writeln!(out, "\nReferences")?;
+    for reference in &page.references {
+        // Not wrapped: addresses stay whole.
+        writeln!(out, "  {}", Clean(reference))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! Text for people: calm, aligned, at most 100 columns where nothing has to be pasted.
+//!
+//! Colours are written always; whoever opens the output takes them out unless it is a terminal.
+
+mod audit;
+mod explain;
+mod lab;
+mod layout;
+mod map;
+mod walk;
+
+pub use audit::audit;
+pub use explain::{explain, explain_list};
+pub use lab::lab;
+pub use map::map;
+pub use walk::walk;
+
+pub(crate) use layout::{Clean, Severe, field, plural, table, wrapped};

@@ -1,0 +1,422 @@
+//! What people see, whole: every text output of made-up documents, to be reviewed by eye when it changes.
+
+use std::io;
+
+use portcullis_audit::{Role, Severity};
+use portcullis_report::json::{
+    AuditDocument, BridgeEntry, DropEntry, EvidenceEntry, ExplainDocument, FindingEntry, Holder, LabDocument,
+    LabStep, LearnedEntry, LowerEntry, MapBridge, MapDocument, MapLower, MapPort, MapUpper, OutcomeEntry,
+    PortEntry, RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry, UpperEntry, WaiverEntry,
+    WalkDocument, WitnessEntry,
+};
+use portcullis_report::{html, sarif, text};
+
+/// Prints, and takes the colours out.
+fn plain(print: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+    let mut out = Vec::new();
+    print(&mut out).unwrap();
+    anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string()
+}
+
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&text| text.to_owned()).collect()
+}
+
+const HEADER: &str = "3333000000010200000000018 6dd";
+
+fn finding(rule: &str, severity: Severity, port: Option<&str>) -> FindingEntry {
+    FindingEntry {
+        rule: rule.to_owned(),
+        severity,
+        netns: "host".to_owned(),
+        bridge: Some("br0".to_owned()),
+        port: port.map(str::to_owned),
+        title: "The host answers ARP requests of a guest".to_owned(),
+        why: "br0 has no address and is meant to be only a switch, but its ARP is on: arp_process answers for every \
+              address of the host, on whichever interface it is. A guest that knows one of them talks to the host."
+            .to_owned(),
+        evidence: vec![
+            EvidenceEntry { source: "net.ipv4.conf.br0.arp_ignore".to_owned(), value: "0".to_owned() },
+            EvidenceEntry { source: "address of eth1".to_owned(), value: "192.0.2.1/24".to_owned() },
+        ],
+        witness: port.map(|port| WitnessEntry {
+            frame: HEADER.replace(' ', "").repeat(2),
+            port: port.to_owned(),
+            reaches: "the host's ARP on br0".to_owned(),
+        }),
+        unproven: Vec::new(),
+        remedies: texts(&["vlan-filtering", "tc-ingress-drop"]),
+        commands: vec![
+            RemedyEntry {
+                method: "vlan-filtering".to_owned(),
+                summary: "takes the bridge device out of every VLAN. Frames to 01:80:c2:00:00:0X still reach the host."
+                    .to_owned(),
+                commands: texts(&["ip link set br0 type bridge vlan_filtering 1", "bridge vlan del dev br0 vid 1 self"]),
+            },
+            RemedyEntry {
+                method: "tc-ingress-drop".to_owned(),
+                summary: "drops everything that comes up through br0.".to_owned(),
+                commands: texts(&["tc qdisc add dev br0 clsact"]),
+            },
+        ],
+        references: texts(&["net/ipv4/arp.c, arp_process"]),
+        waiver: None,
+        expired_waiver: None,
+    }
+}
+
+fn document(findings: Vec<FindingEntry>) -> AuditDocument {
+    let port = |name: &str, role, guest: Option<&str>| PortEntry {
+        name: name.to_owned(),
+        role,
+        role_stated: false,
+        guest: guest.map(str::to_owned),
+    };
+    AuditDocument {
+        schema: AuditDocument::SCHEMA.to_owned(),
+        version: "0.1.0".to_owned(),
+        host: "node1".to_owned(),
+        kernel: "6.12.0".to_owned(),
+        taken_at: "2026-01-01T00:00:00Z".to_owned(),
+        summary: Summary::of(&findings),
+        findings,
+        bridges: vec![BridgeEntry {
+            name: "br0".to_owned(),
+            netns: "host".to_owned(),
+            ports: vec![
+                port("tap0", Role::Guest, Some("libvirt domain <web>")),
+                port("eth0", Role::Uplink, None),
+            ],
+        }],
+        lower_devices: Vec::new(),
+        unread: Vec::new(),
+    }
+}
+
+fn unread() -> Vec<UnreadEntry> {
+    let entry = |what: &str, reason: &str, needs_root| UnreadEntry {
+        netns: Some("host".to_owned()),
+        what: what.to_owned(),
+        reason: reason.to_owned(),
+        needs_root,
+    };
+    vec![
+        entry("nftables chains", "Operation not permitted", true),
+        entry("packet sockets", "Operation not permitted", true),
+        entry("FDB", "it kept changing while it was read (3 tries)", false),
+    ]
+}
+
+/// Everything that a finding can have.
+fn full() -> AuditDocument {
+    let mut findings: Vec<_> =
+        (0..66).map(|at| finding("host-arp", Severity::High, Some(&format!("tap{at}")))).collect();
+    let mut bypass = finding("link-local-to-host", Severity::Critical, Some("tap0"));
+    bypass.title = "Frames to 01:80:c2:00:00:02-0f reach the host's IP stack on the port".to_owned();
+    bypass.commands[0].commands =
+        texts(&["tc qdisc add dev tap0 clsact", "tc filter add dev tap0 ingress …"]);
+    bypass.unproven = texts(&["nftables chain bridge filter input (3 rules)", "a tc filter on tap0"]);
+    findings.insert(0, bypass.clone());
+    bypass.port = Some("tap1".to_owned());
+    findings.insert(1, bypass);
+    let mut waived = finding("hub-mode", Severity::Medium, None);
+    waived.waiver =
+        Some(WaiverEntry { reason: "monitoring bridge".to_owned(), expires: "2027-01-01".to_owned() });
+    findings.push(waived);
+    let mut lapsed = finding("rogue-ra", Severity::Low, Some("e\u{1b}[31mvil"));
+    lapsed.expired_waiver =
+        Some(WaiverEntry { reason: "until the upgrade".to_owned(), expires: "2025-01-01".to_owned() });
+    findings.push(lapsed);
+    findings.push(finding("packet-socket-listeners", Severity::Info, None));
+    AuditDocument { unread: unread(), ..document(findings) }
+}
+
+#[test]
+fn audit_with_everything() {
+    insta::assert_snapshot!(plain(|out| text::audit(out, &full())));
+}
+
+#[test]
+fn audit_of_little() {
+    let nothing = document(Vec::new());
+    let hidden = AuditDocument { unread: unread(), ..nothing.clone() };
+    let bare = AuditDocument { bridges: Vec::new(), ..nothing.clone() };
+    let lower = LowerEntry {
+        name: "eth1".to_owned(),
+        netns: "host".to_owned(),
+        macvlans: vec![UpperEntry { name: "mv0".to_owned(), netns: "guest1".to_owned() }],
+    };
+    let macvlan = AuditDocument { lower_devices: vec![lower], ..bare.clone() };
+    let blind = AuditDocument { unread: unread(), ..bare.clone() };
+    let all =
+        [nothing, hidden, bare, macvlan, blind].map(|document| plain(|out| text::audit(out, &document)));
+    insta::assert_snapshot!(all.join("--\n"));
+}
+
+#[test]
+fn audit_of_two_namespaces() {
+    let mut one = finding("host-arp", Severity::High, Some("tap0"));
+    let first = one.clone();
+    one.netns = "net:[4026532000]".to_owned();
+    insta::assert_snapshot!(plain(|out| text::audit(out, &document(vec![first, one]))));
+}
+
+fn step(function: &str, device: &str, decision: &str, because: &str) -> StepEntry {
+    let [function, device, decision, because] = [function, device, decision, because].map(str::to_owned);
+    StepEntry { function, device, decision, because }
+}
+
+fn walk_document() -> WalkDocument {
+    let outcome = |to: &str, device: &str, protocol: Option<&str>, effect: &str| OutcomeEntry {
+        to: to.to_owned(),
+        device: device.to_owned(),
+        protocol: protocol.map(str::to_owned),
+        effect: effect.to_owned(),
+        frame: "ff".to_owned(),
+        unproven: Vec::new(),
+    };
+    let mut host = outcome(
+        "host",
+        "br0",
+        Some("arp"),
+        "an ARP request that the host answers, taken as PACKET_BROADCAST",
+    );
+    host.unproven = texts(&["nftables chain arp filter input (1 rule)"]);
+    WalkDocument {
+        schema: WalkDocument::SCHEMA.to_owned(),
+        netns: "host".to_owned(),
+        from: "tap0".to_owned(),
+        frame: "ff".repeat(60),
+        steps: vec![
+            step("br_handle_frame", "tap0", "bridge it", "tap0 is a port of br0, forwarding"),
+            step(
+                "br_handle_frame_finish",
+                "tap0",
+                "learn 02:00:00:00:00:01, then flood and deliver up",
+                "learning on, and the destination ff:ff:ff:ff:ff:ff is broadcast: one copy for every port that takes \
+                 broadcast, one for the bridge device",
+            ),
+            step(
+                "arp_process",
+                "br0",
+                "answer",
+                "192.0.2.1 is an address of eth1; arp_ignore of br0 and of all is 0",
+            ),
+        ],
+        outcomes: vec![outcome("port", "tap1", None, "flooded"), host],
+        drop: None,
+        drops: vec![DropEntry {
+            reason: "the port that it came in by".to_owned(),
+            function: "should_deliver".to_owned(),
+            device: "tap0".to_owned(),
+            unproven: Vec::new(),
+        }],
+        open: Vec::new(),
+        learned: vec![LearnedEntry {
+            bridge: "br0".to_owned(),
+            port: "tap0".to_owned(),
+            vlan: Some(5),
+            change: "move".to_owned(),
+            moved_from: Some("tap1".to_owned()),
+        }],
+    }
+}
+
+#[test]
+fn walk_that_arrives_and_one_that_does_not() {
+    let arrives = walk_document();
+    let mut dropped = arrives.clone();
+    dropped.outcomes.clear();
+    dropped.learned.clear();
+    let both = [arrives, dropped].map(|document| plain(|out| text::walk(out, &document)));
+    insta::assert_snapshot!(both.join("--\n"));
+}
+
+fn map_port(name: &str, role: Role) -> MapPort {
+    MapPort {
+        name: name.to_owned(),
+        role,
+        guest: None,
+        up: true,
+        state: Some("forwarding".to_owned()),
+        options: Vec::new(),
+        vlans: texts(&["1 PVID untagged"]),
+        promiscuity: Some(1),
+        held_by: Vec::new(),
+        peer_netns: None,
+        uppers: Vec::new(),
+    }
+}
+
+fn map_bridge(name: &str, ports: Vec<MapPort>) -> MapBridge {
+    MapBridge {
+        name: name.to_owned(),
+        netns: "host".to_owned(),
+        up: true,
+        mac: Some("02:00:00:00:00:01".to_owned()),
+        addresses: texts(&["192.0.2.1/24", "fe80::1/64"]),
+        stp: Some("off".to_owned()),
+        vlan_filtering: Some(true),
+        ageing_time: Some(30_000),
+        vlans: texts(&["1 PVID untagged", "10-20"]),
+        promiscuity: Some(2),
+        held_by: vec![
+            Holder { who: "a packet socket of tcpdump (4711)".to_owned(), count: 1 },
+            Holder {
+                who: "nothing visible: a kernel module or another namespace's socket".to_owned(),
+                count: 1,
+            },
+        ],
+        uppers: vec![MapUpper {
+            name: "br0.10".to_owned(),
+            kind: "vlan 10".to_owned(),
+            up: true,
+            netns: None,
+            guest: None,
+        }],
+        ports,
+    }
+}
+
+fn map_document() -> MapDocument {
+    let mut tap = map_port("tap0", Role::Guest);
+    tap.guest = Some("libvirt domain web1".to_owned());
+    tap.options = texts(&["isolated on", "learning off"]);
+    let mut veth = map_port("veth-long-name", Role::Guest);
+    veth.peer_netns = Some("guest1".to_owned());
+    veth.uppers = vec![MapUpper {
+        name: "veth.5".to_owned(),
+        kind: "vlan 5".to_owned(),
+        up: false,
+        netns: None,
+        guest: None,
+    }];
+    let mut down = map_port("eth0", Role::Uplink);
+    down.up = false;
+    down.promiscuity = Some(0);
+    down.vlans = Vec::new();
+    let mut hub = map_bridge("hub", Vec::new());
+    hub.ageing_time = Some(0);
+    hub.addresses.clear();
+    hub.held_by.clear();
+    hub.uppers.clear();
+    hub.vlan_filtering = None;
+    hub.promiscuity = Some(0);
+    let mut mv = hub_upper("mv0");
+    mv.netns = Some("guest1".to_owned());
+    MapDocument {
+        schema: MapDocument::SCHEMA.to_owned(),
+        host: "node1".to_owned(),
+        kernel: "6.12.0".to_owned(),
+        bridges: vec![map_bridge("br0", vec![tap, veth, down]), hub],
+        lower_devices: vec![MapLower {
+            name: "eth1".to_owned(),
+            netns: "host".to_owned(),
+            up: true,
+            promiscuity: Some(0),
+            held_by: Vec::new(),
+            uppers: vec![hub_upper("mv\u{7}1"), mv],
+        }],
+        unread: unread().into_iter().take(1).collect(),
+    }
+}
+
+fn hub_upper(name: &str) -> MapUpper {
+    MapUpper { name: name.to_owned(), kind: "macvlan bridge".to_owned(), up: true, netns: None, guest: None }
+}
+
+#[test]
+fn map_of_two_bridges() {
+    insta::assert_snapshot!(plain(|out| text::map(out, &map_document())));
+}
+
+#[test]
+fn map_of_nothing() {
+    let nothing =
+        MapDocument { bridges: Vec::new(), lower_devices: Vec::new(), unread: Vec::new(), ..map_document() };
+    insta::assert_snapshot!(plain(|out| text::map(out, &nothing)), @"There is no bridge here, and no macvlan.");
+}
+
+fn pages() -> ExplainDocument {
+    let page = |rule: &str, severity| {
+        RulePage {
+        rule: rule.to_owned(),
+        title: "The host answers ARP requests of a guest".to_owned(),
+        severity,
+        threat: "A guest that gets an answer knows the host's MAC address and can talk to every address that the host \
+                 has, on whichever interface it is."
+            .to_owned(),
+        kernel_path: texts(&["br_handle_frame (net/bridge/br_input.c): bridges it", "arp_process (net/ipv4/arp.c)"]),
+        how_found: "An ARP request for each address of the host is walked from every guest port.".to_owned(),
+        remedies: vec![RemedyPage {
+            method: "arp-off".to_owned(),
+            trade_off: "costs nothing. Static neighbour entries still reach the host.".to_owned(),
+        }],
+        references: texts(&["https://vincent.bernat.ch/en/blog/2017-linux-bridge-isolation"]),
+    }
+    };
+    ExplainDocument {
+        schema: ExplainDocument::SCHEMA.to_owned(),
+        rules: vec![page("host-arp", Severity::High), page("link-local-to-host", Severity::Critical)],
+    }
+}
+
+#[test]
+fn explain_a_rule_and_all() {
+    let one = ExplainDocument { rules: pages().rules.into_iter().take(1).collect(), ..pages() };
+    let page = plain(|out| text::explain(out, &one));
+    let list = plain(|out| text::explain_list(out, &pages()));
+    insta::assert_snapshot!([page, list].join("--\n"));
+}
+
+#[test]
+fn lab_run() {
+    let step = |name: &str, agrees: Option<bool>| LabStep {
+        name: name.to_owned(),
+        tried: "guest1 asks for 198.51.100.1, an address of the host's eth1".to_owned(),
+        expected: "the host answers with the MAC address of br0".to_owned(),
+        observed: agrees.map(|_| "an ARP reply from 02:00:00:00:00:01".to_owned()),
+        agrees,
+        article: Some("the guest gets a neighbour entry".to_owned()),
+        differs: agrees.filter(|agrees| !agrees).map(|_| "there is none".to_owned()),
+        skipped: agrees.is_none().then(|| "this kernel has no VLAN filtering".to_owned()),
+        details: texts(&["1 request, 1 reply"]),
+    };
+    let document = LabDocument {
+        schema: LabDocument::SCHEMA.to_owned(),
+        lab: "hypervisor".to_owned(),
+        kernel: "6.12.0".to_owned(),
+        steps: vec![step("a", Some(true)), step("b", Some(false)), step("c", None)],
+    };
+    insta::assert_snapshot!(plain(|out| text::lab(out, &document)));
+}
+
+#[test]
+fn html_page() {
+    let mut document = full();
+    document.findings.truncate(3);
+    insta::assert_snapshot!(plain(|out| html(out, &document)));
+}
+
+#[test]
+fn sarif_log() {
+    let mut document = full();
+    document.findings.retain(|finding| finding.port.is_none() || finding.port.as_deref() == Some("tap1"));
+    insta::assert_snapshot!(plain(|out| sarif(out, &document, &pages())));
+}
+
+#[test]
+fn documents_read_back_as_themselves() {
+    fn same<T>(document: &T)
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        let mut bytes = Vec::new();
+        portcullis_report::json::write(&mut bytes, document).unwrap();
+        assert_eq!(&serde_json::from_slice::<T>(&bytes).unwrap(), document);
+    }
+    same(&full());
+    same(&walk_document());
+    same(&map_document());
+    same(&pages());
+}
