@@ -132,6 +132,12 @@ impl<'p> Reach<'p> {
         self.hits.first()
     }
 
+    /// Whether a probe arrived.
+    #[must_use]
+    pub fn has(&self, probe: &Probe<'_>) -> bool {
+        self.hits.iter().any(|hit| std::ptr::addr_eq(hit.probe, probe))
+    }
+
     /// Returns by which destinations the host is reached, each once.
     #[must_use]
     pub fn ways(&self) -> Vec<String> {

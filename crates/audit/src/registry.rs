@@ -4,7 +4,15 @@ use crate::rule::{Rule, RuleDoc, RuleId};
 use crate::rules;
 
 /// Every rule there is.
-pub static RULES: &[&dyn Rule] = &[&rules::link_local_to_host::LinkLocalToHost];
+pub static RULES: &[&dyn Rule] = &[
+    &rules::link_local_to_host::LinkLocalToHost,
+    &rules::host_arp::HostArp,
+    &rules::host_ipv4::HostIpv4,
+    &rules::host_ipv6::HostIpv6,
+    &rules::arp_probe::ArpProbe,
+    &rules::infra_address::InfraAddress,
+    &rules::host_forwards::HostForwards,
+];
 
 /// Returns the manual page of a rule.
 #[must_use]

@@ -119,11 +119,7 @@ pub(crate) fn drop_link_local(context: &Context<'_>, port: &PortView<'_>) -> Rem
         method: docs::DROP_LINK_LOCAL.method,
         summary: "Frames to link-local group addresses are dropped at the port, before the bridge."
             .to_owned(),
-        commands: vec![
-            context.command(format!("nft add table {TABLE}")),
-            context.command(nft_command(&add_chain)),
-            context.command(nft_command(&add_rule)),
-        ],
+        commands: nft_commands(context, &[&format!("add table {TABLE}"), &add_chain, &add_rule]),
     }
 }
 
@@ -175,6 +171,11 @@ pub(crate) fn shell(text: &str) -> String {
 /// Returns a device's name as a string for nft.
 fn nft(device: &str) -> String {
     format!("\"{device}\"")
+}
+
+/// Returns nft commands as they have to be typed.
+pub(crate) fn nft_commands(context: &Context<'_>, commands: &[&str]) -> Vec<String> {
+    commands.iter().map(|command| context.command(nft_command(command))).collect()
 }
 
 /// Returns an nft command as one word behind `nft`.

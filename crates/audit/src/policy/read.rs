@@ -203,7 +203,7 @@ impl Source<'_> {
         if let Some((_, found)) = of.iter().find(|(name, _)| *name == text) {
             return Ok(*found);
         }
-        let message = if of.len() <= 8 {
+        let message = if of.len() <= 6 {
             let names: Vec<_> = of.iter().map(|(name, _)| *name).collect();
             format!("{text:?} is not {what}; one of {} is", names.join(", "))
         } else {

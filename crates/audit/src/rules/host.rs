@@ -1,13 +1,18 @@
-//! What the rules about reaching the host share: addresses to aim at, and the frames that carry them.
+//! What the rules about reaching the host share: addresses to aim at, the frames that carry them, and how a
+//! reached host is reported.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use portcullis_datapath::Payload;
 use portcullis_datapath::frame::ArpOperation;
-use portcullis_snapshot::{IfIndex, LinkFlags, MacAddr};
+use portcullis_datapath::{HostDelivery, Outcome, Payload};
+use portcullis_snapshot::{EtherType, IfIndex, LinkFlags, MacAddr};
 
-use crate::context::{Context, PortView};
+use crate::context::{BridgeView, Context, PortView, is_link_local};
+use crate::finding::{Finding, Findings, Severity};
+use crate::policy::Access;
+use crate::probe::{Destination, Probe, Reach};
+use crate::rule::RuleDoc;
 
 /// A source that belongs to nobody here (RFC 5737, TEST-NET-2).
 pub(crate) const STRANGER4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
@@ -15,38 +20,73 @@ pub(crate) const STRANGER4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
 pub(crate) const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x5043, 0, 0, 0, 0, 0x77);
 /// All nodes on the link.
 pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+/// How many of the host's addresses are aimed at.
+const MAX_TARGETS: usize = 64;
 
-/// Returns the host's addresses that are not on a loopback device, with their devices, in a fixed order.
+/// Returns the host's addresses that somebody chose and that are not loopback ones, with their devices, in a fixed
+/// order.
 pub(crate) fn host_addresses(context: &Context<'_>) -> Vec<(IfIndex, IpNet)> {
-    let is_loopback =
-        |device| context.network().link(device).is_some_and(|link| link.flags.has(LinkFlags::LOOPBACK));
-    let addresses = context.netns().addresses.known().iter();
-    let mut found: Vec<_> = addresses
-        .filter(|address| !is_loopback(address.device) || !address.address.addr().is_loopback())
-        .map(|address| (address.device, address.address))
-        .collect();
+    let addresses = context.netns().addresses.known().iter().map(|address| (address.device, address.address));
+    let mut found: Vec<_> =
+        addresses.filter(|(_, net)| !net.addr().is_loopback() && !is_link_local(net)).collect();
     found.sort();
+    found.dedup();
+    found.truncate(MAX_TARGETS);
     found
 }
 
-/// Returns one IPv4 address of the host, if it has any.
-pub(crate) fn ipv4_address(context: &Context<'_>) -> Option<Ipv4Addr> {
-    host_addresses(context).iter().find_map(|(_, net)| match net.addr() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    })
+/// Returns IPv4 addresses of the host, one for each device.
+pub(crate) fn ipv4_targets(context: &Context<'_>) -> Vec<Ipv4Addr> {
+    let v4 = |net: &IpNet| if let IpNet::V4(net) = net { Some(net.addr()) } else { None };
+    one_per_device(context, v4)
+}
+
+/// Returns IPv6 addresses of the host, one for each device.
+pub(crate) fn ipv6_targets(context: &Context<'_>) -> Vec<Ipv6Addr> {
+    let v6 = |net: &IpNet| if let IpNet::V6(net) = net { Some(net.addr()) } else { None };
+    one_per_device(context, v6)
+}
+
+fn one_per_device<T>(context: &Context<'_>, of: impl Fn(&IpNet) -> Option<T>) -> Vec<T> {
+    let mut last = None;
+    let mut targets = Vec::new();
+    for (device, net) in host_addresses(context) {
+        let Some(target) = of(&net) else { continue };
+        if last.replace(device) != Some(device) {
+            targets.push(target);
+        }
+    }
+    targets
 }
 
 /// Returns an address that a neighbour of this one may have: the next, or the one before.
 pub(crate) fn neighbour_of(address: Ipv4Addr) -> Ipv4Addr {
     let bits = u32::from(address);
-    Ipv4Addr::from(if bits & 0xff >= 0xfe { bits.wrapping_sub(1) } else { bits + 1 })
+    Ipv4Addr::from(if bits & 0xff >= 0xfd { bits.wrapping_sub(1) } else { bits.wrapping_add(1) })
+}
+
+/// Likewise.
+pub(crate) fn neighbour_of6(address: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from(u128::from(address) ^ 0x10)
 }
 
 /// Returns the IPv6 link-local address that a guest with this MAC address gives itself (RFC 4291, appendix A).
 pub(crate) fn link_local(mac: MacAddr) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.0;
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+}
+
+/// Returns the group address that solicitations for an address go to (RFC 4291, section 2.7.1).
+pub(crate) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from(
+        u128::from(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0)) | u128::from(address) & 0xff_ffff,
+    )
+}
+
+/// Returns the MAC address of an IPv6 group (RFC 2464, section 7).
+pub(crate) fn group_mac(group: Ipv6Addr) -> MacAddr {
+    let [.., a, b, c, d] = group.octets();
+    MacAddr([0x33, 0x33, a, b, c, d])
 }
 
 /// An ARP request of the guest behind a port.
@@ -57,4 +97,128 @@ pub(crate) fn arp_request(port: &PortView<'_>, sender_ip: Ipv4Addr, target_ip: I
 /// A ping to every IPv6 node on the link.
 pub(crate) fn ping_all_nodes(port: &PortView<'_>) -> Payload {
     Payload::Ping6 { from: link_local(port.source), to: ALL_NODES }
+}
+
+/// Returns the delivery, if the host's stack took the frame in on a device above the bridge, not on the port.
+pub(crate) fn above_bridge(outcome: &Outcome, port: IfIndex) -> Option<&HostDelivery> {
+    match outcome {
+        Outcome::Host(delivery) if delivery.device != port => Some(delivery),
+        _ => None,
+    }
+}
+
+/// A rule about one protocol of the host that guests must not reach.
+pub(crate) struct Case<'c> {
+    pub(crate) doc: &'c RuleDoc,
+    /// The protocol.
+    pub(crate) protocol: EtherType,
+    /// What the host does, as the beginning of a title: "the host processes guests' IPv4".
+    pub(crate) title: &'c str,
+    /// What a guest gains.
+    pub(crate) why: &'c str,
+}
+
+impl Case<'_> {
+    /// Sends the probes in by every sort of guest port, and reports every port from which one reaches the host where
+    /// it is not meant to be reached.
+    pub(crate) fn check(
+        &self,
+        context: &Context<'_>,
+        findings: &mut Findings,
+        probes: impl Fn(&BridgeView<'_>) -> Vec<Probe<'static>>,
+        remedies: impl Fn(&BridgeView<'_>) -> Vec<crate::Remedy>,
+    ) {
+        for bridge in context.bridges() {
+            let probes = probes(bridge);
+            let mut undecided = Vec::new();
+            for alike in bridge.guests() {
+                let denied = |outcome: &Outcome| {
+                    above_bridge(outcome, alike.first.link.index).is_some_and(|delivery| {
+                        delivery.protocol == self.protocol
+                            && context.access_at(bridge, delivery.device) == Access::Deny
+                    })
+                };
+                let reach = context.reach(bridge, alike.first, &probes, denied);
+                for port in alike.members() {
+                    let finding = self.finding(context, bridge, port, &reach);
+                    findings.extend(finding.map(|finding| finding.remedies(remedies(bridge))));
+                }
+                if reach.hits.is_empty() {
+                    undecided.extend(reach.undecided);
+                }
+            }
+            findings.extend(self.undecided(context, bridge, undecided));
+        }
+    }
+
+    fn finding(
+        &self,
+        context: &Context<'_>,
+        bridge: &BridgeView<'_>,
+        port: &PortView<'_>,
+        reach: &Reach<'_>,
+    ) -> Option<Finding> {
+        let best = reach.best()?;
+        let device = context.name(best.host()?.device);
+        let addresses: Vec<_> =
+            context.chosen_addresses(best.host()?.device).map(|net| net.to_string()).collect();
+        let stated = bridge.policy.host_access.is_some();
+        let title = if stated {
+            format!("{} on {device}, where the policy denies access to the host", self.title)
+        } else {
+            format!("{} on {device}, which has no address", self.title)
+        };
+        let listed = if addresses.is_empty() { "none".to_owned() } else { addresses.join(" ") };
+        let connections = if reach.hits.iter().any(|hit| hit.is_for_host()) {
+            "yes: the host takes the frame to be its own, TCP included"
+        } else {
+            "no: only by broadcast or multicast, which TCP and routing refuse"
+        };
+        let finding = context
+            .finding(self.doc, bridge, Some(port), title, self.why.replace("{device}", &device))
+            .evidence("reached by", reach.ways().join(", "))
+            .evidence(format!("addresses of {device}"), listed);
+        let finding = match self.protocol {
+            EtherType::ARP => finding,
+            _ => finding.evidence("connections possible", connections),
+        };
+        let frame = best.frame(bridge, port);
+        let reaches = format!("the host's {} on {device}", self.protocol);
+        Some(finding.witness(port.link, frame, reaches).unproven(best.questions.iter().cloned()))
+    }
+
+    /// Says that nothing was found to arrive, yet something that was met could have let it through.
+    pub(crate) fn undecided(
+        &self,
+        context: &Context<'_>,
+        bridge: &BridgeView<'_>,
+        because: Vec<String>,
+    ) -> Option<Finding> {
+        if because.is_empty() {
+            return None;
+        }
+        let title = format!("whether {} here is not decided", self.title);
+        let why = "Every frame that was tried is dropped, but on its way it met something that was not read or is not \
+                   modelled, and that could decide otherwise.";
+        let finding = context.finding(self.doc, bridge, None, title, why).severity(Severity::Info);
+        Some(finding.unproven(because))
+    }
+}
+
+/// Returns probes with a payload to each of several destinations.
+pub(crate) fn to_each(
+    destinations: &[Destination],
+    payload: impl Fn(&PortView<'_>) -> Payload + Clone + 'static,
+) -> Vec<Probe<'static>> {
+    destinations.iter().map(|to| Probe::new(*to, payload.clone())).collect()
+}
+
+/// Whether a device is a loopback device.
+pub(crate) fn is_loopback(context: &Context<'_>, device: IfIndex) -> bool {
+    context.network().link(device).is_some_and(|link| link.flags.has(LinkFlags::LOOPBACK))
+}
+
+/// Whether an address is IPv4.
+pub(crate) const fn is_v4(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(_))
 }

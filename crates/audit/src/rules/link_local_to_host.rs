@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use portcullis_datapath::{Outcome, Payload};
 use portcullis_snapshot::{EtherType, StpState};
 
+use super::host;
 use crate::context::{BridgeView, Context, PortView};
 use crate::finding::{Finding, Findings, Severity};
 use crate::probe::{Destination, Probe, Reach};
@@ -62,14 +63,14 @@ impl Rule for LinkLocalToHost {
 
 /// Every address with every protocol that needs no address of the port's own.
 fn probes(context: &Context<'_>) -> Vec<Probe<'static>> {
-    let target = crate::rules::host::ipv4_address(context).unwrap_or(Ipv4Addr::BROADCAST);
-    let from = crate::rules::host::neighbour_of(target);
+    let target = host::ipv4_targets(context).first().copied().unwrap_or(Ipv4Addr::BROADCAST);
+    let from = host::neighbour_of(target);
     let mut probes = Vec::new();
     for x in (0..16).rev() {
         let to = Destination::LinkLocal(x);
         probes.push(Probe::new(to, move |_| Payload::Ping4 { from, to: target }));
-        probes.push(Probe::new(to, move |port| crate::rules::host::arp_request(port, from, target)));
-        probes.push(Probe::new(to, |port| crate::rules::host::ping_all_nodes(port)));
+        probes.push(Probe::new(to, move |port| host::arp_request(port, from, target)));
+        probes.push(Probe::new(to, |port| host::ping_all_nodes(port)));
     }
     probes
 }
