@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::frames::Mark;
+use crate::process::tail;
 
 /// How a test says that it could not run; the reason follows on the same line.
 pub const SKIPPED: &str = "skipped, because ";
@@ -86,13 +87,13 @@ pub fn read_guest(output: &str) -> Results {
         match Mark::read(line) {
             Some(Mark::Begin(name)) => running = Some((name, String::new())),
             Some(Mark::End(name, status)) => {
-                if let Some((binary, part)) = running.take() {
-                    results.add(&binary, &part);
-                }
+                let (binary, part) = running.take().unwrap_or_default();
+                results.add(&binary, &part);
                 if status != 0 && !results.has_failure_in(&name) {
-                    results
-                        .problems
-                        .push(format!("{name} ended with status {status}, though no test in it failed"));
+                    let said = tail(part.as_bytes(), 5);
+                    let problem =
+                        format!("{name} ended with status {status}, though no test in it failed{said}");
+                    results.problems.push(problem);
                 }
             }
             Some(Mark::Done) => done = true,
@@ -295,7 +296,8 @@ test result: FAILED. 3 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         let killed = read_guest(
             "@portcullis begin kernel_a\ntest one ... ok\n@portcullis end kernel_a 139\n@portcullis done",
         );
-        assert_eq!(killed.problems, ["kernel_a ended with status 139, though no test in it failed"]);
+        let expected = "kernel_a ended with status 139, though no test in it failed\n  test one ... ok";
+        assert_eq!(killed.problems, [expected]);
     }
 
     proptest! {

@@ -3,8 +3,9 @@
 //! the kernel's way to ask for a module. It decides nothing about tests.
 
 use std::error::Error;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -78,13 +79,13 @@ fn run_tests<'a>(path: &str, arguments: impl Iterator<Item = &'a str>, results: 
 }
 
 fn mount_all() -> Outcome<()> {
-    let needed =
-        [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp"), ("tmpfs", "/run")];
-    for (kind, target) in needed {
+    // Nothing on /tmp: the root lies in memory already, and programs of the job may have been built below it.
+    for (kind, target) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run")] {
         fs::create_dir_all(target)?;
         mount(Some(kind), target, Some(kind), MsFlags::empty(), None::<&str>)
             .map_err(|errno| format!("cannot mount {target}: {errno}"))?;
     }
+    fs::set_permissions("/tmp", Permissions::from_mode(0o1777))?;
     // Not every kernel has tracing; a test that needs it says so.
     let _ = mount(Some("tracefs"), "/sys/kernel/tracing", Some("tracefs"), MsFlags::empty(), None::<&str>);
     Ok(())
