@@ -212,34 +212,8 @@ fn lower_devices(context: &Context<'_>) -> Vec<LowerDevice> {
 }
 
 /// What of a namespace was not read, though this kernel has it.
-fn unread(netns: &Netns) -> Vec<UnreadNote> {
-    let filters = &netns.filters;
-    let readings = [
-        ("links", netns.links.unread()),
-        ("VLAN tables", netns.vlans.unread()),
-        ("VLAN options", netns.vlan_globals.unread()),
-        ("spanning tree instances", netns.mst.unread()),
-        ("FDB", netns.fdb.unread()),
-        ("MDB", netns.mdb.unread()),
-        ("addresses", netns.addresses.unread()),
-        ("routes", netns.routes.unread()),
-        ("policy rules", netns.rules.unread()),
-        ("neighbours", netns.neighbours.unread()),
-        ("IPv4 settings", netns.ipv4.unread()),
-        ("IPv6 settings", netns.ipv6.unread()),
-        ("tc filters", filters.tc.unread()),
-        ("tcx programs", filters.tcx.unread()),
-        ("nftables chains", filters.nft_chains.unread()),
-        ("nftables flowtables", filters.nft_flowtables.unread()),
-        ("legacy tables", filters.legacy_tables.unread()),
-        ("br_netfilter settings", filters.br_netfilter.unread()),
-        ("listening sockets", netns.listeners.unread()),
-        ("packet sockets", netns.packet_sockets.unread()),
-        ("protocol handlers", netns.protocol_handlers.unread()),
-        ("multicast memberships", netns.memberships.unread()),
-    ];
-    let readings = readings.into_iter().filter_map(|(what, why)| Some((what, why?)));
-    let matters = readings.filter(|(_, why)| why.cause != UnreadCause::Unsupported);
+pub(crate) fn unread(netns: &Netns) -> Vec<UnreadNote> {
+    let matters = netns.unread().filter(|(_, why)| why.cause != UnreadCause::Unsupported);
     matters
         .map(|(what, why)| UnreadNote {
             netns_label: netns.label(),

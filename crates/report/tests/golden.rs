@@ -4,10 +4,10 @@ use std::io;
 
 use portcullis_audit::{Role, Severity};
 use portcullis_report::json::{
-    AuditDocument, BridgeEntry, DropEntry, EvidenceEntry, ExplainDocument, FindingEntry, Holder, LabDocument,
-    LabStep, LearnedEntry, LowerEntry, MapBridge, MapDocument, MapLower, MapPort, MapUpper, OutcomeEntry,
-    PortEntry, RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry, UpperEntry, WaiverEntry,
-    WalkDocument, WitnessEntry,
+    ArticleClaim, AuditDocument, BridgeEntry, DropEntry, EvidenceEntry, ExplainDocument, FindingEntry,
+    Holder, LabDocument, LabStep, LearnedEntry, LowerEntry, MapBridge, MapDocument, MapLower, MapPort,
+    MapUpper, OutcomeEntry, PortEntry, RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry,
+    UpperEntry, WaiverEntry, WalkDocument, WitnessEntry,
 };
 use portcullis_report::{html, sarif, text};
 
@@ -78,6 +78,7 @@ fn document(findings: Vec<FindingEntry>) -> AuditDocument {
         host: "node1".to_owned(),
         kernel: "6.12.0".to_owned(),
         taken_at: "2026-01-01T00:00:00Z".to_owned(),
+        policy: None,
         summary: Summary::of(&findings),
         findings,
         bridges: vec![BridgeEntry {
@@ -371,22 +372,23 @@ fn explain_a_rule_and_all() {
 
 #[test]
 fn lab_run() {
-    let step = |name: &str, agrees: Option<bool>| LabStep {
-        name: name.to_owned(),
-        tried: "guest1 asks for 198.51.100.1, an address of the host's eth1".to_owned(),
-        expected: "the host answers with the MAC address of br0".to_owned(),
-        observed: agrees.map(|_| "an ARP reply from 02:00:00:00:00:01".to_owned()),
-        agrees,
-        article: Some("the guest gets a neighbour entry".to_owned()),
-        differs: agrees.filter(|agrees| !agrees).map(|_| "there is none".to_owned()),
-        skipped: agrees.is_none().then(|| "this kernel has no VLAN filtering".to_owned()),
-        details: texts(&["1 request, 1 reply"]),
+    let step = |observed: Option<&str>, holds: Option<bool>| LabStep {
+        part: "Addresses of the host".to_owned(),
+        name: "guest1 asks for 198.51.100.1, an address of the host's eth1".to_owned(),
+        expected: "yes".to_owned(),
+        observed: observed.map(str::to_owned),
+        agrees: observed != Some("no"),
+        skipped: observed.is_none().then(|| "this kernel has no VLAN filtering".to_owned()),
+        article: holds
+            .map(|holds| ArticleClaim { says: "the guest gets a neighbour entry".to_owned(), holds }),
     };
     let document = LabDocument {
         schema: LabDocument::SCHEMA.to_owned(),
         lab: "hypervisor".to_owned(),
         kernel: "6.12.0".to_owned(),
-        steps: vec![step("a", Some(true)), step("b", Some(false)), step("c", None)],
+        network: "guest1 ── br0 ── eth0\n          host ── eth1 ── infra".to_owned(),
+        steps: vec![step(Some("yes"), Some(true)), step(Some("no"), Some(false)), step(None, None)],
+        audit: texts(&["high · host-arp · br0"]),
     };
     insta::assert_snapshot!(plain(|out| text::lab(out, &document)));
 }

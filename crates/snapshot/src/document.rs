@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Address, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf, Link, Listener, Mdb, Membership, MstState,
     Neighbour, NetnsId, PacketSocket, PolicyRule, ProcessRef, ProtocolHandler, Reading, Route, Settings,
-    VlanGlobal, VlanTable,
+    Unread, VlanGlobal, VlanTable,
 };
 
 /// The name and version of the document's format.
@@ -130,6 +130,36 @@ impl Netns {
     /// Returns the bridges.
     pub fn bridges(&self) -> impl Iterator<Item = &Link> {
         self.links.known().iter().filter(|link| link.bridge().is_some())
+    }
+
+    /// Returns what was not read, by the name that people know it by, with the reason.
+    pub fn unread(&self) -> impl Iterator<Item = (&'static str, &Unread)> {
+        let filters = &self.filters;
+        let readings = [
+            ("links", self.links.unread()),
+            ("VLAN tables", self.vlans.unread()),
+            ("VLAN options", self.vlan_globals.unread()),
+            ("spanning tree instances", self.mst.unread()),
+            ("FDB", self.fdb.unread()),
+            ("MDB", self.mdb.unread()),
+            ("addresses", self.addresses.unread()),
+            ("routes", self.routes.unread()),
+            ("policy rules", self.rules.unread()),
+            ("neighbours", self.neighbours.unread()),
+            ("IPv4 settings", self.ipv4.unread()),
+            ("IPv6 settings", self.ipv6.unread()),
+            ("tc filters", filters.tc.unread()),
+            ("tcx programs", filters.tcx.unread()),
+            ("nftables chains", filters.nft_chains.unread()),
+            ("nftables flowtables", filters.nft_flowtables.unread()),
+            ("legacy tables", filters.legacy_tables.unread()),
+            ("br_netfilter settings", filters.br_netfilter.unread()),
+            ("listening sockets", self.listeners.unread()),
+            ("packet sockets", self.packet_sockets.unread()),
+            ("protocol handlers", self.protocol_handlers.unread()),
+            ("multicast memberships", self.memberships.unread()),
+        ];
+        readings.into_iter().filter_map(|(what, why)| Some((what, why?)))
     }
 
     /// Returns the ports of a bridge.

@@ -22,6 +22,8 @@ pub struct AuditDocument {
     pub kernel: String,
     /// When the snapshot was taken, in RFC 3339.
     pub taken_at: String,
+    /// The policy file that it was judged by; null if there was none.
+    pub policy: Option<String>,
     /// What was found, worst first.
     pub findings: Vec<FindingEntry>,
     /// The bridges that were looked at.
@@ -202,6 +204,7 @@ impl AuditDocument {
             host: snapshot.kernel.host.clone(),
             kernel: snapshot.kernel.release.clone(),
             taken_at: snapshot.taken_at.clone(),
+            policy: None,
             summary: Summary::of(&findings),
             findings,
             bridges: report.bridges.iter().map(BridgeEntry::from).collect(),

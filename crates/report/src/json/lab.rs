@@ -12,40 +12,43 @@ pub struct LabDocument {
     pub lab: String,
     /// The release of the kernel that it ran on.
     pub kernel: String,
-    /// What was tried, in order.
+    /// What is set up, in a few lines.
+    pub network: String,
+    /// What was done, in order.
     pub steps: Vec<LabStep>,
+    /// What the audit said of the network, as lines of text.
+    pub audit: Vec<String>,
 }
 
 /// One step of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LabStep {
-    /// Its name, in kebab case; unique within the lab.
+    /// The part of the run that it belongs to.
+    pub part: String,
+    /// What was tried.
     pub name: String,
-    /// What is tried.
-    pub tried: String,
-    /// What should happen, by what is known of the kernel.
+    /// What happens on a kernel as this program knows it.
     pub expected: String,
     /// What happened; null if the step was skipped.
     pub observed: Option<String>,
-    /// Whether the two agree; null if the step was skipped.
-    pub agrees: Option<bool>,
-    /// What the article says of it, where it says something.
-    pub article: Option<String>,
-    /// How that differs from what happened; null if it does not.
-    pub differs: Option<String>,
-    /// Why the step was skipped.
+    /// Whether the two agree; a skipped step agrees.
+    pub agrees: bool,
+    /// Why it was skipped, if it was.
     pub skipped: Option<String>,
-    /// Counts and addresses that were seen, as lines.
-    pub details: Vec<String>,
+    /// What the article says about it, where it says something.
+    pub article: Option<ArticleClaim>,
+}
+
+/// An article's claim beside what this kernel did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ArticleClaim {
+    /// The claim.
+    pub says: String,
+    /// Whether this kernel did so.
+    pub holds: bool,
 }
 
 impl LabDocument {
     /// Name and version of the document.
     pub const SCHEMA: &str = "portcullis.lab/1";
-
-    /// Whether every step that ran went as expected.
-    #[must_use]
-    pub fn agrees(&self) -> bool {
-        self.steps.iter().all(|step| step.agrees != Some(false))
-    }
 }

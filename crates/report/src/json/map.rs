@@ -1,9 +1,10 @@
 //! `portcullis.map/1`: bridges, their ports, and what sits on them.
 
 use portcullis_audit::Role;
+use portcullis_snapshot::promiscuity::{self, HeldBy, Unaccounted};
 use portcullis_snapshot::{
-    BridgeOptions, GuestKind, IfIndex, Link, LinkFlags, LinkKind, MacvlanMode, Netns, NetnsId, PortOptions,
-    PortState, Snapshot, StpState, UnreadCause, VlanEntry, VlanFlags,
+    BridgeOptions, GuestKind, IfIndex, Link, LinkKind, MacvlanMode, Netns, NetnsId, PortOptions, PortState,
+    Snapshot, StpState, UnreadCause, VlanEntry, VlanFlags,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -131,11 +132,16 @@ impl MapDocument {
     /// Name and version of the document.
     pub const SCHEMA: &str = "portcullis.map/1";
 
-    /// Draws the map of a snapshot; `role_of` tells what a port (the last) of a bridge is for.
-    pub fn new(snapshot: &Snapshot, role_of: impl Fn(&Netns, &Link, &Link) -> Role) -> Self {
+    /// Draws the map of the namespaces that `shown` picks; `role_of` tells what a port (the last) of a bridge is for.
+    pub fn new(
+        snapshot: &Snapshot,
+        shown: impl Fn(NetnsId) -> bool,
+        role_of: impl Fn(&Netns, &Link, &Link) -> Role,
+    ) -> Self {
         let mut bridges = Vec::new();
         let mut lower_devices = Vec::new();
-        for netns in &snapshot.namespaces {
+        let namespaces = || snapshot.namespaces.iter().filter(|netns| shown(netns.id));
+        for netns in namespaces() {
             let place = Place { snapshot, netns };
             bridges.extend(netns.bridges().map(|link| {
                 let ports = netns.ports(link.index).map(|port| place.port(port, role_of(netns, link, port)));
@@ -150,20 +156,15 @@ impl MapDocument {
             kernel: snapshot.kernel.release.clone(),
             bridges,
             lower_devices,
-            unread: snapshot.namespaces.iter().flat_map(unread).collect(),
+            unread: namespaces().flat_map(unread).collect(),
         }
     }
 }
 
 /// Lists what was not read of what a map shows.
 fn unread(netns: &Netns) -> Vec<UnreadEntry> {
-    let readings = [
-        ("links", netns.links.unread()),
-        ("VLAN tables", netns.vlans.unread()),
-        ("addresses", netns.addresses.unread()),
-        ("packet sockets", netns.packet_sockets.unread()),
-    ];
-    let missing = readings.into_iter().filter_map(|(what, why)| Some((what, why?)));
+    let shown = ["links", "VLAN tables", "addresses", "packet sockets"];
+    let missing = netns.unread().filter(|(what, _)| shown.contains(what));
     let missing = missing.filter(|(_, why)| why.cause != UnreadCause::Unsupported);
     missing
         .map(|(what, why)| UnreadEntry {
@@ -265,41 +266,69 @@ impl Place<'_> {
         table.map_or_else(Vec::new, |table| table.vlans.iter().map(vlan).collect())
     }
 
-    /// Lists who keeps a device promiscuous, as far as it shows, and how many requests nothing accounts for.
+    /// Lists who keeps a device promiscuous, and how many requests nobody accounts for. A port's own bridge, which
+    /// keeps nearly every port so, is not worth a line.
     fn holders(&self, link: &Link) -> Vec<Holder> {
-        let mut holders = Vec::new();
-        if link.flags.has(LinkFlags::PROMISC) {
-            holders.push(Holder { who: "ip link set promisc on".to_owned(), count: 1 });
-        }
-        for socket in self.netns.packet_sockets.known() {
-            let asked = socket.promiscuous.iter().filter(|&&device| device == link.index).count();
-            if asked > 0 {
-                holders.push(Holder {
-                    who: socket_owner(socket),
-                    count: u32::try_from(asked).unwrap_or(u32::MAX),
-                });
+        let account = promiscuity::account_among(&self.snapshot.namespaces, self.netns, link);
+        let mut holders: Vec<Holder> = Vec::new();
+        for holder in account.holders.iter().filter(|holder| !matches!(holder.who, HeldBy::Bridge(_))) {
+            let perhaps = if holder.certain { "" } else { "perhaps " };
+            let who = format!("{perhaps}{}", self.held_by(&holder.who));
+            match holders.iter_mut().find(|known| known.who == who) {
+                Some(known) => known.count += 1,
+                None => holders.push(Holder { who, count: 1 }),
             }
         }
-        let known = holders.iter().fold(0_u32, |sum, holder| sum.saturating_add(holder.count));
-        let mut rest = link.promiscuity.unwrap_or(0).saturating_sub(known);
-        let in_bridge = u32::from(link.bridge_port().is_some()).min(rest);
-        rest -= in_bridge;
-        if rest > 0 {
-            holders.push(Holder { who: self.remainder(link), count: rest });
+        match account.unaccounted {
+            Unaccounted::Between { min: 1.., max } => {
+                let suspects: Vec<_> =
+                    account.suspects.iter().map(|handler| handler.function.as_str()).collect();
+                let who = match suspects.as_slice() {
+                    [] => "nothing that is visible from here".to_owned(),
+                    some => format!(
+                        "nothing that is visible from here, but {} receives every frame",
+                        some.join(", ")
+                    ),
+                };
+                holders.push(Holder { who, count: max });
+            }
+            Unaccounted::Between { .. } => {}
+            Unaccounted::Unknown(_) if link.promiscuity == Some(0) || link.promiscuity.is_none() => {}
+            Unaccounted::Unknown(why) => {
+                holders.push(Holder { who: format!("somebody unknown: {why}"), count: 1 })
+            }
         }
         holders
     }
 
-    /// Says who is likely behind requests that no socket accounts for.
-    fn remainder(&self, link: &Link) -> String {
-        let macvlans: Vec<_> =
-            self.uppers(link).into_iter().filter(|upper| !upper.kind.starts_with("vlan")).collect();
-        match macvlans.first() {
-            Some(upper) => format!("{} {} on it", upper.kind, upper.name),
-            None if self.netns.packet_sockets.read().is_some() => {
-                "nothing visible: a kernel module or another namespace's socket".to_owned()
+    fn held_by(&self, who: &HeldBy) -> String {
+        let place = |device: &promiscuity::Device| {
+            let elsewhere = device.netns != self.netns.id;
+            let netns =
+                if elsewhere { format!(" in {}", self.label(Some(device.netns), 0)) } else { String::new() };
+            format!("{}{netns}", device.name)
+        };
+        match who {
+            HeldBy::Administrator => "ip link set promisc on".to_owned(),
+            HeldBy::PacketSocket { processes, inode, .. } => match processes.first() {
+                Some(process) => format!("a packet socket of {} ({})", process.name, process.pid),
+                None => format!("a packet socket (inode {inode}) whose process is not visible"),
+            },
+            HeldBy::Bridge(bridge) => format!("the bridge {}", place(bridge)),
+            HeldBy::OpenVswitch => "Open vSwitch".to_owned(),
+            HeldBy::Master(master) => format!("{}, its master", place(master)),
+            HeldBy::Passthru(upper) => format!("{}, a macvlan in passthru mode on it", place(upper)),
+            HeldBy::PromiscuousUpper(upper) => format!("{} on it, which is promiscuous", place(upper)),
+            HeldBy::SecondAddresses(addresses) => {
+                let name = |second: &promiscuity::SecondAddress| match &second.upper {
+                    Some(upper) => format!("{} of {}", second.address, place(upper)),
+                    None => second.address.to_string(),
+                };
+                let names: Vec<_> = addresses.iter().map(name).collect();
+                let list =
+                    if names.is_empty() { "some that were not seen".to_owned() } else { names.join(", ") };
+                format!("second addresses that it cannot filter by: {list}")
             }
-            None => "unknown: packet sockets were not read".to_owned(),
         }
     }
 
@@ -307,13 +336,6 @@ impl Place<'_> {
         let Some(id) = id else { return format!("nsid {nsid}") };
         let known = self.snapshot.namespaces.iter().find(|netns| netns.id == id);
         known.map_or_else(|| id.to_string(), Netns::label)
-    }
-}
-
-fn socket_owner(socket: &portcullis_snapshot::PacketSocket) -> String {
-    match socket.processes.first() {
-        Some(process) => format!("a packet socket of {} ({})", process.name, process.pid),
-        None => format!("a packet socket (inode {}) whose process is not visible", socket.inode),
     }
 }
 

@@ -20,7 +20,7 @@ pub use audit::{
     UnreadEntry, UpperEntry, WaiverEntry, WitnessEntry,
 };
 pub use explain::{ExplainDocument, RemedyPage, RulePage};
-pub use lab::{LabDocument, LabStep};
+pub use lab::{ArticleClaim, LabDocument, LabStep};
 pub use map::{Holder, MapBridge, MapDocument, MapLower, MapPort, MapUpper};
 pub use walk::{DropEntry, LearnedEntry, OpenEntry, OutcomeEntry, StepEntry, WalkDocument};
 

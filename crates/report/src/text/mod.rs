@@ -7,12 +7,14 @@ mod explain;
 mod lab;
 mod layout;
 mod map;
+mod snapshot;
 mod walk;
 
 pub use audit::audit;
 pub use explain::{explain, explain_list};
 pub use lab::lab;
 pub use map::map;
+pub use snapshot::snapshot;
 pub use walk::walk;
 
 pub(crate) use layout::{Clean, Severe, field, plural, table, wrapped};
