@@ -1,2 +1,7 @@
 //! Shows, proves and enforces the isolation of Linux bridges on virtualization hosts.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portcullis::main()
+}

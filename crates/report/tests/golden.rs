@@ -4,10 +4,10 @@ use std::io;
 
 use portcullis_audit::{Role, Severity};
 use portcullis_report::json::{
-    ArticleClaim, AuditDocument, BridgeEntry, DropEntry, EvidenceEntry, ExplainDocument, FindingEntry,
-    Holder, LabDocument, LabStep, LearnedEntry, LowerEntry, MapBridge, MapDocument, MapLower, MapPort,
-    MapUpper, OutcomeEntry, PortEntry, RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry,
-    UpperEntry, WaiverEntry, WalkDocument, WitnessEntry,
+    AuditDocument, BridgeEntry, DropEntry, EvidenceEntry, ExplainDocument, FindingEntry, Holder,
+    LearnedEntry, LowerEntry, MapBridge, MapDocument, MapLower, MapPort, MapUpper, OutcomeEntry, PortEntry,
+    RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry, UpperEntry, WaiverEntry,
+    WalkDocument, WitnessEntry,
 };
 use portcullis_report::{html, sarif, text};
 
@@ -368,29 +368,6 @@ fn explain_a_rule_and_all() {
     let page = plain(|out| text::explain(out, &one));
     let list = plain(|out| text::explain_list(out, &pages()));
     insta::assert_snapshot!([page, list].join("--\n"));
-}
-
-#[test]
-fn lab_run() {
-    let step = |observed: Option<&str>, holds: Option<bool>| LabStep {
-        part: "Addresses of the host".to_owned(),
-        name: "guest1 asks for 198.51.100.1, an address of the host's eth1".to_owned(),
-        expected: "yes".to_owned(),
-        observed: observed.map(str::to_owned),
-        agrees: observed != Some("no"),
-        skipped: observed.is_none().then(|| "this kernel has no VLAN filtering".to_owned()),
-        article: holds
-            .map(|holds| ArticleClaim { says: "the guest gets a neighbour entry".to_owned(), holds }),
-    };
-    let document = LabDocument {
-        schema: LabDocument::SCHEMA.to_owned(),
-        lab: "hypervisor".to_owned(),
-        kernel: "6.12.0".to_owned(),
-        network: "guest1 ── br0 ── eth0\n          host ── eth1 ── infra".to_owned(),
-        steps: vec![step(Some("yes"), Some(true)), step(Some("no"), Some(false)), step(None, None)],
-        audit: texts(&["high · host-arp · br0"]),
-    };
-    insta::assert_snapshot!(plain(|out| text::lab(out, &document)));
 }
 
 #[test]

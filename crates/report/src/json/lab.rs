@@ -1,4 +1,5 @@
-//! `portcullis.lab/1`: what a run of a lab did, and whether it went as expected.
+//! `portcullis.lab/1`: what a run of a lab did, and whether it went as expected. `portcullis.labs/1`: which labs
+//! there are, and which namespaces came or went.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,36 @@ pub struct ArticleClaim {
     pub says: String,
     /// Whether this kernel did so.
     pub holds: bool,
+}
+
+/// Labs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LabsDocument {
+    /// [`SCHEMA`](Self::SCHEMA).
+    pub schema: String,
+    /// The labs: every one, or the one that went up or down.
+    pub labs: Vec<LabEntry>,
+}
+
+/// A lab.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LabEntry {
+    /// Its name.
+    pub name: String,
+    /// What it shows, in a line.
+    pub about: String,
+    /// The namespaces that were made or removed; null in a list.
+    pub namespaces: Option<Vec<String>>,
+}
+
+impl LabsDocument {
+    /// Name and version of the document.
+    pub const SCHEMA: &str = "portcullis.labs/1";
+
+    /// Makes the document of some labs.
+    pub fn new(labs: impl IntoIterator<Item = LabEntry>) -> Self {
+        Self { schema: Self::SCHEMA.to_owned(), labs: labs.into_iter().collect() }
+    }
 }
 
 impl LabDocument {

@@ -132,11 +132,11 @@ impl MapDocument {
     /// Name and version of the document.
     pub const SCHEMA: &str = "portcullis.map/1";
 
-    /// Draws the map of the namespaces that `shown` picks; `role_of` tells what a port (the last) of a bridge is for.
+    /// Draws the map of the namespaces that `shown` picks; `role_of` tells what a port is for.
     pub fn new(
         snapshot: &Snapshot,
         shown: impl Fn(NetnsId) -> bool,
-        role_of: impl Fn(&Netns, &Link, &Link) -> Role,
+        role_of: impl Fn(NetnsId, IfIndex) -> Role,
     ) -> Self {
         let mut bridges = Vec::new();
         let mut lower_devices = Vec::new();
@@ -144,7 +144,8 @@ impl MapDocument {
         for netns in namespaces() {
             let place = Place { snapshot, netns };
             bridges.extend(netns.bridges().map(|link| {
-                let ports = netns.ports(link.index).map(|port| place.port(port, role_of(netns, link, port)));
+                let ports =
+                    netns.ports(link.index).map(|port| place.port(port, role_of(netns.id, port.index)));
                 place.bridge(link, ports.collect())
             }));
             let others = netns.links.known().iter().filter(|link| link.bridge().is_none());

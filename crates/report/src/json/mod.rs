@@ -20,7 +20,7 @@ pub use audit::{
     UnreadEntry, UpperEntry, WaiverEntry, WitnessEntry,
 };
 pub use explain::{ExplainDocument, RemedyPage, RulePage};
-pub use lab::{ArticleClaim, LabDocument, LabStep};
+pub use lab::{ArticleClaim, LabDocument, LabEntry, LabStep, LabsDocument};
 pub use map::{Holder, MapBridge, MapDocument, MapLower, MapPort, MapUpper};
 pub use walk::{DropEntry, LearnedEntry, OpenEntry, OutcomeEntry, StepEntry, WalkDocument};
 
@@ -40,6 +40,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("audit", schemars::schema_for!(AuditDocument)),
         ("explain", schemars::schema_for!(ExplainDocument)),
         ("lab", schemars::schema_for!(LabDocument)),
+        ("labs", schemars::schema_for!(LabsDocument)),
         ("map", schemars::schema_for!(MapDocument)),
         ("snapshot", schemars::schema_for!(portcullis_snapshot::Snapshot)),
         ("walk", schemars::schema_for!(WalkDocument)),

@@ -4,7 +4,6 @@
 
 mod audit;
 mod explain;
-mod lab;
 mod layout;
 mod map;
 mod snapshot;
@@ -12,7 +11,6 @@ mod walk;
 
 pub use audit::audit;
 pub use explain::{explain, explain_list};
-pub use lab::lab;
 pub use map::map;
 pub use snapshot::snapshot;
 pub use walk::walk;

@@ -1,0 +1,255 @@
+//! What was typed. Nothing here touches the system.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_audit::Severity;
+use portcullis_datapath::FrameBuilder;
+use portcullis_snapshot::{EtherType, MacAddr};
+
+const STATUS: &str = "\
+Exit status:
+  0  done; for audit: nothing at or above the threshold
+  1  audit: findings at or above the threshold; lab run: something went otherwise than expected
+  2  it could not be done, or the arguments are wrong";
+
+/// Shows, proves and enforces the isolation of Linux bridges on virtualization hosts.
+///
+/// Looks at the bridges of this machine, or of a saved snapshot, and tells whether guests are isolated from the host,
+/// from the networks behind it and from each other. Changes nothing unless asked to.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 100, after_help = STATUS, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Finds what breaks isolation, with the frame that gets through and what closes it
+    Audit(AuditArguments),
+    /// Takes the state that everything else works on, as one JSON document
+    Snapshot(SnapshotArguments),
+    /// Follows one frame through the kernel, function by function
+    Walk(WalkArguments),
+    /// Draws the bridges, their ports and the guests behind them
+    Map(MapArguments),
+    /// Explains a rule: threat, kernel path, remedies and their trade-offs
+    Explain(ExplainArguments),
+    /// Builds networks in namespaces and shows on them what is true
+    Lab(LabArguments),
+}
+
+/// Where the state comes from.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Source {
+    /// Look at every network namespace that can be found, not only at this one
+    #[arg(long, conflicts_with_all = ["netns", "snapshot"])]
+    pub(crate) all_netns: bool,
+    /// Look at this network namespace: a name of `ip netns`, a path, or net:[INODE]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) netns: Option<String>,
+    /// Read a saved snapshot instead of the kernel; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArguments {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) policy: PolicyFile,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: AuditFormat,
+    /// Exit with status 1 for findings of this severity and worse: critical, high, medium, low or info. Without it,
+    /// what the policy says; without that, medium
+    #[arg(long, value_name = "SEVERITY", value_parser = severity)]
+    pub(crate) fail_on: Option<Severity>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyFile {
+    /// What is meant to be: roles, what is allowed, waivers. Without it, /etc/portcullis/policy.toml if it exists
+    #[arg(long = "policy", value_name = "FILE")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArguments {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// How to print; text is only a summary
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["kind", "frame", "pcap"]))]
+pub(crate) struct WalkArguments {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The device that the frame comes in by, usually a port of a bridge
+    #[arg(long, value_name = "PORT")]
+    pub(crate) from: String,
+    /// The frame from its destination address on, in hex, without frame check sequence
+    #[arg(long, value_name = "HEX")]
+    pub(crate) frame: Option<String>,
+    /// Every frame of a pcap file, each walked on its own; JSON is then one document after the other
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Make a frame of this kind
+    #[arg(value_enum)]
+    pub(crate) kind: Option<FrameKind>,
+    #[command(flatten)]
+    pub(crate) made: FrameOptions,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What a made frame is like.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Frame options")]
+pub(crate) struct FrameOptions {
+    /// The address that is asked for or sent to
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["frame", "pcap"])]
+    pub(crate) to: Option<IpAddr>,
+    /// The address that the frame claims to come from; without it, a documentation address
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["frame", "pcap"])]
+    pub(crate) src_ip: Option<IpAddr>,
+    /// Destination MAC; without it, what a neighbour would use: the bridge's, or the group's
+    #[arg(long, value_name = "MAC", conflicts_with_all = ["frame", "pcap"])]
+    pub(crate) dst_mac: Option<MacAddr>,
+    /// Source MAC; without it, one that the bridge knows behind the port, or 02:70:63:00:00:01
+    #[arg(long, value_name = "MAC", conflicts_with_all = ["frame", "pcap"])]
+    pub(crate) src_mac: Option<MacAddr>,
+    /// A VLAN tag, from the outside in; `ad:VID` is an 802.1ad one. May be repeated
+    #[arg(long = "vlan", value_name = "VID", value_parser = tag, conflicts_with_all = ["frame", "pcap"])]
+    pub(crate) vlans: Vec<(EtherType, u16)>,
+    /// Destination port of udp and tcp
+    #[arg(long, value_name = "NUMBER", default_value_t = 53, conflicts_with_all = ["frame", "pcap"])]
+    pub(crate) port: u16,
+}
+
+/// The kinds of frames that can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FrameKind {
+    /// An ARP request for --to
+    Arp,
+    /// An ICMP or ICMPv6 echo request to --to
+    Ping,
+    /// A UDP datagram to --to
+    Udp,
+    /// The first segment of a TCP connection to --to
+    Tcp,
+    /// A neighbour solicitation for --to
+    Ns,
+    /// A router advertisement
+    Ra,
+    /// An IGMP query
+    Igmp,
+    /// A spanning tree BPDU
+    Bpdu,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MapArguments {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) policy: PolicyFile,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The rule; `list`, or nothing, lists them
+    pub(crate) rule: Option<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabArguments {
+    #[command(subcommand)]
+    pub(crate) command: LabCommand,
+    /// How to print
+    #[arg(long, value_enum, default_value_t, global = true)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// Lists the networks that can be built
+    List,
+    /// Builds one in named namespaces, and leaves it there
+    Up {
+        /// Which one
+        name: String,
+    },
+    /// Takes away what `up` built
+    Down {
+        /// Which one
+        name: String,
+    },
+    /// Builds one, shows on it what is true, and leaves nothing behind
+    Run {
+        /// Which one
+        name: String,
+    },
+}
+
+/// How most commands print.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// How audit prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuditFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// For tools that collect findings, version 2.1.0
+    Sarif,
+    /// One page that needs nothing else
+    Html,
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    let known = Severity::NAMES.iter().find(|(name, _)| *name == text);
+    known.map(|(_, severity)| *severity).ok_or_else(|| "one of critical, high, medium, low, info".to_owned())
+}
+
+fn tag(text: &str) -> Result<(EtherType, u16), String> {
+    let (tpid, vid) = match text.strip_prefix("ad:") {
+        Some(vid) => (EtherType::SVLAN, vid),
+        None => (EtherType::VLAN, text),
+    };
+    // 0 and 4095 are no VLANs, but a guest can send them.
+    let vid = vid.parse().ok().filter(|vid| *vid <= 4095).ok_or("a VLAN id is 0 to 4095")?;
+    Ok((tpid, vid))
+}
+
+impl FrameOptions {
+    /// Starts a frame with its addresses and tags.
+    pub(crate) fn builder(&self, dst: MacAddr, src: MacAddr) -> FrameBuilder {
+        self.vlans.iter().fold(FrameBuilder::new(dst, src), |frame, (tpid, vid)| frame.tag(*tpid, *vid))
+    }
+}

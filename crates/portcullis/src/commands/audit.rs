@@ -1,0 +1,34 @@
+//! `portcullis audit`.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use portcullis_audit::{audit, registry};
+use portcullis_report::json::{self, AuditDocument, ExplainDocument};
+use portcullis_report::{html, sarif, text};
+
+use super::{policy, source::State};
+use crate::arguments::{AuditArguments, AuditFormat};
+use crate::failure::Failure;
+use crate::output::print;
+
+pub(crate) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failure> {
+    let (policy, policy_path) = policy::read(&arguments.policy)?;
+    let state = State::read(&arguments.source)?;
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let mut report = audit(&state.snapshot, &policy, today);
+    report.findings.retain(|finding| state.includes(finding.netns));
+    report.bridges.retain(|bridge| state.includes(bridge.netns));
+    report.lower_devices.retain(|lower| state.includes(lower.netns));
+    let mut document = AuditDocument::new(&state.snapshot, &report);
+    document.policy = policy_path;
+    print(|mut out| match arguments.format {
+        AuditFormat::Text => text::audit(&mut out, &document),
+        AuditFormat::Json => json::write(&mut out, &document),
+        AuditFormat::Sarif => sarif(&mut out, &document, &ExplainDocument::new(registry::docs())),
+        AuditFormat::Html => html(&mut out, &document),
+    })?;
+    let threshold = arguments.fail_on.unwrap_or(report.fail_on);
+    Ok(if report.fails(threshold) { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
