@@ -4,7 +4,7 @@
 //! alike, and each finding gets a witness with its own port's addresses.
 
 use portcullis_datapath::{FrameBuilder, HostDelivery, Outcome, PacketType, Payload};
-use portcullis_snapshot::MacAddr;
+use portcullis_snapshot::{IfIndex, MacAddr};
 
 use crate::context::{BridgeView, Context, PortView, Tag};
 
@@ -30,6 +30,11 @@ impl Destination {
     pub const ALL_HOSTS: Self = Self::Multicast(MacAddr([0x01, 0, 0x5e, 0, 0, 1]));
     /// The group of all IPv6 nodes, `33:33:00:00:00:01`.
     pub const ALL_NODES: Self = Self::Multicast(MacAddr([0x33, 0x33, 0, 0, 0, 1]));
+
+    /// Returns every link-local group address; first the two that meet no hook of the bridge.
+    pub fn all_link_local() -> impl Iterator<Item = Self> {
+        [0x0e, 0].into_iter().chain((1..16).filter(|x| *x != 0x0e)).map(Self::LinkLocal)
+    }
 
     /// Returns the address; `None` if the device has none.
     #[must_use]
@@ -138,16 +143,23 @@ impl<'p> Reach<'p> {
         self.hits.iter().any(|hit| std::ptr::addr_eq(hit.probe, probe))
     }
 
-    /// Returns by which destinations the host is reached, each once.
+    /// Returns by which destinations the host is reached, each once, link-local ones in one phrase.
     #[must_use]
-    pub fn ways(&self) -> Vec<String> {
+    pub fn ways(&self) -> String {
         let mut ways = Vec::new();
-        for way in self.hits.iter().map(|hit| hit.probe.to.words()) {
-            if !ways.contains(&way) {
-                ways.push(way);
+        let mut link_local = std::collections::BTreeSet::new();
+        for hit in &self.hits {
+            if let Destination::LinkLocal(x) = hit.probe.to {
+                link_local.insert(x);
+            } else if !ways.contains(&hit.probe.to.words()) {
+                ways.push(hit.probe.to.words());
             }
         }
-        ways
+        if !link_local.is_empty() {
+            let last: Vec<_> = link_local.iter().map(|x| format!(":{x:02x}")).collect();
+            ways.push(format!("01:80:c2:00:00 {}", last.join(" ")));
+        }
+        ways.join(", ")
     }
 }
 
@@ -171,6 +183,18 @@ impl Context<'_> {
         }
         reach.hits.sort_by_key(|hit| !hit.questions.is_empty());
         reach
+    }
+
+    /// Returns the ports by which a probe leaves.
+    #[must_use]
+    pub fn ports_reached(
+        &self,
+        bridge: &BridgeView<'_>,
+        port: &PortView<'_>,
+        (probe, tags): (&Probe<'_>, &[Tag]),
+    ) -> Vec<IfIndex> {
+        let Some(frame) = probe.frame(bridge, port, tags) else { return Vec::new() };
+        self.probe(port.link.index, &frame).ports().map(|delivery| delivery.device).collect()
     }
 
     fn reach_once<'p>(

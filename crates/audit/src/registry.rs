@@ -12,6 +12,13 @@ pub static RULES: &[&dyn Rule] = &[
     &rules::arp_probe::ArpProbe,
     &rules::infra_address::InfraAddress,
     &rules::host_forwards::HostForwards,
+    &rules::host_access::HostAccess,
+    &rules::rogue_ra::RogueRa,
+    &rules::guest_to_guest::GuestToGuest,
+    &rules::priority_tags::PriorityTags,
+    &rules::ineffective_hardening::IneffectiveHardening,
+    &rules::packet_socket_listeners::PacketSocketListeners,
+    &rules::unread_state::UnreadState,
 ];
 
 /// Returns the manual page of a rule.

@@ -6,6 +6,7 @@ use portcullis_snapshot::{Link, VlanId};
 
 use crate::context::{BridgeView, Context, PortView};
 use crate::finding::Remedy;
+use crate::policy::LinkLocalProtocol;
 use crate::rule::RemedyDoc;
 
 /// The manual's words on each method here, for the manual pages of rules.
@@ -106,21 +107,46 @@ pub(crate) fn drop_on_bridge(context: &Context<'_>, device: &Link) -> Remedy {
     }
 }
 
-/// Drops, with nftables, link-local group addresses at a port.
-pub(crate) fn drop_link_local(context: &Context<'_>, port: &PortView<'_>) -> Remedy {
-    let chain = chain_name("port", port.link);
-    let add_chain = format!(
-        "add chain {TABLE} {chain} {{ type filter hook ingress device {} priority -500; }}",
-        nft(&port.link.name)
-    );
-    let add_rule =
-        format!("add rule {TABLE} {chain} ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop");
+/// Drops, with nftables, link-local group addresses at a port, except for protocols that the policy allows.
+pub(crate) fn drop_link_local(context: &Context<'_>, bridge: &BridgeView<'_>, port: &PortView<'_>) -> Remedy {
+    let allowed = bridge.policy.link_local.as_deref().unwrap_or_default();
+    let rule = format!("ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00{} drop", except(allowed));
     Remedy {
         method: docs::DROP_LINK_LOCAL.method,
         summary: "Frames to link-local group addresses are dropped at the port, before the bridge."
             .to_owned(),
-        commands: nft_commands(context, &[&format!("add table {TABLE}"), &add_chain, &add_rule]),
+        commands: at_port(context, port, &rule),
     }
+}
+
+/// Returns the commands that put an nftables rule at the ingress of a port.
+pub(crate) fn at_port(context: &Context<'_>, port: &PortView<'_>, rule: &str) -> Vec<String> {
+    let (chain, device) = (chain_name("port", port.link), nft(&port.link.name));
+    let hook = "type filter hook ingress";
+    let add_chain = format!("add chain {TABLE} {chain} {{ {hook} device {device} priority -500; }}");
+    let add_rule = format!("add rule {TABLE} {chain} {rule}");
+    nft_commands(context, &[&format!("add table {TABLE}"), &add_chain, &add_rule])
+}
+
+/// The condition that leaves protocols out: by EtherType, and 802.2 by its being none.
+fn except(allowed: &[LinkLocalProtocol]) -> String {
+    let types: Vec<_> = allowed
+        .iter()
+        .filter_map(|protocol| match protocol {
+            LinkLocalProtocol::Eapol => Some("0x888e"),
+            LinkLocalProtocol::Lacp => Some("0x8809"),
+            LinkLocalProtocol::Lldp => Some("0x88cc"),
+            LinkLocalProtocol::Stp => None,
+        })
+        .collect();
+    let mut except = String::new();
+    if allowed.contains(&LinkLocalProtocol::Stp) {
+        except.push_str(" ether type > 1500");
+    }
+    if !types.is_empty() {
+        except.push_str(&format!(" ether type != {{ {} }}", types.join(", ")));
+    }
+    except
 }
 
 /// Drops, with tc, link-local group addresses at a port.
@@ -199,6 +225,13 @@ mod tests {
         assert_eq!(shell("a;reboot"), "'a;reboot'");
         assert_eq!(shell("it's"), r"'it'\''s'");
         assert_eq!(shell(""), "''");
+    }
+
+    #[test]
+    fn allowed_protocols_are_left_out_by_type() {
+        use LinkLocalProtocol::{Lldp, Stp};
+        assert_eq!(except(&[]), "");
+        assert_eq!(except(&[Stp, Lldp]), " ether type > 1500 ether type != { 0x88cc }");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use portcullis_snapshot::{
     Address, BoolOpts, BridgeOptions, EtherType, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf, Kernel,
-    Link, LinkFlags, LinkKind, Mdb, Neighbour, Netns, NetnsId, NextHop, NftBaseChain, NftFamily, PolicyRule,
+    Link, LinkFlags, LinkKind, Mdb, Membership, Netns, NetnsId, NextHop, NftBaseChain, NftFamily, PolicyRule,
     PortKind, PortOptions, PortState, Reading, Route, SCHEMA, Settings, Snapshot, StpState, TunOptions,
     VlanEntry, VlanFlags, VlanId, VlanTable,
 };
@@ -118,6 +118,10 @@ impl Host {
         };
         read(&mut self.netns().links).push(link);
         self.route("ff00::/8", 255, 5, name);
+        for group in ["224.0.0.1", "ff02::1"] {
+            let membership = Membership { device: index, group: group.parse().unwrap() };
+            read(&mut self.netns().memberships).push(membership);
+        }
     }
 
     pub(crate) fn bridge(&mut self, name: &str) {
@@ -333,13 +337,6 @@ impl Host {
 
     pub(crate) fn all_ipv6(&mut self) -> &mut Settings<Ipv6Conf> {
         read(&mut self.netns().ipv6)
-    }
-
-    pub(crate) fn neighbour(&mut self, device: &str, address: &str) {
-        let device = self.index(device);
-        let mac = Some(portcullis_snapshot::MacAddr([2, 9, 9, 9, 9, 9]));
-        let entry = Neighbour { device, address: address.parse().unwrap(), mac, state: 2, flags: 0 };
-        read(&mut self.netns().neighbours).push(entry);
     }
 
     /// Adds a base chain with one rule that nothing here looks into.

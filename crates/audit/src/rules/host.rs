@@ -176,7 +176,7 @@ impl Case<'_> {
         };
         let finding = context
             .finding(self.doc, bridge, Some(port), title, self.why.replace("{device}", &device))
-            .evidence("reached by", reach.ways().join(", "))
+            .evidence("reached by", reach.ways())
             .evidence(format!("addresses of {device}"), listed);
         let finding = match self.protocol {
             EtherType::ARP => finding,

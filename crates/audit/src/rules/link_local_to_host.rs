@@ -66,11 +66,17 @@ fn probes(context: &Context<'_>) -> Vec<Probe<'static>> {
     let target = host::ipv4_targets(context).first().copied().unwrap_or(Ipv4Addr::BROADCAST);
     let from = host::neighbour_of(target);
     let mut probes = Vec::new();
-    for x in (0..16).rev() {
-        let to = Destination::LinkLocal(x);
+    for to in Destination::all_link_local() {
         probes.push(Probe::new(to, move |_| Payload::Ping4 { from, to: target }));
         probes.push(Probe::new(to, move |port| host::arp_request(port, from, target)));
-        probes.push(Probe::new(to, |port| host::ping_all_nodes(port)));
+        probes.push(Probe::new(to, host::ping_all_nodes));
+        // What even a strict reverse path filter lets through: a client that has no address yet.
+        probes.push(Probe::new(to, |_| Payload::Udp4 {
+            from: Ipv4Addr::UNSPECIFIED,
+            to: Ipv4Addr::BROADCAST,
+            ports: (68, 67),
+            data: Vec::new(),
+        }));
     }
     probes
 }
@@ -102,18 +108,85 @@ fn finding(
     let mask = port.options.group_fwd_mask.unwrap_or(0) | bridge.options.group_fwd_mask.unwrap_or(0);
     let finding = context
         .finding(&DOC, bridge, Some(port), title, why)
-        .evidence(
-            "reached by",
-            reach
-                .ways()
-                .iter()
-                .map(|way| way.replace("link-local 01:80:c2:00:00:", ":"))
-                .collect::<Vec<_>>()
-                .join(" "),
-        )
+        .evidence("reached by", reach.ways())
         .evidence(format!("group_fwd_mask of {} and {name}", bridge.link.name), format!("{mask:#06x}"))
         .evidence(format!("stp_state of {}", bridge.link.name), stp)
         .witness(port.link, best.frame(bridge, port), format!("the host's stack on {name}"))
         .unproven(best.questions.iter().cloned());
-    Some(finding.remedies([remedy::drop_link_local(context, port), remedy::tc_link_local(context, port)]))
+    Some(
+        finding
+            .remedies([remedy::drop_link_local(context, bridge, port), remedy::tc_link_local(context, port)]),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Host, sketch};
+    use portcullis_snapshot::{PortState, StpState};
+
+    #[test]
+    fn the_ports_own_stack_takes_them() {
+        let found = Host::hypervisor().found("link-local-to-host");
+        assert_eq!(found.len(), 3);
+        insta::assert_snapshot!(sketch(&found[..1]), @r#"
+        high br0 vnet0: link-local frames reach the host's IPv4, ARP, IPv6 on the port device
+          reached by = 01:80:c2:00:00 :02 :03 :04 :05 :06 :07 :08 :09 :0a :0b :0c :0d :0e :0f
+          group_fwd_mask of br0 and vnet0 = 0x0000
+          stp_state of br0 = off
+          0180c200000e0250430000050800… by vnet0 reaches the host's stack on vnet0
+          $ nft 'add table netdev portcullis'
+          $ nft 'add chain netdev portcullis port_vnet0 { type filter hook ingress device "vnet0" priority -500; }'
+          $ nft 'add rule netdev portcullis port_vnet0 ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop'
+          $ tc qdisc add dev vnet0 clsact
+          $ tc filter add dev vnet0 ingress protocol all flower dst_mac 01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0 action drop
+        "#);
+    }
+
+    #[test]
+    fn the_well_known_recipe_does_not_stop_them() {
+        let mut host = Host::hypervisor();
+        host.bridge_options("br0").vlan_filtering = Some(true);
+        host.no_vlan("br0", 1);
+        assert_eq!(host.found("link-local-to-host").len(), 3);
+    }
+
+    #[test]
+    fn neither_state_nor_lock_nor_isolation_stops_them() {
+        let mut host = Host::hypervisor();
+        let port = host.port_options("vnet1");
+        (port.state, port.locked, port.isolated) = (Some(PortState::Blocking), Some(true), Some(true));
+        assert_eq!(host.found("link-local-to-host").len(), 3);
+    }
+
+    #[test]
+    fn forwarding_them_all_does() {
+        let mut host = Host::hypervisor();
+        for guest in ["vnet0", "vnet1", "vnet2"] {
+            host.port_options(guest).group_fwd_mask = Some(0xfffd);
+        }
+        assert_eq!(host.found("link-local-to-host"), []);
+    }
+
+    #[test]
+    fn with_stp_the_bpdu_address_joins_them() {
+        let mut host = Host::hypervisor();
+        host.bridge_options("br0").stp_state = Some(StpState::Kernel);
+        let found = host.found("link-local-to-host");
+        assert!(found[0].evidence[0].value.split(' ').any(|way| way == ":00"), "{:?}", found[0].evidence);
+    }
+
+    #[test]
+    fn a_filter_at_the_port_leaves_it_unproven() {
+        let mut host = Host::hypervisor();
+        host.nft_chain(portcullis_snapshot::NftFamily::Netdev, 0, "ingress");
+        host.netns().filters.nft_chains = match host.netns().filters.nft_chains.clone() {
+            portcullis_snapshot::Reading::Read(mut chains) => {
+                chains[0].devices = vec!["vnet0".to_owned()];
+                portcullis_snapshot::Reading::Read(chains)
+            }
+            unread => unread,
+        };
+        let found = host.found("link-local-to-host");
+        assert_eq!(found.iter().filter(|finding| !finding.is_proven()).count(), 1);
+    }
 }

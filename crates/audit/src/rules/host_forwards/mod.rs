@@ -3,6 +3,8 @@
 
 mod targets;
 
+pub(crate) use targets::probes;
+
 use std::collections::BTreeMap;
 
 use portcullis_datapath::Outcome;
@@ -52,7 +54,7 @@ impl Rule for HostForwards {
 
     fn check(&self, context: &Context<'_>, findings: &mut Findings) {
         for bridge in context.bridges() {
-            let probes: Vec<_> = targets::probes(context, bridge);
+            let probes = probes(context, bridge);
             for alike in bridge.guests() {
                 check_alike(context, bridge, &alike, &probes, findings);
             }

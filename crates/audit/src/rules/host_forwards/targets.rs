@@ -13,7 +13,7 @@ use crate::probe::{Destination, Probe};
 use crate::rules::host::{self, STRANGER4, STRANGER6, neighbour_of, neighbour_of6};
 
 /// Returns the probes, each with whether its source is nobody's.
-pub(super) fn probes(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<(bool, Probe<'static>)> {
+pub(crate) fn probes(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<(bool, Probe<'static>)> {
     targets(context, bridge).into_iter().flat_map(pings).collect()
 }
 
