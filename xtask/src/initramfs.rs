@@ -1,4 +1,4 @@
-//! The job's half of a guest's memory file system: `guest-init`, the test binaries and what they are called with. It follows
+//! The job's half of a guest's memory file system: `guest-init`, the test binaries, what they are called with and the programs they may start. It follows
 //! the archive of modules, which is the kernel's. Paths that both sides must agree on live here too.
 
 use std::fs;
@@ -7,6 +7,8 @@ use std::path::Path;
 use crate::Error;
 use crate::cargo::GuestBuild;
 use crate::cpio::Archive;
+use crate::programs;
+use crate::qemu::Tools;
 
 /// The list of test binaries inside the guest: a name and a path on each line.
 pub const LIST_PATH: &str = "/job/list";
@@ -19,7 +21,7 @@ pub const RESULTS_PORT: &str = "/dev/ttyS1";
 ///
 /// # Errors
 /// When a program cannot be read.
-pub fn job(build: &GuestBuild, arguments: &[String]) -> Result<Vec<u8>, Error> {
+pub fn job(build: &GuestBuild, tools: &Tools, arguments: &[String]) -> Result<Vec<u8>, Error> {
     let mut archive = Archive::default();
     let read = |path: &Path| fs::read(path).map_err(Error::io("read", path));
     archive.file(Path::new("/init"), &read(&build.init)?);
@@ -27,6 +29,7 @@ pub fn job(build: &GuestBuild, arguments: &[String]) -> Result<Vec<u8>, Error> {
     for directory in ["/dev", "/proc", "/root", "/run", "/sys", "/tmp", "/usr/bin", "/usr/sbin"] {
         archive.directory(Path::new(directory));
     }
+    programs::add(&mut archive, tools);
     let mut list = String::new();
     for test in &build.tests {
         archive.file(&test.path, &read(&test.path)?);

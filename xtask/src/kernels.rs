@@ -13,13 +13,13 @@ use crate::apt::Apt;
 use crate::bzimage::{self, Compression};
 use crate::cpio::Archive;
 use crate::modinfo;
-use crate::modules::{INDEX_PATH, Index, Module, is_wanted};
+use crate::modules::{BUILT_IN, INDEX_PATH, Index, Module, canonical, is_wanted};
 use crate::packages::{KernelPackages, newest_kernel, releases_for};
 use crate::process::say;
 use crate::qemu::Tools;
 
 /// Grows whenever an entry is made differently, so that older ones are made anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A kernel ready to boot.
 #[derive(Clone, Debug)]
@@ -176,7 +176,7 @@ fn prepare(tools: &Tools, packages: &KernelPackages, unpacked: &Path, target: &P
     if !vmlinux.starts_with(b"\x7fELF") {
         return Err(Error::damaged(release, "its payload is not an ELF kernel"));
     }
-    let modules = module_archive(tools, &tree.join("kernel"))?;
+    let modules = module_archive(tools, tree)?;
     for (name, contents) in
         [("vmlinux", &vmlinux[..]), ("modules.cpio", &modules), ("release", release.as_bytes())]
     {
@@ -188,19 +188,19 @@ fn prepare(tools: &Tools, packages: &KernelPackages, unpacked: &Path, target: &P
 
 /// Packs the wanted modules of a tree, plain, with the index that finds them.
 fn module_archive(tools: &Tools, tree: &Path) -> Result<Vec<u8>, Error> {
+    let kernel = tree.join("kernel");
     let mut files = Vec::new();
-    list_modules(tree, &mut files)?;
-    let mut whole = Index::default();
+    list_modules(&kernel, &mut files)?;
+    let mut index = Index::default();
     let mut wanted = Vec::new();
-    let mut kept = Vec::new();
+    let mut contents = Vec::new();
     for file in &files {
-        let below = file.strip_prefix(tree).unwrap_or(file).to_string_lossy().into_owned();
-        let name =
-            below.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or_default().to_owned();
-        // Everything that lies outside drivers may be needed by something wanted; of drivers only what is wanted itself.
-        if below.starts_with("drivers/") && !is_wanted(&below) && !below.starts_with("drivers/net/") {
+        let below = file.strip_prefix(&kernel).unwrap_or(file).to_string_lossy().into_owned();
+        // Whatever lies outside the drivers may be needed by something wanted.
+        if below.starts_with("drivers/") && !below.starts_with("drivers/net/") {
             continue;
         }
+        let name = module_name(&below);
         let bytes = fs::read(file).map_err(Error::io("read", file))?;
         let bytes = match Compression::of(&bytes) {
             Some(compression) => decompress(tools, compression, &bytes)?,
@@ -210,17 +210,34 @@ fn module_archive(tools: &Tools, tree: &Path) -> Result<Vec<u8>, Error> {
         if is_wanted(&below) {
             wanted.push(name.clone());
         }
-        whole.insert(&name, Module { path: format!("/lib/modules/{name}.ko"), info });
-        kept.push((name, bytes));
+        index.insert(&name, Module { path: guest_path(&name), info });
+        contents.push((name, bytes));
     }
-    let names = whole.closure(wanted.iter().map(String::as_str));
+    let builtin = tree.join("modules.builtin.modinfo");
+    for (path, info) in modinfo::read_builtin(&fs::read(&builtin).map_err(Error::io("read", &builtin))?) {
+        let name = module_name(&path);
+        index.insert(&name, Module { path: BUILT_IN.to_owned(), info });
+        if is_wanted(&path) {
+            wanted.push(name);
+        }
+    }
+    let names = index.closure(wanted.iter().map(String::as_str));
     let mut archive = Archive::default();
-    let index = whole.restricted_to(&names);
-    for (name, bytes) in kept.iter().filter(|(name, _)| names.contains(&name.replace('-', "_"))) {
-        archive.file(Path::new(&format!("/lib/modules/{name}.ko")), bytes);
+    for (name, bytes) in contents.iter().filter(|(name, _)| names.contains(&canonical(name))) {
+        archive.file(Path::new(&guest_path(name)), bytes);
     }
-    archive.file(Path::new(INDEX_PATH), index.to_text().as_bytes());
+    archive.file(Path::new(INDEX_PATH), index.restricted_to(&names).to_text().as_bytes());
     Ok(archive.finish())
+}
+
+/// Returns the name of the module in the file at `path`, without `.ko` and what may follow.
+fn module_name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split('.').next().unwrap_or(file).to_owned()
+}
+
+fn guest_path(name: &str) -> String {
+    format!("/lib/modules/{name}.ko")
 }
 
 /// Collects every module below `directory`.

@@ -19,6 +19,7 @@ pub mod modinfo;
 pub mod modules;
 pub mod packages;
 pub mod process;
+pub mod programs;
 pub mod qemu;
 pub mod results;
 pub mod table;

@@ -2,6 +2,8 @@
 //!
 //! This is the part of depmod that the lab needs. Debian's kernel packages come without `modules.dep`.
 
+use std::collections::BTreeMap;
+
 /// The facts of one module's `.modinfo` that loading it needs.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ModuleInfo {
@@ -35,6 +37,28 @@ pub fn read(module: &[u8]) -> Option<ModuleInfo> {
         }
     }
     Some(info)
+}
+
+/// Reads a tree's `modules.builtin.modinfo`: the paths, below `kernel/`, and facts of all modules that are built in.
+///
+/// Its entries are those of `.modinfo`, each led by the module's name and a dot.
+#[must_use]
+pub fn read_builtin(list: &[u8]) -> Vec<(String, ModuleInfo)> {
+    let mut found: BTreeMap<&str, (String, ModuleInfo)> = BTreeMap::new();
+    for entry in list.split(|&byte| byte == 0).filter_map(|entry| std::str::from_utf8(entry).ok()) {
+        let Some((name, (key, value))) =
+            entry.split_once('.').and_then(|(name, rest)| Some((name, rest.split_once('=')?)))
+        else {
+            continue;
+        };
+        let (path, info) = found.entry(name).or_default();
+        match key {
+            "file" => *path = format!("{value}.ko"),
+            "alias" => info.aliases.push(value.to_owned()),
+            _ => {}
+        }
+    }
+    found.into_values().filter(|(path, _)| !path.is_empty()).collect()
 }
 
 /// Returns the contents of the named section. Offsets are those of `Elf64_Ehdr` and `Elf64_Shdr` in `<elf.h>`.
@@ -104,6 +128,13 @@ mod tests {
         assert_eq!(info.aliases, ["rtnl-link-bridge"]);
         assert_eq!(read(&module(b"depends=\0")), Some(ModuleInfo::default()));
         assert_eq!(read(b"\x1f\x8b"), None);
+    }
+
+    #[test]
+    fn built_in_modules_are_read_with_their_paths() {
+        let list = b"nfnetlink.file=net/netfilter/nfnetlink\0nfnetlink.alias=net-pf-16-proto-12\0odd\0other.alias=x\0";
+        let info = ModuleInfo { aliases: vec!["net-pf-16-proto-12".into()], ..ModuleInfo::default() };
+        assert_eq!(read_builtin(list), [("net/netfilter/nfnetlink.ko".to_owned(), info)]);
     }
 
     proptest! {

@@ -9,6 +9,9 @@ use crate::modinfo::ModuleInfo;
 /// Where the index lies inside the guest.
 pub const INDEX_PATH: &str = "/lib/modules/index";
 
+/// The path of a module that is part of the kernel: a request for it holds, and there is nothing to load.
+pub const BUILT_IN: &str = "-";
+
 /// Directories and modules, below `kernel/` of a module tree, that the tests may ask for. What they depend on comes by itself.
 const WANTED: &[&str] = &[
     "crypto/crc32c",
@@ -57,7 +60,7 @@ pub fn is_wanted(path: &str) -> bool {
 /// One module of a guest.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Module {
-    /// Path inside the guest.
+    /// Path inside the guest, or [`BUILT_IN`].
     pub path: String,
     /// What the module says about itself.
     pub info: ModuleInfo,
@@ -114,7 +117,8 @@ impl Index {
         text
     }
 
-    /// Returns the paths to load, in order, for a name or alias as the kernel asks for it. Empty if nothing answers to it.
+    /// Returns the paths to load, in order, for a name or alias as the kernel asks for it; [`BUILT_IN`] is among them where
+    /// there is nothing to load. Empty if nothing answers to it.
     #[must_use]
     pub fn resolve(&self, request: &str) -> Vec<&str> {
         let request = canonical(request);
@@ -172,8 +176,9 @@ impl Index {
     }
 }
 
-/// Writes a module's name the way the kernel does.
-fn canonical(name: &str) -> String {
+/// Writes a module's name the way the kernel does, with underscores for dashes.
+#[must_use]
+pub fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 

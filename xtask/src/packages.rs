@@ -92,8 +92,8 @@ pub struct KernelPackages {
 
 /// Picks the newest kernel of `version` from the names of all packages.
 ///
-/// Up to 7.1 a kernel is one package, `linux-image-R`. Later `linux-image-R` only names two others, `linux-binary-R` and
-/// `linux-modules-R`.
+/// Up to 7.1 a kernel is one package, `linux-image-R`. Later `linux-image-R` only names three others: `linux-base-R`,
+/// `linux-binary-R` and `linux-modules-R`.
 #[must_use]
 pub fn newest_kernel(version: &str, names: &str) -> Option<KernelPackages> {
     let names: BTreeSet<&str> = names.lines().map(str::trim).collect();
@@ -108,7 +108,8 @@ pub fn newest_kernel(version: &str, names: &str) -> Option<KernelPackages> {
         let name = format!("{prefix}{release}");
         names.contains(name.as_str()).then_some(name)
     };
-    let split: Option<Vec<String>> = ["linux-binary-", "linux-modules-"].into_iter().map(present).collect();
+    let split: Option<Vec<String>> =
+        ["linux-base-", "linux-binary-", "linux-modules-"].into_iter().map(present).collect();
     let packages = split.or_else(|| present("linux-image-").map(|name| vec![name]))?;
     Some(KernelPackages { release: release.to_owned(), packages })
 }
@@ -149,7 +150,8 @@ mod tests {
         linux-image-6.12.115+deb13.1-cloud-amd64\nlinux-image-6.12.115+deb13.1-cloud-amd64-dbg\n\
         linux-image-7.0.13+deb13-cloud-amd64\nlinux-binary-7.0.13+deb13-cloud-amd64\n\
         linux-image-7.3.4+deb13-cloud-amd64\nlinux-binary-7.3.4+deb13-cloud-amd64\n\
-        linux-binary-unsigned-7.3.4+deb13-cloud-amd64\nlinux-modules-7.3.4+deb13-cloud-amd64\nlinux-modules-cloud-amd64\n";
+        linux-binary-unsigned-7.3.4+deb13-cloud-amd64\nlinux-modules-7.3.4+deb13-cloud-amd64\n\
+        linux-base-7.3.4+deb13-cloud-amd64\nlinux-modules-cloud-amd64\n";
 
     #[test]
     fn the_newest_release_is_picked_by_number() {
@@ -165,7 +167,8 @@ mod tests {
     fn both_package_layouts_are_known() {
         let newest = newest_kernel("7", NAMES).unwrap();
         assert_eq!(newest.release, "7.3.4+deb13-cloud-amd64");
-        let expected = ["linux-binary-7.3.4+deb13-cloud-amd64", "linux-modules-7.3.4+deb13-cloud-amd64"];
+        let expected =
+            ["base", "binary", "modules"].map(|part| format!("linux-{part}-7.3.4+deb13-cloud-amd64"));
         assert_eq!(newest.packages, expected);
         assert_eq!(newest_kernel("7.0", NAMES).unwrap().packages, ["linux-image-7.0.13+deb13-cloud-amd64"]);
     }

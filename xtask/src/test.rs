@@ -70,7 +70,8 @@ fn inside_kernels(options: &TestOptions) -> Vec<Place> {
             .filter_map(|(v, kernel)| Some(missing(v, kernel.as_ref().err()?)))
             .collect();
     }
-    let job = cargo::build_guest().and_then(|build| initramfs::job(&build, &test_arguments(options)));
+    let job = cargo::build_guest()
+        .and_then(|build| initramfs::job(&build, &cache.tools(), &test_arguments(options)));
     let job = match job {
         Ok(job) => job,
         Err(error) => return vec![broken("the build for the kernels", &error)],
@@ -140,7 +141,11 @@ fn boot_one(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Place
     Place { name: kernel.version.clone(), results: Ok(results) }
 }
 
+/// A kernel that could not be provided. What the world withholds is a skip; what went wrong here is a failure.
 fn missing(version: &str, error: &Error) -> Place {
+    if matches!(error, Error::Io { .. } | Error::Damaged { .. }) {
+        return broken(version, error);
+    }
     Place { name: version.to_owned(), results: Err(error.to_string()) }
 }
 

@@ -29,6 +29,29 @@ fn a_guest_runs_tests_as_root_and_as_a_first_process_would_see_it() {
 }
 
 #[test]
+fn a_guest_has_the_ordinary_tools() {
+    if !in_a_guest() {
+        println!("skipped, because this is not a guest of the lab");
+        return;
+    }
+    let calls: [&[&str]; 5] = [
+        &["ip", "link", "show", "lo"],
+        &["nft", "list", "tables"],
+        &["tc", "qdisc", "show"],
+        &["ebtables-legacy", "--version"],
+        &["sh", "-c", "bridge link show"],
+    ];
+    let mut problems = Vec::new();
+    for call in calls {
+        match Command::new(call[0]).args(&call[1..]).output() {
+            Ok(output) if output.status.success() => {}
+            answer => problems.push(format!("{call:?}: {answer:?}")),
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+#[test]
 fn a_guest_loads_modules_by_name_and_by_alias() {
     if !in_a_guest() {
         println!("skipped, because this is not a guest of the lab");

@@ -17,7 +17,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::termios::tcdrain;
 use xtask::frames::Mark;
 use xtask::initramfs::{ARGUMENTS_PATH, LIST_PATH, RESULTS_PORT};
-use xtask::modules::{INDEX_PATH, Index};
+use xtask::modules::{BUILT_IN, INDEX_PATH, Index};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -98,7 +98,7 @@ fn modprobe(words: impl Iterator<Item = String>) -> ExitCode {
     for name in words.filter(|word| !word.starts_with('-')) {
         let paths = index.resolve(&name);
         complete &= !paths.is_empty();
-        for path in paths {
+        for path in paths.into_iter().filter(|path| *path != BUILT_IN) {
             complete &= load(Path::new(path)).is_ok();
         }
     }
