@@ -51,7 +51,7 @@ pub fn boot(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Resul
     let hung = !wait(child, manner.time_limit)?;
     let time = started.elapsed();
     let read = |name: &str| fs::read(directory.join(name)).unwrap_or_default();
-    let mut console = tail(&read("console"), 30);
+    let mut console = tail(&read("console"), 60);
     console.push_str(&tail(&read("messages"), 10));
     let results = String::from_utf8_lossy(&read("results")).replace('\r', "");
     Ok(Boot { results, console, hung, time })

@@ -51,9 +51,10 @@ impl Cache {
             .or_else(|| set("XDG_CACHE_HOME").map(|home| home.join("portcullis/kernels")))
             .or_else(|| set("HOME").map(|home| home.join(".cache/portcullis/kernels")))
             .ok_or_else(|| Error::Unavailable("neither XDG_CACHE_HOME nor HOME is set".to_owned()))?;
-        fs::create_dir_all(&root).map_err(Error::io("make", &root))?;
-        let root = root.canonicalize().map_err(Error::io("open", &root))?;
-        Ok(Self { root })
+        let usable = fs::create_dir_all(&root).and_then(|()| root.canonicalize());
+        let unusable =
+            |error| Error::Unavailable(format!("cannot use the cache {}: {error}", root.display()));
+        usable.map(|root| Self { root }).map_err(unusable)
     }
 
     /// Returns the cache's directory.

@@ -123,12 +123,10 @@ fn boot_one(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Place
         Err(error) => return broken(&kernel.version, &error),
     };
     let mut results = read_guest(&boot.results);
-    if boot.hung {
-        results
-            .problems
-            .push(format!("the guest hung and was ended after {} s", manner.time_limit.as_secs()));
-    }
     if let Some(problem) = results.problems.last_mut() {
+        if boot.hung {
+            problem.push_str(&format!("; it was ended after {} s", manner.time_limit.as_secs()));
+        }
         problem.push_str("; the end of its console:");
         problem.push_str(if boot.console.is_empty() { "\n  (nothing)" } else { &boot.console });
     }
