@@ -28,6 +28,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Finds what breaks isolation, with the frame that gets through and what closes it
+    #[command(after_help = STATUS)]
     Audit(AuditArguments),
     /// Takes the state that everything else works on, as one JSON document
     Snapshot(SnapshotArguments),

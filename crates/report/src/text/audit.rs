@@ -21,8 +21,8 @@ pub fn audit(out: &mut impl Write, document: &AuditDocument) -> io::Result<()> {
     let place = Places::of(document);
     let mut explained = HashSet::new();
     for block in blocks(&document.findings, false) {
-        let first_of_rule = explained.insert(block.first.rule.as_str());
-        write_block(out, &block, place, first_of_rule)?;
+        let new = explained.insert(block.first.why.as_str());
+        write_block(out, &block, place, new)?;
     }
     write_waived(out, &document.findings, place)?;
     write_summary(out, document)?;
@@ -122,7 +122,10 @@ fn port_list(ports: &[&str]) -> String {
 fn evidence(evidence: &[EvidenceEntry]) -> String {
     let mut text = String::new();
     for (at, entry) in evidence.iter().enumerate() {
-        let next = format!("{}: {}", entry.source, entry.value);
+        let mut next = format!("{}: {}", entry.source, entry.value);
+        if next.chars().count() > EVIDENCE {
+            next = next.chars().take(EVIDENCE).chain(['…']).collect();
+        }
         if at > 0 && text.chars().count() + next.chars().count() > EVIDENCE {
             text.push_str(&format!(" (+{})", evidence.len() - at));
             break;
@@ -165,10 +168,14 @@ fn write_commands(out: &mut impl Write, remedy: &RemedyEntry) -> io::Result<()> 
     }
 }
 
-/// Whether a command line names a device.
+/// Whether a command line names a device, as a word or as a part of a sysctl's name.
 fn mentions(line: &str, name: &str) -> bool {
-    line.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '=' | '/' | '{' | '}'))
-        .any(|word| word == name)
+    let part_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    line.match_indices(name).any(|(at, _)| {
+        let before = line.get(..at).and_then(|text| text.chars().next_back());
+        let after = line.get(at + name.len()..).and_then(|text| text.chars().next());
+        !before.is_some_and(part_of_name) && !after.is_some_and(part_of_name)
+    })
 }
 
 /// Returns a device name as a word for a shell: quoted where a shell would take it for more than a word.
@@ -272,6 +279,14 @@ fn write_unread(out: &mut impl Write, unread: &[UnreadEntry], place: Places) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_named_as_a_word_or_in_a_sysctl() {
+        assert!(mentions("tc qdisc add dev tap1 clsact", "tap1"));
+        assert!(mentions("sysctl -w net.ipv6.conf.tap1.accept_ra=0", "tap1"));
+        assert!(!mentions("tc qdisc add dev vtap1 clsact", "tap1"));
+        assert!(!mentions("tc qdisc add dev tap12 clsact", "tap1"));
+    }
 
     #[test]
     fn a_device_name_cannot_leave_its_word() {

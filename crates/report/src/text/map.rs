@@ -105,8 +105,8 @@ fn state(port: &MapPort) -> &str {
 
 fn port_words(port: &MapPort, vlans: bool) -> Vec<String> {
     let mut words = Vec::new();
-    words.extend(port.guest.clone());
-    words.extend(port.peer_netns.as_ref().map(|netns| format!("other end in {netns}")));
+    let peer = port.peer_netns.as_ref().map(|netns| format!("other end in {netns}"));
+    words.extend(port.guest.clone().or(peer));
     words.extend(port.options.iter().cloned());
     if vlans {
         words.push(if port.vlans.is_empty() {

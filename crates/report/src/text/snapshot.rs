@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use portcullis_snapshot::{Netns, Snapshot};
+use portcullis_snapshot::{Netns, Snapshot, UnreadCause};
 
 use super::{Clean, plural, wrapped};
 
@@ -31,5 +31,7 @@ fn write_netns(out: &mut impl Write, netns: &Netns) -> io::Result<()> {
     parts.push(plural(netns.addresses.known().len(), "address").replace("addresss", "addresses"));
     parts.push(plural(netns.routes.known().len(), "route"));
     wrapped(out, 0, &format!("{}: {}", netns.label(), parts.join(", ")))?;
-    netns.unread().try_for_each(|(what, why)| wrapped(out, 2, &format!("not read: {what}: {}", why.reason)))
+    // What the kernel does not have cannot be missing.
+    let mut missing = netns.unread().filter(|(_, why)| why.cause != UnreadCause::Unsupported);
+    missing.try_for_each(|(what, why)| wrapped(out, 2, &format!("not read: {what}: {}", why.reason)))
 }
