@@ -1,5 +1,7 @@
 //! The program from outside: saved snapshots in, text, JSON and exit status out. Needs neither root nor a bridge.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

@@ -1,5 +1,7 @@
 //! What people see, whole: every text output of made-up documents, to be reviewed by eye when it changes.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
 use std::io;
 
 use portcullis_audit::{Role, Severity};

@@ -1,5 +1,7 @@
 //! The published schemas are those of the documents. `UPDATE=1 cargo test -p portcullis-report` rewrites them.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
 use std::path::Path;
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use portcullis_kernel::capture::{Request, Scope, capture};
+use portcullis_kernel::namespace;
 use portcullis_snapshot::{LoadError, Netns, NetnsId, Snapshot};
 
 use crate::arguments::Source;
@@ -83,7 +84,18 @@ fn take(scope: Scope) -> Result<Snapshot, Failure> {
         taken_at: Timestamp::now().round(jiff::Unit::Second).unwrap_or_else(|_| Timestamp::now()).to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    Ok(capture(&request)?)
+    capture(&request).map_err(|error| {
+        let names = namespace::names();
+        match &request.scope {
+            Scope::Named(name) if !name.contains('/') && !names.contains(name) => {
+                let failure = Failure::new(format!("there is no network namespace {name:?}"));
+                failure
+                    .hint("ip netns lists those that have names")
+                    .nearest(name, names.iter().map(String::as_str))
+            }
+            _ => Failure::from(error),
+        }
+    })
 }
 
 fn find(snapshot: &Snapshot, name: &str) -> Result<NetnsId, Failure> {
