@@ -153,3 +153,53 @@ pub(crate) fn bpf_prog_query(ifindex: u32, attach_type: u32) -> Result<Vec<u32>,
     Errno::result(result)?;
     Ok(ids.iter().take(query.count as usize).copied().collect())
 }
+
+/// `struct ebt_replace`: what the kernel tells of an ebtables table, and where it is to put the rest.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct EbtReplace {
+    name: [u8; 32],
+    valid_hooks: u32,
+    /// How many rules the table has.
+    pub(crate) nentries: u32,
+    entries_size: u32,
+    hook_entry: [usize; 6],
+    num_counters: u32,
+    counters: usize,
+    entries: usize,
+}
+
+/// `EBT_SO_GET_INFO`: what there is in a table.
+pub(crate) fn ebt_get_info(fd: BorrowedFd<'_>, table: &str) -> Result<EbtReplace, Errno> {
+    const EBT_SO_GET_INFO: i32 = 128;
+    let mut info = EbtReplace::default();
+    for (to, from) in info.name.iter_mut().take(31).zip(table.bytes()) {
+        *to = from;
+    }
+    let (fd, value) = (fd.as_raw_fd(), (&raw mut info).cast());
+    let mut length = size_of::<EbtReplace>() as libc::socklen_t;
+    // SAFETY: `value` points to `length` bytes of plain numbers, any of which the kernel may overwrite.
+    let result = unsafe { libc::getsockopt(fd, libc::IPPROTO_IP, EBT_SO_GET_INFO, value, &raw mut length) };
+    Errno::result(result).map(|_| info)
+}
+
+/// `EBT_SO_GET_ENTRIES`: the chains and rules of a table that `info` tells of.
+pub(crate) fn ebt_get_entries(fd: BorrowedFd<'_>, info: &EbtReplace) -> Result<Vec<u8>, Errno> {
+    const EBT_SO_GET_ENTRIES: i32 = 129;
+    let mut entries = vec![0u8; info.entries_size as usize];
+    let mut request = EbtReplace { num_counters: 0, counters: 0, ..*info };
+    request.entries = entries.as_mut_ptr().expose_provenance();
+    // The kernel follows the pointer, and still wants the length that header and entries would have in one piece.
+    let total = size_of::<EbtReplace>() + entries.len();
+    let mut length = libc::socklen_t::try_from(total).map_err(|_| Errno::EOVERFLOW)?;
+    let mut block = vec![0u64; total.div_ceil(size_of::<u64>())];
+    let value: *mut EbtReplace = block.as_mut_ptr().cast();
+    // SAFETY: the block is aligned for an EbtReplace and at least as large.
+    unsafe { value.write(request) };
+    let (fd, value) = (fd.as_raw_fd(), value.cast());
+    // SAFETY: `value` points to `length` bytes; the header in them points to `entries_size` bytes of `entries`, which
+    // the kernel fills (copy_everything_to_user) and which outlive the call.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_IP, EBT_SO_GET_ENTRIES, value, &raw mut length) };
+    Errno::result(result).map(|_| entries)
+}

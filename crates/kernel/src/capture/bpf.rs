@@ -9,23 +9,25 @@ use crate::{Error, sys};
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 const BPF_NETKIT_PRIMARY: u32 = 54;
+const BPF_NETKIT_PEER: u32 = 55;
 
-/// Asks every interface for its programs.
+/// Asks every interface for its programs. The kernel wants `CAP_NET_ADMIN` of the first user namespace for that.
+///
+/// A netkit's programs run as frames leave one of its ends: the primary's own on the way out of it, the peer's on the
+/// way in. Only the primary tells of either (`netkit_dev_fetch`).
 pub(super) fn tcx(links: &[Link]) -> Reading<Vec<TcxPrograms>> {
     let mut found = Vec::new();
     for link in links {
         let netkit = matches!(&link.kind, LinkKind::Other(kind) if kind == "netkit");
-        let hooks = [
-            (TcHookKind::Ingress, BPF_TCX_INGRESS, true),
-            (TcHookKind::Egress, BPF_TCX_EGRESS, true),
-            (TcHookKind::Ingress, BPF_NETKIT_PRIMARY, netkit),
-        ];
-        for (hook, attach_type, _) in hooks.into_iter().filter(|(_, _, ask)| *ask) {
+        let tcx = [(TcHookKind::Ingress, BPF_TCX_INGRESS), (TcHookKind::Egress, BPF_TCX_EGRESS)];
+        let of_netkit = [(TcHookKind::Egress, BPF_NETKIT_PRIMARY), (TcHookKind::Ingress, BPF_NETKIT_PEER)];
+        for (hook, attach_type) in tcx.into_iter().chain(of_netkit.into_iter().filter(|_| netkit)) {
             match sys::bpf_prog_query(link.index.0, attach_type) {
                 Ok(programs) if programs.is_empty() => {}
                 Ok(programs) => found.push(TcxPrograms { device: link.index, hook, programs }),
-                // Nothing was ever attached; or the interface went away.
+                // Nothing was ever attached, the interface went away, or it is the other end of a netkit.
                 Err(Errno::ENOENT | Errno::ENODEV) => {}
+                Err(Errno::EACCES) if netkit => {}
                 Err(Errno::EINVAL | Errno::ENOSYS) => return unsupported("this kernel has no tcx"),
                 Err(errno) => return reading(Err(Error::refused("reading tcx programs", errno))),
             }

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nix::errno::Errno;
 use portcullis_snapshot::{
-    EtherType, IfIndex, Link, ListenProtocol, Listener, Membership, PacketSocket, ProtocolHandler,
+    EtherType, IfIndex, Link, ListenProtocol, Listener, Membership, PacketSocket, ProtocolHandler, Reading,
+    Unread, UnreadCause,
 };
 use portcullis_wire::diag;
 
@@ -11,31 +13,54 @@ use crate::Error;
 use crate::netlink::{Family, Socket};
 
 /// Listening TCP sockets and unconnected UDP sockets.
-pub(super) fn listeners() -> Result<Vec<Listener>, Error> {
+pub(super) fn listeners() -> Reading<Vec<Listener>> {
+    read_listeners().map_or_else(|error| not_diagnosed(&error, "tcp_diag or udp_diag"), Reading::Read)
+}
+
+fn read_listeners() -> Result<Vec<Listener>, Error> {
+    const WHAT: &str = "reading listening sockets";
     let mut socket = Socket::open(Family::SockDiag)?;
     let mut listeners = Vec::new();
     for protocol in [ListenProtocol::Tcp, ListenProtocol::Udp] {
         for ipv6 in [false, true] {
             let request = diag::listeners_request(protocol, ipv6);
-            listeners.extend(socket.dump(
-                "reading listening sockets",
-                &request,
-                Vec::new,
-                |all, reply| {
-                    all.extend(diag::listener(protocol, reply.payload));
-                },
-            )?);
+            listeners.extend(socket.dump(WHAT, &request, Vec::new, |all, reply| {
+                all.extend(diag::listener(protocol, reply.payload));
+            })?);
         }
     }
     Ok(listeners)
 }
 
-/// Packet sockets. The kernel wants `CAP_NET_RAW` for them.
-pub(super) fn packet_sockets() -> Result<Vec<PacketSocket>, Error> {
+/// Packet sockets, of every user: asking takes no privilege (`packet_diag_handler_dump`).
+pub(super) fn packet_sockets() -> Reading<Vec<PacketSocket>> {
+    match read_packet_sockets() {
+        Ok(sockets) => Reading::Read(sockets),
+        // An older table tells at least whether there are any.
+        Err(_) if proc_net("packet").is_ok_and(|table| table.lines().nth(1).is_none()) => {
+            Reading::Read(Vec::new())
+        }
+        Err(error) => not_diagnosed(&error, "packet_diag"),
+    }
+}
+
+fn read_packet_sockets() -> Result<Vec<PacketSocket>, Error> {
     let mut socket = Socket::open(Family::SockDiag)?;
     socket.dump("reading packet sockets", &diag::packet_sockets_request(), Vec::new, |all, reply| {
         all.extend(diag::packet_socket(reply.payload));
     })
+}
+
+/// A kernel that has the sockets but not what lists them answers `ENOENT`, and leaves it open what there is.
+///
+/// Asking makes it look for the module that would (`sock_load_diag_module`): those modules only read.
+fn not_diagnosed<T>(error: &Error, module: &str) -> Reading<T> {
+    let mut unread = error.unread();
+    if error.errno() == Some(Errno::ENOENT) {
+        unread =
+            Unread { cause: UnreadCause::Failed, reason: format!("{error}: this kernel has no {module}") };
+    }
+    Reading::Unread(unread)
 }
 
 /// A file of the calling thread's namespace: `/proc/net` would be that of the process's first thread.
@@ -49,23 +74,27 @@ pub(super) fn protocol_handlers() -> Result<Vec<ProtocolHandler>, Error> {
     Ok(parse_ptype(&proc_net("ptype")?))
 }
 
-/// Lines are `TYPE [DEVICE] FUNCTION`; the type is four hex digits or `ALL`, the device is there if it is confined to one.
+/// Lines are four characters of type (hex digits, or `ALL`), a device if the handler is confined to one, a function,
+/// and in brackets the module that it is in if it is in one (`ptype_seq_show`).
 fn parse_ptype(text: &str) -> Vec<ProtocolHandler> {
     const ETH_P_ALL: u16 = 3;
     let handler = |line: &str| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (protocol, device, function) = match *words.as_slice() {
-            [protocol, function] => (protocol, None, function),
-            [protocol, device, function] => (protocol, Some(device.to_owned()), function),
-            _ => return None,
+        let (protocol, rest) = line.split_at_checked(4)?;
+        let (rest, module) = match rest.trim().split_once(" [") {
+            Some((rest, module)) => (rest, format!(" [{module}")),
+            None => (rest.trim(), String::new()),
         };
-        let protocol = if protocol == "ALL" { ETH_P_ALL } else { u16::from_str_radix(protocol, 16).ok()? };
+        let (device, function) = match rest.split_once(char::is_whitespace) {
+            Some((device, function)) => (Some(device.to_owned()), function.trim()),
+            None => (None, rest),
+        };
+        let protocol = match protocol.trim() {
+            "ALL" => ETH_P_ALL,
+            digits => u16::from_str_radix(digits, 16).ok()?,
+        };
         let of_a_socket = function.contains("packet_rcv");
-        (!of_a_socket).then(|| ProtocolHandler {
-            protocol: EtherType(protocol),
-            device,
-            function: function.to_owned(),
-        })
+        let function = format!("{function}{module}");
+        (!of_a_socket).then_some(ProtocolHandler { protocol: EtherType(protocol), device, function })
     };
     text.lines().skip(1).filter_map(handler).collect()
 }
@@ -110,12 +139,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn handlers_with_and_without_a_device() {
-        let text = "Type Device      Function\nALL  br0      tpacket_rcv\n0800          ip_rcv\n88cc eth0     lldp_rcv\n";
+    fn handlers_with_and_without_a_device_and_a_module() {
+        let text = "Type Device      Function\n\
+                    ALL  br0      tpacket_rcv\n\
+                    ALL           packet_rcv [af_packet]\n\
+                    ALL  br0      VNetBridgeReceiveFromDev [vmnet]\n\
+                    0800          ip_rcv\n\
+                    0004          llc_rcv [llc]\n\
+                    88cc eth0     lldp_rcv\n";
         let found: Vec<_> =
             parse_ptype(text).into_iter().map(|h| (h.protocol.0, h.device, h.function)).collect();
-        let lldp = (0x88cc, Some("eth0".to_owned()), "lldp_rcv".to_owned());
-        assert_eq!(found, [(0x0800, None, "ip_rcv".to_owned()), lldp]);
+        let expected = [
+            (0x0003, Some("br0"), "VNetBridgeReceiveFromDev [vmnet]"),
+            (0x0800, None, "ip_rcv"),
+            (0x0004, None, "llc_rcv [llc]"),
+            (0x88cc, Some("eth0"), "lldp_rcv"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(p, device, function)| (p, device.map(str::to_owned), function.to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_kernel_without_diagnostics_leaves_it_open() {
+        let unread = |errno| {
+            let reading: Reading<()> = not_diagnosed(&Error::refused("reading", errno), "packet_diag");
+            reading.unread().cloned().unwrap()
+        };
+        assert_eq!(unread(Errno::ENOENT).cause, UnreadCause::Failed);
+        assert!(unread(Errno::ENOENT).reason.contains("packet_diag"));
+        assert_eq!(unread(Errno::EPERM).cause, UnreadCause::Permission);
     }
 
     #[test]
