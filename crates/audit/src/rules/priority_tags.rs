@@ -1,7 +1,9 @@
 //! `priority-tags`: VLAN 0 tags, which change nothing for the receiver, change what filters see.
 
-use portcullis_datapath::{Outcome, Payload, Walk};
-use portcullis_snapshot::{EtherType, LegacyFamily, NftFamily};
+use std::collections::{HashMap, HashSet};
+
+use portcullis_datapath::{Effect, Outcome, Payload, Walk};
+use portcullis_snapshot::{EtherType, IfIndex, LegacyFamily, NftFamily};
 
 use super::host::{ALL_NODES, arp_request, ipv4_targets, link_local, neighbour_of, to_each};
 use crate::context::{Alike, BridgeView, Context, Tag};
@@ -119,28 +121,38 @@ fn evasion<'p>(
     (probe, tags): (&'p Probe<'p>, &'static [Tag]),
 ) -> Option<Evasion<'p>> {
     let walk = |tags| Some(context.probe(alike.first.link.index, &probe.frame(bridge, alike.first, tags)?));
-    let (plain, tagged) = (walk(&[])?, walk(tags)?);
+    let plain = walk(&[])?;
+    if plain.open.is_empty() {
+        // Nothing stands in the way of the plain frame, so that there is nothing to evade.
+        return None;
+    }
+    let tagged = walk(tags)?;
+    // Frames are flooded to many ports that are alike: one place for each set of questions is enough.
+    let mut seen: HashSet<Vec<String>> = HashSet::new();
+    let arrived: HashMap<_, _> = tagged.outcomes.iter().map(|outcome| (place(outcome), outcome)).collect();
     let mut best: Option<Evasion<'p>> = None;
     for outcome in &plain.outcomes {
-        let same_place = |other: &&Outcome| place(other) == place(outcome);
-        let Some(other) = tagged.outcomes.iter().find(same_place) else { continue };
+        let asked = questions(&plain, outcome);
+        if asked.is_empty() || !seen.insert(asked.clone()) {
+            continue;
+        }
+        let Some(other) = arrived.get(&place(outcome)) else { continue };
         let met = questions(&tagged, other);
-        let evaded: Vec<_> = questions(&plain, outcome).into_iter().filter(|q| !met.contains(q)).collect();
+        let evaded: Vec<_> = asked.into_iter().filter(|question| !met.contains(question)).collect();
         if best.as_ref().is_none_or(|best| evaded.len() > best.evaded.len()) {
-            let reaches = reaches(context, outcome);
-            best = Some(Evasion { probe, tags, reaches, evaded, met });
+            best = Some(Evasion { probe, tags, reaches: reaches(context, outcome), evaded, met });
         }
     }
     best
 }
 
 /// Where an outcome is, without how it came there.
-fn place(outcome: &Outcome) -> String {
+fn place(outcome: &Outcome) -> (u8, IfIndex, Option<Effect>) {
     match outcome {
-        Outcome::Host(to) => format!("host {} {:?}", to.device, to.effect),
-        Outcome::Forwarded { device, .. } => format!("forwarded {device}"),
-        Outcome::Port(to) => format!("port {}", to.device),
-        Outcome::Elsewhere { device, netns, .. } => format!("elsewhere {netns} {device}"),
+        Outcome::Host(to) => (0, to.device, Some(to.effect)),
+        Outcome::Forwarded { device, .. } => (1, *device, None),
+        Outcome::Port(to) => (2, to.device, None),
+        Outcome::Elsewhere { device, .. } => (3, *device, None),
     }
 }
 

@@ -8,9 +8,12 @@ use ipnet::IpNet;
 use portcullis_datapath::Payload;
 use portcullis_snapshot::IfIndex;
 
-use crate::context::{BridgeView, Context};
+use crate::context::{BridgeView, Context, is_link_local};
 use crate::probe::{Destination, Probe};
 use crate::rules::host::{self, STRANGER4, STRANGER6, neighbour_of, neighbour_of6};
+
+/// How many devices are aimed at. Whether the host routes at all does not depend on which.
+const MAX_DEVICES: usize = 128;
 
 /// Returns the probes, each with whether its source is nobody's.
 pub(crate) fn probes(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<(bool, Probe<'static>)> {
@@ -26,8 +29,13 @@ fn targets(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<(IpAddr, Vec<(
         let device = route.nexthops.first().and_then(|hop| hop.device);
         if device.is_some_and(|device| host::is_loopback(context, device))
             || route.destination.addr().is_multicast()
+            || is_link_local(&route.destination)
         {
+            // Such destinations are never routed on.
             continue;
+        }
+        if by_device.len() >= MAX_DEVICES {
+            break;
         }
         let targets = by_device.entry((matches!(route.destination, IpNet::V4(_)), device)).or_default();
         // A few for each device are enough: routing goes by device, not by destination.
