@@ -5,6 +5,7 @@
 
 pub mod capture;
 mod change;
+pub mod counters;
 mod error;
 pub mod link;
 pub mod namespace;

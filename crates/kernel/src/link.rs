@@ -55,6 +55,7 @@ pub struct NewLink<'a> {
     kind: &'a str,
     address: Option<MacAddr>,
     lower: Option<IfIndex>,
+    peer_index: u32,
 }
 
 fn ifinfo(index: u32, flags: u32, mask: u32) -> [u8; 16] {
@@ -102,7 +103,7 @@ impl<'a> NewLink<'a> {
     /// Starts a new interface of a kind: `bridge`, `dummy`, `veth` …
     #[must_use]
     pub const fn new(name: &'a str, kind: &'a str) -> Self {
-        Self { name, kind, address: None, lower: None }
+        Self { name, kind, address: None, lower: None, peer_index: 0 }
     }
 
     /// Gives it a hardware address.
@@ -137,10 +138,21 @@ impl<'a> NewLink<'a> {
         Change::new(what, message)
     }
 
+    /// Asks for an index for the peer of a veth pair.
+    ///
+    /// A pair whose ends have the same index in their namespaces is slow to come up: the kernel takes such a device for
+    /// one without a lower device, whose changes of carrier can wait (`linkwatch_urgent_event`).
+    #[must_use]
+    pub const fn peer_index(mut self, index: u32) -> Self {
+        self.peer_index = index;
+        self
+    }
+
     /// Makes a veth pair; the peer goes into another namespace if one is given.
     #[must_use]
     pub fn veth(self, peer: &str, peer_address: MacAddr, netns: Option<BorrowedFd<'_>>) -> Change {
         const VETH_INFO_PEER: u16 = 1;
+        let index = self.peer_index;
         self.create(|data| {
             data.nest(VETH_INFO_PEER, |info| {
                 let info = info

@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::unistd::{getegid, geteuid};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, setns, unshare};
+use nix::unistd::{Pid, getegid, geteuid};
 use portcullis_snapshot::NetnsId;
 
 use crate::Error;
@@ -81,8 +81,11 @@ impl Netns {
     /// If the namespace cannot be entered.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         on_a_thread(|| {
-            setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET)
-                .map_err(|errno| Error::refused(format!("entering {}", self.id), errno))?;
+            // Entering needs privilege even where one already is, and an ordinary user may read at home.
+            if Self::current()?.id != self.id {
+                setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET)
+                    .map_err(|errno| Error::refused(format!("entering {}", self.id), errno))?;
+            }
             Ok(work())
         })?
     }
@@ -169,4 +172,21 @@ pub fn enter_user_namespace() -> Result<(), Error> {
 
 fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     std::thread::scope(|scope| scope.spawn(work).join()).map_err(|_| Error::Thread)
+}
+
+/// Keeps the calling thread, and those it will start, on one processor.
+///
+/// The kernel then handles the frames that it sends between virtual interfaces one after another, in order: when a
+/// later frame has arrived, an earlier one has been dealt with.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn pin_to_one_processor() -> Result<(), Error> {
+    let refused = |errno| Error::refused("staying on one processor", errno);
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).map_err(refused)?;
+    let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false)).unwrap_or(0);
+    let mut one = CpuSet::new();
+    one.set(first).map_err(refused)?;
+    sched_setaffinity(this, &one).map_err(refused)
 }

@@ -14,7 +14,9 @@ mod processes;
 mod sockets;
 
 use nix::sys::utsname::uname;
-use portcullis_snapshot::{Kernel, Netns, NetnsId, Problem, Reading, SCHEMA, Snapshot, Unread, UnreadCause};
+use portcullis_snapshot::{
+    FdbEntry, Kernel, Link, Netns, NetnsId, Problem, Reading, SCHEMA, Snapshot, Unread, UnreadCause,
+};
 
 use crate::Error;
 use crate::netlink::{Family, LinkEvents, Socket};
@@ -43,6 +45,15 @@ pub struct Request {
     pub version: String,
 }
 
+/// Reads the interfaces and the FDB of the calling thread's namespace, and nothing else: for those who wait for the
+/// kernel to do something in the background.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn links_and_fdb(route: &mut Socket) -> Result<(Vec<Link>, Vec<FdbEntry>), Error> {
+    Ok((links::links(route)?, links::fdb(route)?))
+}
+
 /// How often a namespace that changes under the reader is read.
 const TRIES: u32 = 3;
 
@@ -55,23 +66,25 @@ pub fn capture(request: &Request) -> Result<Snapshot, Error> {
     let processes = processes::ProcessTable::scan();
     let found = namespaces::find(&request.scope, &processes)?;
     let mut captured = Vec::new();
+    let mut obstacle = None;
     for candidate in &found {
         match candidate.netns.run(|| read_settled(candidate.netns.id())) {
             Ok(Ok((netns, unsettled))) => {
                 problems.extend(unsettled);
                 captured.push(netns);
             }
-            Ok(Err(error)) | Err(error) => problems.push(Problem {
-                netns: Some(candidate.netns.id()),
-                what: format!("network namespace {}", candidate.label()),
-                message: error.to_string(),
-            }),
+            Ok(Err(error)) | Err(error) => {
+                problems.push(Problem {
+                    netns: Some(candidate.netns.id()),
+                    what: format!("network namespace {}", candidate.label()),
+                    message: error.to_string(),
+                });
+                obstacle.get_or_insert(error);
+            }
         }
     }
-    if captured.is_empty() {
-        let (what, detail) =
-            ("reading the namespace".to_owned(), problems.pop().map(|problem| problem.message));
-        return Err(Error::Malformed { what, detail: detail.unwrap_or_else(|| "none was found".to_owned()) });
+    if let (true, Some(error)) = (captured.is_empty(), obstacle) {
+        return Err(error);
     }
     for (netns, candidate) in captured.iter_mut().filter_map(|netns| {
         let candidate = found.iter().find(|candidate| candidate.netns.id() == netns.id)?;
