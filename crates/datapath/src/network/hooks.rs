@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use portcullis_snapshot::{
-    BrNetfilter, IfIndex, LegacyFamily, Netns, NftBaseChain, NftFamily, Reading, TcHookKind, UnreadCause,
+    BrNetfilter, IfIndex, LegacyFamily, Link, Netns, NftBaseChain, NftFamily, Reading, TcHookKind,
+    UnreadCause,
 };
 
 use crate::walk::OpenKind;
@@ -167,9 +168,15 @@ impl Hooks {
         }
     }
 
+    /// Puts a filter at a device, or with an asterisk at the end of `device` at all whose names begin so (since 6.16).
     fn at_device(&mut self, netns: &Netns, device: &str, what: OpenKind) {
-        if let Some(link) = netns.link_named(device) {
-            self.ingress.entry(link.index).or_default().push(what);
+        let links = netns.links.known().iter();
+        let named = |link: &&Link| match device.strip_suffix('*') {
+            Some(prefix) => link.name.starts_with(prefix),
+            None => link.name == device || link.altnames.iter().any(|name| name == device),
+        };
+        for link in links.filter(named) {
+            self.ingress.entry(link.index).or_default().push(what.clone());
         }
     }
 

@@ -2,8 +2,8 @@
 
 use portcullis_snapshot::{
     BoolOpts, BridgeOptions, EtherType, FdbEntry, Filters, IfIndex, Kernel, Link, LinkFlags, LinkKind,
-    MacAddr, Netns, NetnsId, PortKind, PortOptions, PortState, Reading, SCHEMA, Snapshot, StpState,
-    VlanDevice, VlanEntry, VlanFlags, VlanId, VlanTable,
+    MacAddr, Netns, NetnsId, NftBaseChain, NftFamily, PortKind, PortOptions, PortState, Reading, SCHEMA,
+    Snapshot, StpState, VlanDevice, VlanEntry, VlanFlags, VlanId, VlanTable,
 };
 
 use super::{LearnedChange, Outcome, Trace, Walk, walk};
@@ -464,6 +464,36 @@ fn what_was_not_read_stays_an_open_question() {
         questions.iter().any(|question| question.contains("nftables chains were not read")),
         "{questions:?}"
     );
+}
+
+#[test]
+fn a_chain_on_a_prefix_of_names_stands_at_each_such_device() {
+    let name = Lab::new().netns().link(A).unwrap().name.clone();
+    let open_questions = |devices: &str| {
+        let mut lab = Lab::new();
+        lab.netns().filters.nft_chains = Reading::Read(vec![NftBaseChain {
+            family: NftFamily::Netdev,
+            table: "guard".to_owned(),
+            chain: "in".to_owned(),
+            kind: "filter".to_owned(),
+            hook: 0,
+            hook_name: "ingress".to_owned(),
+            priority: 0,
+            devices: vec![devices.to_owned()],
+            policy_drop: true,
+            rules: 0,
+            dormant: false,
+        }]);
+        let walk = lab.send(A, &to(UNKNOWN));
+        let Some(Outcome::Port(delivery)) = walk.outcomes.first() else { panic!("flooded") };
+        walk.questions(delivery.assumes).count()
+    };
+    let prefix = name.get(..1).unwrap();
+    assert_eq!(
+        (open_questions(&name), open_questions(&format!("{prefix}*")), open_questions("*")),
+        (1, 1, 1)
+    );
+    assert_eq!((open_questions("z*"), open_questions("other")), (0, 0));
 }
 
 proptest::proptest! {
