@@ -223,3 +223,79 @@ pub(crate) fn unread(netns: &Netns) -> Vec<UnreadNote> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Host;
+
+    fn waiver(expires: &str) -> String {
+        format!("[[waiver]]\nrule = \"host-arp\"\nport = \"vnet1\"\nreason = \"lab\"\nexpires = {expires}\n")
+    }
+
+    #[test]
+    fn findings_come_worst_first_and_always_in_the_same_order() {
+        let host = Host::hypervisor();
+        let report = host.audit();
+        assert!(report.findings.is_sorted_by(|one, other| key(one) <= key(other)));
+        assert_eq!(report, host.audit());
+        assert!(report.fails(Severity::Critical));
+    }
+
+    #[test]
+    fn a_waiver_covers_its_port_until_its_last_day() {
+        let report = Host::hypervisor().audit_with(&waiver("2026-06-01"));
+        let waived: Vec<_> = report.findings.iter().filter(|finding| !finding.stands()).collect();
+        assert_eq!(waived.len(), 1);
+        assert_eq!(waived[0].port.as_ref().map(|port| port.name.as_str()), Some("vnet1"));
+        assert_eq!((report.counts.waived, waived[0].waiver.as_ref().unwrap().reason.as_str()), (1, "lab"));
+    }
+
+    #[test]
+    fn after_that_the_finding_stands_again_and_says_so() {
+        let report = Host::hypervisor().audit_with(&waiver("2026-05-31"));
+        assert_eq!(report.counts.waived, 0);
+        let expired = report.findings.iter().filter(|finding| finding.expired_waiver.is_some());
+        assert!(expired.clone().all(Finding::stands));
+        assert_eq!(expired.count(), 1);
+    }
+
+    #[test]
+    fn a_later_waiver_that_holds_counts_before_an_expired_one() {
+        let report = Host::hypervisor().audit_with(&(waiver("2026-05-31") + &waiver("2026-12-31")));
+        assert_eq!(report.counts.waived, 1);
+        assert!(report.findings.iter().all(|finding| finding.expired_waiver.is_none()));
+    }
+
+    #[test]
+    fn roles_can_be_stated() {
+        let policy = "[[port]]\nname = \"vnet0\"\nrole = \"uplink\"";
+        let report = Host::hypervisor().audit_with(policy);
+        let port = report.bridges[0].ports.iter().find(|port| port.device.name == "vnet0").unwrap();
+        assert_eq!((port.role, port.role_stated), (Role::Uplink, true));
+        assert!(report.findings.iter().all(|f| f.port.as_ref().is_none_or(|port| port.name != "vnet0")));
+    }
+
+    #[test]
+    fn a_bridge_without_guests_and_a_host_without_bridges_have_no_findings() {
+        let mut host = Host::new();
+        assert_eq!(host.audit().findings, []);
+        host.bridge("br0");
+        assert_eq!(host.audit().findings, []);
+        assert_eq!(host.audit().bridges.len(), 1);
+    }
+
+    #[test]
+    fn commands_name_the_namespace_that_they_are_for() {
+        let mut host = Host::hypervisor();
+        let mut first = host.snapshot.namespaces[0].clone();
+        (first.id, first.links) = (NetnsId(7), portcullis_snapshot::Reading::Read(Vec::new()));
+        host.netns().names = vec!["hv".to_owned()];
+        host.snapshot.namespaces.insert(0, first);
+        let report = host.audit();
+        let commands = report.findings.iter().flat_map(|f| &f.remedies).flat_map(|remedy| &remedy.commands);
+        let mut commands = commands.filter(|command| !command.starts_with("sudo")).peekable();
+        assert!(commands.peek().is_some());
+        assert!(commands.all(|command| command.starts_with("ip netns exec hv ")));
+    }
+}

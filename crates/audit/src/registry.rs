@@ -42,3 +42,49 @@ pub fn docs() -> impl Iterator<Item = &'static RuleDoc> {
 pub fn ids() -> impl Iterator<Item = RuleId> {
     docs().map(|doc| doc.id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Host;
+
+    #[test]
+    fn names_are_unique_and_in_kebab_case() {
+        let mut names: Vec<_> = ids().map(|id| id.0).collect();
+        let all = names.len();
+        assert!(
+            names
+                .iter()
+                .all(|name| name.chars().all(|c| c == '-' || c.is_ascii_lowercase() || c.is_ascii_digit()))
+        );
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn manual_pages_are_whole() {
+        for doc in docs() {
+            let texts = [doc.title, doc.threat, doc.how_found];
+            assert!(texts.iter().all(|text| !text.is_empty()), "{}", doc.id);
+            assert!(!doc.remedies.is_empty() && !doc.references.is_empty(), "{}", doc.id);
+            assert!(texts.iter().all(|text| !text.contains("  ")), "{}: a line break went wrong", doc.id);
+        }
+    }
+
+    #[test]
+    fn remedies_of_findings_are_those_of_the_manual() {
+        let mut host = Host::hypervisor();
+        host.ipv4("br0").forwarding = Some(1);
+        host.ipv6("br0").disable_ipv6 = Some(1);
+        host.port_options("vnet1").isolated = Some(true);
+        host.rule(false, 100, 6, 0).iif = Some("br0".to_owned());
+        for finding in host.audit().findings {
+            let doc = doc(finding.rule).unwrap();
+            for remedy in &finding.remedies {
+                let known = doc.remedies.iter().any(|doc| doc.method == remedy.method);
+                assert!(known, "{} offers {}", finding.rule, remedy.method);
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Values only; nothing is run. Names of devices are put in as a shell and nft need them, whatever they contain.
 
-use portcullis_snapshot::{Link, VlanId};
+use portcullis_snapshot::Link;
 
 use crate::context::{BridgeView, Context, PortView};
 use crate::finding::Remedy;
@@ -65,8 +65,14 @@ pub(crate) mod docs {
 /// The table that suggested nftables rules go to.
 const TABLE: &str = "netdev portcullis";
 
-/// Takes the bridge device out of every VLAN, and turns VLAN filtering on.
-pub(crate) fn vlan_filtering(context: &Context<'_>, bridge: &BridgeView<'_>) -> Remedy {
+/// Closes the way up to the bridge device: by VLAN filtering where the kernel has it, or by nftables.
+pub(crate) fn close_the_way_up(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<Remedy> {
+    vlan_filtering(context, bridge).into_iter().chain([drop_on_bridge(context, bridge.link)]).collect()
+}
+
+/// Takes the bridge device out of every VLAN, and turns VLAN filtering on; `None` where the kernel has no such thing.
+pub(crate) fn vlan_filtering(context: &Context<'_>, bridge: &BridgeView<'_>) -> Option<Remedy> {
+    let on = bridge.options.vlan_filtering?;
     let name = shell(&bridge.link.name);
     let mut commands: Vec<_> = bridge
         .own_vlans()
@@ -74,17 +80,17 @@ pub(crate) fn vlan_filtering(context: &Context<'_>, bridge: &BridgeView<'_>) -> 
             let range = if entry.from == entry.to {
                 entry.from.to_string()
             } else {
-                format!("{}-{}", VlanId::get(entry.from), VlanId::get(entry.to))
+                format!("{}-{}", entry.from, entry.to)
             };
             context.command(format!("bridge vlan del dev {name} vid {range} self"))
         })
         .collect();
-    if !bridge.vlan_filtering() {
+    if !on {
         commands.push(context.command(format!("ip link set dev {name} type bridge vlan_filtering 1")));
     }
     let summary = "The bridge device leaves every VLAN, so that nothing is passed up to it. \
                    Frames to 01:80:c2:00:00:00–0f stay open: see link-local-to-host.";
-    Remedy { method: docs::VLAN_FILTERING.method, summary: summary.to_owned(), commands }
+    Some(Remedy { method: docs::VLAN_FILTERING.method, summary: summary.to_owned(), commands })
 }
 
 /// Drops, with nftables, whatever is passed up to a device.

@@ -158,3 +158,55 @@ fn comparable(options: &PortOptions) -> PortOptions {
     options.unknown.retain(|attribute| attribute.number > LAST_KNOWN_BRPORT);
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_snapshot::UnknownAttribute;
+
+    use crate::context::Context;
+    use crate::policy::Policy;
+    use crate::testing::Host;
+
+    fn groups(host: &Host) -> Vec<Vec<String>> {
+        let policy = Policy::default();
+        let context = Context::new(&host.snapshot, &host.snapshot.namespaces[0], &policy).unwrap();
+        let names =
+            |alike: crate::Alike<'_, '_>| alike.members().map(|port| port.link.name.clone()).collect();
+        context.bridges()[0].guests().map(names).collect()
+    }
+
+    #[test]
+    fn ports_with_the_same_settings_are_alike() {
+        let mut host = Host::hypervisor();
+        host.port_options("vnet1").no = Some(7);
+        // A timer that this program has no row for.
+        let timer = UnknownAttribute { number: 21, bytes: "00".to_owned() };
+        host.port_options("vnet2").unknown.push(timer);
+        assert_eq!(groups(&host), [["vnet0", "vnet1", "vnet2"]]);
+    }
+
+    #[test]
+    fn one_setting_sets_a_port_apart() {
+        let changes: [fn(&mut Host); 7] = [
+            |host| host.port_options("vnet1").isolated = Some(true),
+            |host| {
+                host.port_options("vnet1").unknown.push(UnknownAttribute { number: 99, bytes: String::new() })
+            },
+            |host| host.ipv6("vnet1").disable_ipv6 = Some(1),
+            |host| host.vlan("vnet1", 5, 0),
+            |host| host.address("vnet1", "192.0.2.7/24"),
+            |host| host.rule(false, 100, 6, 0).iif = Some("vnet1".to_owned()),
+            |host| {
+                host.nft_chain(portcullis_snapshot::NftFamily::Netdev, 0, "ingress");
+                if let portcullis_snapshot::Reading::Read(chains) = &mut host.netns().filters.nft_chains {
+                    chains[0].devices = vec!["vnet1".to_owned()];
+                }
+            },
+        ];
+        for (at, change) in changes.into_iter().enumerate() {
+            let mut host = Host::hypervisor();
+            change(&mut host);
+            assert_eq!(groups(&host), [vec!["vnet0", "vnet2"], vec!["vnet1"]], "change {at}");
+        }
+    }
+}

@@ -92,9 +92,8 @@ fn remedies(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<crate::Remedy
         summary: "The bridge device takes no ARP. IPv4 and IPv6 stay reachable without it.".to_owned(),
         commands: vec![context.command(format!("ip link set dev {name} arp off"))],
     };
-    vec![
-        remedy::vlan_filtering(context, bridge),
-        remedy::drop_on_bridge(context, bridge.link),
+    let mut remedies = remedy::close_the_way_up(context, bridge);
+    remedies.extend([
         arp_off,
         remedy::sysctl(
             context,
@@ -102,7 +101,8 @@ fn remedies(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<crate::Remedy
             "The bridge device answers for no address.",
             &[("ipv4", &bridge.link.name, "arp_ignore", 1)],
         ),
-    ]
+    ]);
+    remedies
 }
 
 #[cfg(test)]

@@ -71,16 +71,14 @@ impl Rule for HostIpv4 {
             |_| probes(context),
             |bridge| {
                 let device = bridge.link.name.as_str();
-                vec![
-                    remedy::vlan_filtering(context, bridge),
-                    remedy::drop_on_bridge(context, bridge.link),
-                    remedy::sysctl(
-                        context,
-                        &RP_FILTER,
-                        "Without an address, the reverse path filter refuses every source but 0.0.0.0.",
-                        &[("ipv4", device, "rp_filter", 1)],
-                    ),
-                ]
+                let mut remedies = remedy::close_the_way_up(context, bridge);
+                remedies.push(remedy::sysctl(
+                    context,
+                    &RP_FILTER,
+                    "Without an address, the reverse path filter refuses every source but 0.0.0.0.",
+                    &[("ipv4", device, "rp_filter", 1)],
+                ));
+                remedies
             },
         );
     }

@@ -59,16 +59,14 @@ impl Rule for HostIpv6 {
             findings,
             |bridge| probes(context, bridge),
             |bridge| {
-                vec![
-                    remedy::vlan_filtering(context, bridge),
-                    remedy::drop_on_bridge(context, bridge.link),
-                    remedy::sysctl(
-                        context,
-                        &docs::DISABLE_IPV6,
-                        "The bridge device takes no IPv6. The ports still do, by link-local frames.",
-                        &[("ipv6", &bridge.link.name, "disable_ipv6", 1)],
-                    ),
-                ]
+                let mut remedies = remedy::close_the_way_up(context, bridge);
+                remedies.push(remedy::sysctl(
+                    context,
+                    &docs::DISABLE_IPV6,
+                    "The bridge device takes no IPv6. The ports still do, by link-local frames.",
+                    &[("ipv6", &bridge.link.name, "disable_ipv6", 1)],
+                ));
+                remedies
             },
         );
     }

@@ -163,11 +163,9 @@ fn remedies(context: &Context<'_>, bridge: &BridgeView<'_>, denied: bool) -> Vec
             ],
         ),
     };
-    if denied {
-        vec![remedy::vlan_filtering(context, bridge), remedy::drop_on_bridge(context, bridge.link), input]
-    } else {
-        vec![input]
-    }
+    let mut remedies = if denied { remedy::close_the_way_up(context, bridge) } else { Vec::new() };
+    remedies.push(input);
+    remedies
 }
 
 #[cfg(test)]

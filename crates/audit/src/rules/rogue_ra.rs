@@ -135,7 +135,7 @@ fn check_alike(
             } else {
                 // A bridge that guests may reach stays in their VLAN.
                 let denied = context.access_at(bridge, on) == Access::Deny;
-                denied.then(|| remedy::vlan_filtering(context, bridge))
+                if denied { remedy::vlan_filtering(context, bridge) } else { None }
             };
             findings.push(finding.remedies([off]).remedies(closing));
         }

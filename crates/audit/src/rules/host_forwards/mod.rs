@@ -142,8 +142,7 @@ fn onward(
         .unproven(way.questions.iter().cloned());
     let mut remedies = vec![forwarding_off(context, way.from)];
     if denied {
-        remedies
-            .extend([remedy::vlan_filtering(context, bridge), remedy::drop_on_bridge(context, bridge.link)]);
+        remedies.extend(remedy::close_the_way_up(context, bridge));
     }
     Some(finding.remedies(remedies))
 }

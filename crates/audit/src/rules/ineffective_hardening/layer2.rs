@@ -119,7 +119,7 @@ fn no_arp(context: &Context<'_>, bridge: &BridgeView<'_>) -> Option<Illusion> {
             above_bridge(outcome, port.link.index).is_some_and(|to| to.protocol == EtherType::IPV4)
         }),
         reaches: format!("the host's IPv4 on {name}"),
-        remedies: vec![remedy::vlan_filtering(context, bridge), remedy::drop_on_bridge(context, bridge.link)],
+        remedies: remedy::close_the_way_up(context, bridge),
     })
 }
 
@@ -151,6 +151,6 @@ fn isolation(context: &Context<'_>, bridge: &BridgeView<'_>) -> Option<Illusion>
             port.options.isolated == Some(true) && matches!(outcome, Outcome::Host(to) if to.device == device)
         }),
         reaches: format!("the host on {name}"),
-        remedies: vec![remedy::vlan_filtering(context, bridge), remedy::drop_on_bridge(context, bridge.link)],
+        remedies: remedy::close_the_way_up(context, bridge),
     })
 }
