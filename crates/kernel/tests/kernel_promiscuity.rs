@@ -182,8 +182,6 @@ fn a_static_address_on_a_device_that_is_no_bridge() {
     fresh(|| {
         let mut lab = Lab::new();
         let (veth, _) = lab.veth("v1", "w1");
-        // Only a namespace with a bridge has its FDB read.
-        lab.bridge();
         let own = link::FdbChange {
             device: veth,
             address: mac(0x77),
@@ -283,7 +281,6 @@ fn a_vlan_device_passes_it_on() {
     fresh(|| {
         let mut lab = Lab::new();
         let (lower, _) = lab.veth("v1", "w1");
-        lab.bridge();
         if let Err(error) = lab.try_to(NewLink::new("v1.5", "vlan").on(lower).vlan(EtherType::VLAN, 5)) {
             println!("skipped, because {error}");
             return;
@@ -310,7 +307,6 @@ fn a_bond_passes_it_on() {
         let mut lab = Lab::new();
         let (first, _) = lab.veth("v1", "w1");
         let (second, _) = lab.veth("v2", "w2");
-        lab.bridge();
         // IFLA_BOND_MODE 1: active-backup.
         if let Err(error) = lab.try_to(NewLink::new("bond0", "bond").create(|data| data.put_u8(1, 1))) {
             println!("skipped, because {error}");

@@ -131,7 +131,6 @@ fn read_settled(id: NetnsId) -> Result<(Netns, Option<Problem>), Error> {
 fn read(id: NetnsId, route: &mut Socket) -> Result<Netns, Error> {
     let links = links::links(route)?;
     let has_bridges = links.iter().any(|link| link.bridge().is_some());
-    let nothing = has_bridges || links.iter().any(|link| link.master.is_some());
     let filters = filters::read(route, &links);
     Ok(Netns {
         id,
@@ -144,7 +143,8 @@ fn read(id: NetnsId, route: &mut Socket) -> Result<Netns, Error> {
             Reading::Read(Vec::new())
         },
         mst: if has_bridges { reading(links::mst(route)) } else { Reading::Read(Vec::new()) },
-        fdb: if nothing { reading(links::fdb(route)) } else { Reading::Read(Vec::new()) },
+        // Devices that are no bridges have entries too: their second addresses.
+        fdb: reading(links::fdb(route)),
         mdb: if has_bridges { reading(links::mdb(route)) } else { Reading::Read(Default::default()) },
         addresses: reading(inet::addresses(route)),
         routes: reading(inet::routes(route)),
