@@ -41,10 +41,11 @@ static DOC: RuleDoc = RuleDoc {
                 guest port. If one arrives, the setting is reported with it.",
     remedies: &[
         MOVE_LOCAL,
+        docs::DISABLE_IPV6,
+        docs::FORWARDING_OFF,
         docs::VLAN_FILTERING,
         docs::DROP_ON_BRIDGE,
         docs::DROP_LINK_LOCAL,
-        docs::FORWARDING_OFF,
     ],
     references: &[
         "Documentation/networking/ip-sysctl.rst: rp_filter, forwarding, disable_ipv6, arp_ignore",
