@@ -156,7 +156,7 @@ impl<'a> NewLink<'a> {
         self.create(|data| {
             data.nest(VETH_INFO_PEER, |info| {
                 let info = info
-                    .header(&ifinfo(0, 0, 0))
+                    .header(&ifinfo(index, 0, 0))
                     .put_str(IFLA_IFNAME, peer)
                     .put(IFLA_ADDRESS, &peer_address.0);
                 match netns {
