@@ -127,60 +127,96 @@ fn section_start(line: &str) -> Option<String> {
 }
 
 /// Reads one binary's output, as libtest writes it with `--show-output`.
-///
-/// The lines `test NAME … ok` can be torn by what a test's child processes write; the lists of names at the end cannot.
 fn read_binary(output: &str) -> BTreeMap<String, Outcome> {
-    let mut outcomes: BTreeMap<String, Outcome> = BTreeMap::new();
-    let mut written: BTreeMap<&str, String> = BTreeMap::new();
-    let mut current: Option<&str> = None;
-    let mut pending: Option<String> = None;
-    let mut listing: Option<Outcome> = None;
-    let mut stray = String::new();
+    let mut reader = Reader::default();
     for line in output.lines() {
+        reader.read(line);
+    }
+    reader.finish()
+}
+
+/// Which part of a binary's output the next line belongs to.
+#[derive(Default)]
+enum Part<'a> {
+    /// The lines `test NAME … ok`.
+    #[default]
+    Progress,
+    /// What the named test wrote.
+    Written(&'a str),
+    /// The names of tests with one outcome.
+    Names(Outcome),
+}
+
+/// The lines `test NAME … ok` can be torn by what a test's child processes write; the lists of names at the end cannot.
+/// Hence the lists overrule the lines, and the lines stand where a binary died before its lists.
+#[derive(Default)]
+struct Reader<'a> {
+    part: Part<'a>,
+    outcomes: BTreeMap<String, Outcome>,
+    written: BTreeMap<&'a str, String>,
+    /// The test that began last, while its outcome is not known, and the words that came since.
+    pending: Option<(String, String)>,
+}
+
+impl<'a> Reader<'a> {
+    fn read(&mut self, line: &'a str) {
         let heading = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"));
-        if line == "successes:" || line == "failures:" {
-            current = None;
-            listing =
-                Some(if line == "successes:" { Outcome::Passed } else { Outcome::Failed(String::new()) });
-        } else if line.starts_with("test result: ") {
-            (current, listing) = (None, None);
-        } else if heading.is_some() {
-            current = heading;
-        } else if let Some(name) = current {
-            let text = written.entry(name).or_default();
-            text.push_str(line);
-            text.push('\n');
-        } else if let (Some(outcome), Some(name)) = (&listing, line.strip_prefix("    ")) {
-            outcomes.insert(name.to_owned(), outcome.clone());
-            pending = pending.filter(|waiting| waiting != name);
-        } else if let Some((name, rest)) =
-            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
-        {
-            let name = plain_name(name).to_owned();
-            stray.clear();
-            match verdict(rest) {
-                Some(outcome) => drop(outcomes.insert(name, outcome)),
-                None => pending = Some(name),
+        match (line, heading, &self.part) {
+            ("successes:", ..) => self.part = Part::Names(Outcome::Passed),
+            ("failures:", ..) => self.part = Part::Names(Outcome::Failed(String::new())),
+            (_, Some(name), _) => self.part = Part::Written(name),
+            _ if line.starts_with("test result: ") => self.part = Part::Progress,
+            (.., Part::Written(name)) => add_line(self.written.entry(name).or_default(), line),
+            (.., Part::Names(outcome)) => {
+                if let Some(name) = line.strip_prefix("    ") {
+                    self.outcomes.insert(name.to_owned(), outcome.clone());
+                    self.pending.take_if(|(waiting, _)| waiting == name);
+                }
             }
-        } else if let Some(outcome) = verdict(line).filter(|_| pending.is_some()) {
-            outcomes.extend(pending.take().map(|name| (name, outcome)));
-        } else if pending.is_some() {
-            stray.push_str(line);
-            stray.push('\n');
+            (.., Part::Progress) => self.read_progress(line),
         }
     }
-    if let Some(name) = pending {
-        outcomes.insert(name, Outcome::Failed(format!("{stray}it began and never ended")));
-    }
-    for (name, outcome) in &mut outcomes {
-        let text = written.get(name.as_str()).map_or("", String::as_str);
-        match outcome {
-            Outcome::Passed => *outcome = skip_reason(text).map_or(Outcome::Passed, Outcome::Skipped),
-            Outcome::Failed(said) if said.is_empty() => text.clone_into(said),
-            _ => {}
+
+    fn read_progress(&mut self, line: &str) {
+        if let Some((name, rest)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
+            self.pending = Some((plain_name(name).to_owned(), String::new()));
+            self.settle(rest);
+        } else {
+            self.settle(line);
         }
     }
-    outcomes
+
+    /// Takes `text` as the pending test's outcome if it is one, or else as words that came between.
+    fn settle(&mut self, text: &str) {
+        if let Some((name, mut words)) = self.pending.take() {
+            if let Some(outcome) = verdict(text) {
+                self.outcomes.insert(name, outcome);
+            } else {
+                add_line(&mut words, text);
+                self.pending = Some((name, words));
+            }
+        }
+    }
+
+    fn finish(mut self) -> BTreeMap<String, Outcome> {
+        if let Some((name, words)) = self.pending {
+            self.outcomes.insert(name, Outcome::Failed(format!("{words}it began and never ended")));
+        }
+        for (name, outcome) in &mut self.outcomes {
+            let text = self.written.get(name.as_str()).map_or("", String::as_str);
+            match outcome {
+                Outcome::Passed => *outcome = skip_reason(text).map_or(Outcome::Passed, Outcome::Skipped),
+                Outcome::Failed(said) if said.is_empty() => text.clone_into(said),
+                _ => {}
+            }
+        }
+        self.outcomes
+    }
+}
+
+fn add_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
 }
 
 fn verdict(text: &str) -> Option<Outcome> {
