@@ -178,9 +178,10 @@ fn the_older_dump_tells_the_same_vlans() {
     });
 }
 
-/// The entry for an address on a port; there must be one.
-fn entry(netns: &Captured, address: MacAddr) -> FdbEntry {
-    let found = netns.fdb.read().unwrap().iter().find(|entry| entry.address == address);
+/// The entry for an address, outside VLANs or in one; there must be one.
+fn entry(netns: &Captured, address: MacAddr, vlan: Option<VlanId>) -> FdbEntry {
+    let wanted = |entry: &&FdbEntry| entry.address == address && entry.vlan == vlan;
+    let found = netns.fdb.read().unwrap().iter().find(wanted);
     found.unwrap_or_else(|| panic!("no entry for {address}")).clone()
 }
 
@@ -206,7 +207,7 @@ fn fdb_entries_of_every_sort() {
             ("dynamic", FdbKind::Dynamic),
             ("p0", FdbKind::Local),
         ] {
-            let entry = entry(&netns, mac(name));
+            let entry = entry(&netns, mac(name), None);
             assert_eq!((entry.kind(), entry.device, entry.bridge), (kind, port, Some(bridge)), "{name}");
             let marks = (entry.is_self(), entry.is_sticky(), entry.is_extern_learn(), entry.is_locked());
             assert_eq!(
@@ -215,9 +216,9 @@ fn fdb_entries_of_every_sort() {
                 "{name}"
             );
         }
-        assert!(entry(&netns, mac("sticky")).is_sticky());
-        assert!(entry(&netns, mac("learned")).is_extern_learn());
-        let own = entry(&netns, mac("own"));
+        assert!(entry(&netns, mac("sticky"), None).is_sticky());
+        assert!(entry(&netns, mac("learned"), None).is_extern_learn());
+        let own = entry(&netns, mac("own"), None);
         assert_eq!((own.device, own.bridge, own.kind()), (bridge, Some(bridge), FdbKind::Local));
     });
 }
@@ -236,7 +237,7 @@ fn fdb_entries_of_a_vlan() {
             flags: NTF_MASTER,
         };
         lab.make(change.add());
-        assert_eq!(entry(&netns(), mac("guest")).vlan, Some(vid(50)));
+        assert_eq!(entry(&netns(), mac("guest"), Some(vid(50))).device, port);
     });
 }
 
@@ -261,7 +262,7 @@ fn what_a_port_learned_and_what_a_locked_port_refused() {
         lab.forward("tap0");
         // Writing to a tap returns when the bridge has dealt with the frame.
         tap.send(&broadcast_from(mac("guest"))).unwrap();
-        let learned = entry(&netns(), mac("guest"));
+        let learned = entry(&netns(), mac("guest"), None);
         assert_eq!((learned.kind(), learned.device, learned.is_locked()), (FdbKind::Dynamic, port, false));
         assert!(learned.updated.is_some_and(|age| age < 30_000) && learned.used.is_some(), "{learned:?}");
         lab.make(link::port_option(port, 39, &[1]));
@@ -271,7 +272,7 @@ fn what_a_port_learned_and_what_a_locked_port_refused() {
             return;
         }
         tap.send(&broadcast_from(mac("intruder"))).unwrap();
-        let refused = entry(&netns(), mac("intruder"));
+        let refused = entry(&netns(), mac("intruder"), None);
         assert_eq!((refused.kind(), refused.is_locked()), (FdbKind::Dynamic, true));
     });
 }

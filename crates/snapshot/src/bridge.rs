@@ -27,7 +27,7 @@ macro_rules! bridge_attributes {
             stp_state: StpState = 5, "stp_state";
             /// STP bridge priority.
             priority: u16 = 6, "priority";
-            /// Whether frames are filtered by VLAN. The attribute is absent where the kernel cannot.
+            /// Whether frames are filtered by VLAN; off where the kernel cannot, which then sends no `vlan_protocol`.
             vlan_filtering: bool = 7, "vlan_filtering";
             /// The TPID that VLAN filtering goes by.
             vlan_protocol: EtherType = 8, "vlan_protocol";

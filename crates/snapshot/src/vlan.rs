@@ -52,7 +52,8 @@ impl VlanFlags {
     pub const PVID: u16 = 0x02;
     /// Leaves untagged.
     pub const UNTAGGED: u16 = 0x04;
-    /// On the bridge: the bridge device is a member. Without it the entry only holds the VLAN's global state.
+    /// On the bridge: the bridge device is a member. The kernel tells of no other entries, and does not send the flag
+    /// (`br_vlan_should_use`, `br_vlan_fill_vids`): the reader adds it.
     pub const BRENTRY: u16 = 0x20;
 
     /// Whether all bits of `flag` are set.

@@ -1,6 +1,8 @@
 //! Interfaces, VLANs, FDB and MDB, by rtnetlink.
 
-use portcullis_snapshot::{FdbEntry, Link, LinkFlags, Mdb, MstState, VlanGlobal, VlanTable};
+use std::collections::HashSet;
+
+use portcullis_snapshot::{FdbEntry, Link, LinkFlags, Mdb, MstState, VlanFlags, VlanGlobal, VlanTable};
 use portcullis_wire::{Message, bridge, link};
 
 use crate::Error;
@@ -72,7 +74,10 @@ impl Sysfs {
 }
 
 /// Reads the VLANs of every port and bridge; on kernels without `RTM_GETVLAN` by the older dump.
-pub(super) fn vlans(route: &mut Socket) -> Result<Vec<VlanTable>, Error> {
+///
+/// Both dumps leave out what is a bridge's without its device being in it (`br_vlan_should_use`), and neither says so by
+/// a flag: [`VlanFlags::BRENTRY`] is put back here.
+pub(super) fn vlans(route: &mut Socket, links: &[Link]) -> Result<Vec<VlanTable>, Error> {
     let message = Message::new(RTM_GETVLAN, 0).header(&[AF_BRIDGE, 0, 0, 0, 0, 0, 0, 0]);
     let start = Vec::new;
     let tables = route.dump("reading VLANs", &message, start, |tables: &mut Vec<VlanTable>, reply| {
@@ -92,6 +97,11 @@ pub(super) fn vlans(route: &mut Socket) -> Result<Vec<VlanTable>, Error> {
     let mut tables = tables?;
     tables.retain(|table| !table.vlans.is_empty());
     tables.sort_by_key(|table| table.device);
+    let bridges: HashSet<_> =
+        links.iter().filter(|link| link.bridge().is_some()).map(|link| link.index).collect();
+    for table in tables.iter_mut().filter(|table| bridges.contains(&table.device)) {
+        table.vlans.iter_mut().for_each(|entry| entry.flags.0 |= VlanFlags::BRENTRY);
+    }
     Ok(tables)
 }
 

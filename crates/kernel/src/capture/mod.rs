@@ -136,7 +136,7 @@ fn read(id: NetnsId, route: &mut Socket) -> Result<Netns, Error> {
         id,
         names: Vec::new(),
         processes: Vec::new(),
-        vlans: if has_bridges { reading(links::vlans(route)) } else { Reading::Read(Vec::new()) },
+        vlans: if has_bridges { reading(links::vlans(route, &links)) } else { Reading::Read(Vec::new()) },
         vlan_globals: if has_bridges {
             reading(links::vlan_globals(route))
         } else {
