@@ -1,6 +1,7 @@
 //! `host-forwards`: the host routes guests' packets on, also with a source that is not theirs, and also from one
 //! isolated port to another.
 
+mod report;
 mod targets;
 
 pub(crate) use targets::probes;
@@ -10,11 +11,10 @@ use std::collections::BTreeMap;
 use portcullis_datapath::Outcome;
 use portcullis_snapshot::IfIndex;
 
-use crate::context::{BridgeView, Context, PortView};
-use crate::finding::{Finding, Findings, Severity};
-use crate::policy::Access;
+use crate::context::{BridgeView, Context};
+use crate::finding::{Findings, Severity};
 use crate::probe::Probe;
-use crate::remedy::{self, docs};
+use crate::remedy::docs;
 use crate::rule::{Rule, RuleDoc, RuleId, refs};
 
 /// The rule.
@@ -89,9 +89,11 @@ fn check_alike(
     }
     let back = out.remove(&bridge.link.index);
     for (at, port) in alike.members().enumerate() {
-        findings.extend(onward(context, bridge, port, (&out, at)));
+        findings.extend(report::onward(context, bridge, port, (&out, at)));
         if port.options.isolated == Some(true) {
-            findings.extend(back.as_ref().and_then(|way| between_isolated(context, bridge, port, (way, at))));
+            findings.extend(
+                back.as_ref().and_then(|way| report::between_isolated(context, bridge, port, (way, at))),
+            );
         }
     }
 }
@@ -108,97 +110,6 @@ struct Way {
 
 fn forwarded(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Forwarded { .. })
-}
-
-fn onward(
-    context: &Context<'_>,
-    bridge: &BridgeView<'_>,
-    port: &PortView<'_>,
-    (out, at): (&BTreeMap<IfIndex, Way>, usize),
-) -> Option<Finding> {
-    let (device, way) = out.iter().min_by_key(|(_, way)| way.questions.len())?;
-    let from = context.name(way.from);
-    let denied = context.access_at(bridge, way.from) == Access::Deny;
-    let names: Vec<_> = out.keys().map(|device| context.name(*device)).collect();
-    let spoofed = out.values().any(|way| way.spoofed);
-    let why = format!(
-        "Packets that a guest sends to {}'s or its own port's MAC address come in on {from} and are routed on by {}. \
-         The guest reaches the networks behind it{}.",
-        bridge.link.name,
-        names.join(", "),
-        if spoofed { ", under a source address of its choice" } else { "" }
-    );
-    let finding = context
-        .finding(&DOC, bridge, Some(port), format!("the host routes guests' packets on from {from}"), why)
-        .severity(if denied { Severity::Critical } else { Severity::Medium })
-        .evidence("leave by", names.join(" "))
-        .evidence("forged sources", if spoofed { "let through" } else { "refused" })
-        .evidence("forwarding", settings(context, way.from))
-        .witness(
-            port.link,
-            way.frames.get(at)?.clone(),
-            format!("{}, routed on from {from}", context.name(*device)),
-        )
-        .unproven(way.questions.iter().cloned());
-    let mut remedies = vec![forwarding_off(context, way.from)];
-    if denied {
-        remedies.extend(remedy::close_the_way_up(context, bridge));
-    }
-    Some(finding.remedies(remedies))
-}
-
-fn between_isolated(
-    context: &Context<'_>,
-    bridge: &BridgeView<'_>,
-    port: &PortView<'_>,
-    (way, at): (&Way, usize),
-) -> Option<Finding> {
-    let name = &bridge.link.name;
-    let why = format!(
-        "The port is isolated, but the host routes what it sends to {name} back out of {name}, and frames that the host \
-         sends reach isolated ports. Isolated guests meet by way of the host's router."
-    );
-    let rule = format!("add rule inet portcullis forward iifname \"{name}\" oifname \"{name}\" drop");
-    let nft = crate::Remedy {
-        method: docs::NFT_FORWARD.method,
-        summary: format!("What comes in by {name} does not leave by {name}."),
-        commands: remedy::nft_commands(
-            context,
-            &[
-                "add table inet portcullis",
-                "add chain inet portcullis forward { type filter hook forward priority -10; }",
-                &rule,
-            ],
-        ),
-    };
-    let finding = context
-        .finding(&DOC, bridge, Some(port), "isolated guests meet through the host's router", why)
-        .severity(Severity::High)
-        .evidence(format!("isolated of {}", port.link.name), "on")
-        .evidence("forwarding", settings(context, way.from))
-        .witness(port.link, way.frames.get(at)?.clone(), format!("{name} again, routed by the host"))
-        .unproven(way.questions.iter().cloned());
-    Some(finding.remedies([nft, forwarding_off(context, way.from)]))
-}
-
-fn forwarding_off(context: &Context<'_>, device: IfIndex) -> crate::Remedy {
-    let name = context.name(device);
-    remedy::sysctl(
-        context,
-        &docs::FORWARDING_OFF,
-        format!("Nothing that comes in by {name} is routed on; for IPv6, the host routes nothing at all."),
-        &[("ipv4", &name, "forwarding", 0), ("ipv6", "all", "forwarding", 0)],
-    )
-}
-
-/// The settings that forwarding goes by.
-fn settings(context: &Context<'_>, device: IfIndex) -> String {
-    let show = |value: Option<i32>| value.map_or_else(|| "unread".to_owned(), |value| value.to_string());
-    let own =
-        context.network().link(device).and_then(|link| link.ipv4.as_ref()).and_then(|conf| conf.forwarding);
-    let all = context.netns().ipv4.read().and_then(|conf| conf.all.forwarding);
-    let ipv6 = context.netns().ipv6.read().and_then(|conf| conf.all.forwarding);
-    format!("ipv4 {} {}, ipv4 all {}, ipv6 all {}", context.name(device), show(own), show(all), show(ipv6))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `rogue-ra`: the host would believe a guest's router advertisement: on the bridge device, on a port, or on the next
 //! port that is made.
 
+mod next_port;
+
 use std::net::Ipv6Addr;
 
 use portcullis_datapath::{Effect, Outcome, Payload, frame::RouterAdvertisement};
@@ -63,7 +65,7 @@ impl Rule for RogueRa {
                 check_alike(context, bridge, &alike, &probes, findings);
             }
             if guests {
-                next_port(context, bridge, findings);
+                findings.extend(next_port::finding(context, bridge));
             }
         }
     }
@@ -140,31 +142,6 @@ fn check_alike(
             findings.push(finding.remedies([off]).remedies(closing));
         }
     }
-}
-
-/// A port made tomorrow starts with the values of `default`.
-fn next_port(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut Findings) {
-    let Some(default) = context.netns().ipv6.read().map(|settings| &settings.default) else { return };
-    let believes = match default.accept_ra {
-        Some(0) | None => false,
-        Some(accept) => accept == 2 || default.forwarding == Some(0),
-    };
-    if !believes || default.disable_ipv6 == Some(1) {
-        return;
-    }
-    let why = "A port that is made for the next guest starts with the values of `default`, under which the kernel \
-               believes router advertisements. Those to link-local group addresses reach it on the port itself, \
-               however the bridge and today's ports are set.";
-    let finding = context
-        .finding(&DOC, bridge, None, "the next port will believe router advertisements", why)
-        .severity(Severity::Medium)
-        .evidence("IPv6 settings of default", show(Some(default)));
-    findings.push(finding.remedies([remedy::sysctl(
-        context,
-        &docs::ACCEPT_RA_OFF,
-        "Devices that are made from now on ignore router advertisements.",
-        &[("ipv6", "default", "accept_ra", 0)],
-    )]));
 }
 
 fn show(conf: Option<&Ipv6Conf>) -> String {

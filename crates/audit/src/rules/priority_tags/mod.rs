@@ -1,9 +1,11 @@
 //! `priority-tags`: VLAN 0 tags, which change nothing for the receiver, change what filters see.
 
-use std::collections::{HashMap, HashSet};
+mod evasion;
 
-use portcullis_datapath::{Effect, Outcome, Payload, Walk};
-use portcullis_snapshot::{EtherType, IfIndex, LegacyFamily, NftFamily};
+use portcullis_datapath::Payload;
+use portcullis_snapshot::{EtherType, LegacyFamily, NftFamily};
+
+use self::evasion::evasion;
 
 use super::host::{ALL_NODES, arp_request, ipv4_targets, link_local, neighbour_of, to_each};
 use crate::context::{Alike, BridgeView, Context, Tag};
@@ -64,17 +66,6 @@ impl Rule for PriorityTags {
     }
 }
 
-/// A tagged frame that arrives where the plain one does.
-struct Evasion<'p> {
-    probe: &'p Probe<'p>,
-    tags: &'static [Tag],
-    reaches: String,
-    /// Filters that only the plain frame meets.
-    evaded: Vec<String>,
-    /// Filters that both meet.
-    met: Vec<String>,
-}
-
 fn check_alike(
     context: &Context<'_>,
     bridge: &BridgeView<'_>,
@@ -112,61 +103,6 @@ fn check_alike(
         finding = finding.witness(port.link, frame, best.reaches.clone()).unproven(best.met.iter().cloned());
         findings.push(finding.remedies([drop_tagged(context, port)]));
     }
-}
-
-fn evasion<'p>(
-    context: &Context<'_>,
-    bridge: &BridgeView<'_>,
-    alike: &Alike<'_, '_>,
-    (probe, tags): (&'p Probe<'p>, &'static [Tag]),
-) -> Option<Evasion<'p>> {
-    let walk = |tags| Some(context.probe(alike.first.link.index, &probe.frame(bridge, alike.first, tags)?));
-    let plain = walk(&[])?;
-    if plain.open.is_empty() {
-        // Nothing stands in the way of the plain frame, so that there is nothing to evade.
-        return None;
-    }
-    let tagged = walk(tags)?;
-    // Frames are flooded to many ports that are alike: one place for each set of questions is enough.
-    let mut seen: HashSet<Vec<String>> = HashSet::new();
-    let arrived: HashMap<_, _> = tagged.outcomes.iter().map(|outcome| (place(outcome), outcome)).collect();
-    let mut best: Option<Evasion<'p>> = None;
-    for outcome in &plain.outcomes {
-        let asked = questions(&plain, outcome);
-        if asked.is_empty() || !seen.insert(asked.clone()) {
-            continue;
-        }
-        let Some(other) = arrived.get(&place(outcome)) else { continue };
-        let met = questions(&tagged, other);
-        let evaded: Vec<_> = asked.into_iter().filter(|question| !met.contains(question)).collect();
-        if best.as_ref().is_none_or(|best| evaded.len() > best.evaded.len()) {
-            best = Some(Evasion { probe, tags, reaches: reaches(context, outcome), evaded, met });
-        }
-    }
-    best
-}
-
-/// Where an outcome is, without how it came there.
-fn place(outcome: &Outcome) -> (u8, IfIndex, Option<Effect>) {
-    match outcome {
-        Outcome::Host(to) => (0, to.device, Some(to.effect)),
-        Outcome::Forwarded { device, .. } => (1, *device, None),
-        Outcome::Port(to) => (2, to.device, None),
-        Outcome::Elsewhere { device, .. } => (3, *device, None),
-    }
-}
-
-fn reaches(context: &Context<'_>, outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Host(to) => format!("the host's {} on {}", to.protocol, context.name(to.device)),
-        Outcome::Forwarded { device, .. } => format!("{}, routed by the host", context.name(*device)),
-        Outcome::Port(to) => context.name(to.device),
-        Outcome::Elsewhere { netns, .. } => format!("a device in {netns}"),
-    }
-}
-
-fn questions(walk: &Walk, outcome: &Outcome) -> Vec<String> {
-    walk.questions(outcome.assumes()).map(|open| open.kind.to_string()).collect()
 }
 
 /// Whether there are filters that look at the link layer's header.
