@@ -130,7 +130,7 @@ impl Case<'_> {
     ) {
         for bridge in context.bridges() {
             let probes = probes(bridge);
-            let mut undecided = Vec::new();
+            let mut open = Vec::new();
             for alike in bridge.guests() {
                 let denied = |outcome: &Outcome| {
                     above_bridge(outcome, alike.first.link.index).is_some_and(|delivery| {
@@ -144,10 +144,10 @@ impl Case<'_> {
                     findings.extend(finding.map(|finding| finding.remedies(remedies(bridge))));
                 }
                 if reach.hits.is_empty() {
-                    undecided.extend(reach.undecided);
+                    open.extend(reach.undecided);
                 }
             }
-            findings.extend(self.undecided(context, bridge, undecided));
+            findings.extend(undecided(context, self.doc, bridge, self.title, open));
         }
     }
 
@@ -186,23 +186,24 @@ impl Case<'_> {
         let reaches = format!("the host's {} on {device}", self.protocol);
         Some(finding.witness(port.link, frame, reaches).unproven(best.questions.iter().cloned()))
     }
+}
 
-    /// Says that nothing was found to arrive, yet something that was met could have let it through.
-    pub(crate) fn undecided(
-        &self,
-        context: &Context<'_>,
-        bridge: &BridgeView<'_>,
-        because: Vec<String>,
-    ) -> Option<Finding> {
-        if because.is_empty() {
-            return None;
-        }
-        let title = format!("whether {} here is not decided", self.title);
-        let why = "Every frame that was tried is dropped, but on its way it met something that was not read or is not \
-                   modelled, and that could decide otherwise.";
-        let finding = context.finding(self.doc, bridge, None, title, why).severity(Severity::Info);
-        Some(finding.unproven(because))
+/// Says that nothing was found to arrive, yet something that was met could have let it through.
+pub(crate) fn undecided(
+    context: &Context<'_>,
+    doc: &RuleDoc,
+    bridge: &BridgeView<'_>,
+    whether: &str,
+    because: Vec<String>,
+) -> Option<Finding> {
+    if because.is_empty() {
+        return None;
     }
+    let why = "Every frame that was tried is dropped, but on its way it met something that was not read or is not \
+               modelled, and that could decide otherwise.";
+    let title = format!("whether {whether} here is not decided");
+    let finding = context.finding(doc, bridge, None, title, why).severity(Severity::Info);
+    Some(finding.unproven(because))
 }
 
 /// Returns probes with a payload to each of several destinations.

@@ -50,13 +50,19 @@ impl Rule for LinkLocalToHost {
     fn check(&self, context: &Context<'_>, findings: &mut Findings) {
         let probes = probes(context);
         for bridge in context.bridges() {
+            let mut open = Vec::new();
             for alike in bridge.guests() {
                 let on_port = |outcome: &Outcome| matches!(outcome, Outcome::Host(delivery) if delivery.device == alike.first.link.index);
                 let reach = context.reach(bridge, alike.first, &probes, on_port);
                 for port in alike.members() {
                     findings.extend(finding(context, bridge, port, &reach));
                 }
+                if reach.hits.is_empty() {
+                    open.extend(reach.undecided);
+                }
             }
+            let whether = "the host's stack takes link-local frames";
+            findings.extend(host::undecided(context, &DOC, bridge, whether, open));
         }
     }
 }

@@ -18,7 +18,7 @@ static DOC: RuleDoc = RuleDoc {
              and a rule that found nothing may have missed something.",
     kernel_path: &[],
     how_found: "Every reading of the snapshot that failed, other than for want of the feature in the kernel, is listed \
-                with the kernel's answer. Only namespaces that have a bridge are looked at.",
+                with the kernel's answer. Only namespaces that have a bridge, or may have one, are looked at.",
     remedies: &[RemedyDoc {
         method: "read-as-root",
         trade_off: "Take the snapshot with CAP_NET_ADMIN (and CAP_BPF for tcx programs); it can be judged elsewhere, \
@@ -34,7 +34,9 @@ impl Rule for UnreadState {
 
     fn check(&self, context: &Context<'_>, findings: &mut Findings) {
         let notes = unread(context.netns());
-        if notes.is_empty() || context.bridges().is_empty() {
+        // Without the links it is not even known whether there is a bridge.
+        let concerned = !context.bridges().is_empty() || context.netns().links.unread().is_some();
+        if notes.is_empty() || !concerned {
             return;
         }
         let permission = notes.iter().any(|note| note.cause == UnreadCause::Permission);
@@ -75,6 +77,40 @@ mod tests {
         ");
         // And nothing that the chains could stop is proven any more.
         assert!(host.found("host-ipv4").iter().all(|finding| !finding.is_proven()));
+    }
+
+    #[test]
+    fn whatever_is_missing_is_said() {
+        fn lose<T>(reading: &mut Reading<T>) {
+            *reading =
+                Reading::Unread(Unread { cause: super::UnreadCause::Failed, reason: "gone".to_owned() });
+        }
+        let losses: [fn(&mut portcullis_snapshot::Netns); 18] = [
+            |netns| lose(&mut netns.links),
+            |netns| lose(&mut netns.vlans),
+            |netns| lose(&mut netns.vlan_globals),
+            |netns| lose(&mut netns.mst),
+            |netns| lose(&mut netns.fdb),
+            |netns| lose(&mut netns.mdb),
+            |netns| lose(&mut netns.addresses),
+            |netns| lose(&mut netns.routes),
+            |netns| lose(&mut netns.rules),
+            |netns| lose(&mut netns.neighbours),
+            |netns| lose(&mut netns.ipv4),
+            |netns| lose(&mut netns.ipv6),
+            |netns| lose(&mut netns.filters.tc),
+            |netns| lose(&mut netns.filters.nft_chains),
+            |netns| lose(&mut netns.filters.br_netfilter),
+            |netns| lose(&mut netns.packet_sockets),
+            |netns| lose(&mut netns.protocol_handlers),
+            |netns| lose(&mut netns.memberships),
+        ];
+        for (at, lose) in losses.into_iter().enumerate() {
+            let mut host = Host::hypervisor();
+            lose(host.netns());
+            assert_eq!(host.found("unread-state").len(), 1, "loss {at}");
+            assert_eq!(host.audit().unread.len(), 1, "loss {at}");
+        }
     }
 
     #[test]
