@@ -1,6 +1,8 @@
 //! `hub-mode`: the bridge does not learn, so that what is meant for one guest goes to all.
 
-use super::settings::{another, bridge_command, by_hand, guests, nothing, port_commands, questions_to, reached};
+use super::settings::{
+    another, bridge_command, by_hand, guests, nothing, port_commands, questions_to, reached,
+};
 use crate::context::{BridgeView, Context, PortView};
 use crate::finding::{Findings, Severity};
 use crate::probe::{Destination, Probe};
@@ -52,7 +54,9 @@ impl Rule for HubMode {
 }
 
 fn ageing_zero(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut Findings) {
-    let Some((victim, other, from)) = bridge.guests().find_map(|alike| overheard(context, bridge, alike.first)) else {
+    let Some((victim, other, from)) =
+        bridge.guests().find_map(|alike| overheard(context, bridge, alike.first))
+    else {
         return;
     };
     let probe = Probe::new(Destination::Mac(victim.source), nothing);
@@ -76,7 +80,8 @@ fn learning_off(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut F
     for port in silent {
         let Some((_, other, from)) = overheard(context, bridge, port) else { continue };
         let probe = Probe::new(Destination::Mac(port.source), nothing);
-        let frame = probe.frame(bridge, from, from.tags.first().map_or(&[], Vec::as_slice)).unwrap_or_default();
+        let frame =
+            probe.frame(bridge, from, from.tags.first().map_or(&[], Vec::as_slice)).unwrap_or_default();
         let why = "The port does not learn and the FDB has no entry for its guest, so whatever is sent to that guest is \
                    flooded to the others.";
         let finding = context
@@ -90,7 +95,12 @@ fn learning_off(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut F
             by_hand(
                 &STATIC_FDB,
                 "Frames to the guest go to its port only.",
-                vec![context.command(format!("bridge fdb replace {} dev {name} master static sticky", port.source))],
+                vec![
+                    context.command(format!(
+                        "bridge fdb replace {} dev {name} master static sticky",
+                        port.source
+                    )),
+                ],
             ),
             by_hand(&AGEING, "The port learns again.", port_commands(context, [port], "learning on")),
         ]));
@@ -110,7 +120,6 @@ fn overheard<'v, 's>(
     let other = guests(bridge).find(|port| port.link.index != victim.link.index && reached(&walk, port))?;
     Some((victim, other, from))
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -70,7 +70,11 @@ impl Rule for LockedSelfAuthorised {
                         "Link-local frames no longer make FDB entries.",
                         bridge_command(context, bridge, "no_linklocal_learn 1"),
                     ),
-                    by_hand(&LEARNING_OFF, "The port learns nothing.", port_commands(context, [port], "learning off")),
+                    by_hand(
+                        &LEARNING_OFF,
+                        "The port learns nothing.",
+                        port_commands(context, [port], "learning off"),
+                    ),
                 ]));
             }
         }

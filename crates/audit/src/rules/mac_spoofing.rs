@@ -47,7 +47,8 @@ impl Rule for MacSpoofing {
         for bridge in context.bridges() {
             for alike in bridge.guests() {
                 let victim = guests(bridge).find(|port| port.link.index != alike.first.link.index);
-                let Some((victim, moved)) = victim.and_then(|v| Some((v, moves(context, alike.first, v)?))) else {
+                let Some((victim, moved)) = victim.and_then(|v| Some((v, moves(context, alike.first, v)?)))
+                else {
                     continue;
                 };
                 for port in alike.members() {
@@ -89,14 +90,19 @@ fn finding(
         port.link.name, victim.link.name
     );
     let name = crate::remedy::shell(&port.link.name);
-    let entry = context.command(format!("bridge fdb replace {} dev {name} master static sticky", port.source));
+    let entry =
+        context.command(format!("bridge fdb replace {} dev {name} master static sticky", port.source));
     let mut lock = vec![entry.clone()];
     lock.extend(port_commands(context, [port], "locked on learning off"));
     context
         .finding(&DOC, bridge, Some(port), "a guest can take another guest's MAC address", why)
         .evidence(format!("locked of {}", port.link.name), on_off(port.options.locked))
         .evidence(format!("learning of {}", port.link.name), on_off(port.options.learning))
-        .witness(port.link, spoofed(port, victim), format!("the FDB: {} at {}", victim.source, port.link.name))
+        .witness(
+            port.link,
+            spoofed(port, victim),
+            format!("the FDB: {} at {}", victim.source, port.link.name),
+        )
         .remedies([
             by_hand(&LOCKED, "Only the guest's own address gets in.", lock),
             by_hand(&STICKY, "The guest's own entry can no longer be moved by others.", vec![entry]),

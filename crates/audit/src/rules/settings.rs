@@ -29,8 +29,9 @@ pub(super) fn port_commands<'v, 's: 'v>(
     ports: impl IntoIterator<Item = &'v PortView<'s>>,
     settings: &str,
 ) -> Vec<String> {
-    let command =
-        |port: &PortView<'_>| context.command(format!("bridge link set dev {} {settings}", shell(&port.link.name)));
+    let command = |port: &PortView<'_>| {
+        context.command(format!("bridge link set dev {} {settings}", shell(&port.link.name)))
+    };
     ports.into_iter().take(LISTED).map(command).collect()
 }
 
@@ -45,7 +46,10 @@ pub(super) fn guests<'v, 's>(bridge: &'v BridgeView<'s>) -> impl Iterator<Item =
 }
 
 /// Returns a port other than the given ones by which frames can come in: the uplink rather than a guest.
-pub(super) fn another<'v, 's>(bridge: &'v BridgeView<'s>, than: &[&PortView<'_>]) -> Option<&'v PortView<'s>> {
+pub(super) fn another<'v, 's>(
+    bridge: &'v BridgeView<'s>,
+    than: &[&PortView<'_>],
+) -> Option<&'v PortView<'s>> {
     let other = |port: &&PortView<'_>| !than.iter().any(|known| known.link.index == port.link.index);
     let mut others: Vec<_> = bridge.ports.iter().filter(other).collect();
     others.sort_by_key(|port| port.role.is_untrusted());

@@ -40,11 +40,17 @@ impl Rule for UnknownUnicastFlood {
                 let Some(from) = another(bridge, &[alike.first]) else { continue };
                 let frames = from.tags.iter().filter_map(|tags| probe.frame(bridge, from, tags));
                 let walked = frames.map(|frame| (context.probe(from.link.index, &frame), frame));
-                let Some((walk, frame)) = { walked }.find(|(walk, _)| reached(walk, alike.first)) else { continue };
+                let Some((walk, frame)) = { walked }.find(|(walk, _)| reached(walk, alike.first)) else {
+                    continue;
+                };
                 for port in alike.members() {
                     let why = "br_flood sends a frame whose destination has no FDB entry out of every port with flood on, \
                                so this guest sees what is meant for hosts that the bridge does not know.";
-                    let sender = if from.link.index == port.link.index { another(bridge, &[port]) } else { Some(from) };
+                    let sender = if from.link.index == port.link.index {
+                        another(bridge, &[port])
+                    } else {
+                        Some(from)
+                    };
                     let finding = context
                         .finding(&DOC, bridge, Some(port), "unknown unicast is flooded to guest ports", why)
                         .evidence(format!("flood of {}", port.link.name), "on")
