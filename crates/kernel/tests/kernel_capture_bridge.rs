@@ -1,5 +1,14 @@
 //! What bridges keep, as a snapshot tells it: VLANs, spanning tree instances, FDB, MDB; and the devices around them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail"
+)]
+
 mod common;
 
 use common::{Lab, fresh, mac, named, netns};

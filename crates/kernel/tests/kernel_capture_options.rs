@@ -1,5 +1,14 @@
 //! Every option of bridges and of bridge ports: set by its number, read back by its name, and nothing else changed.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail"
+)]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -135,6 +135,10 @@ pub fn rule(message: &[u8]) -> Option<PolicyRule> {
         suppress_prefixlen: None,
         unknown: Vec::new(),
     };
+    // A selector that is in the header only.
+    if let Some(tos) = u8_at(message, 3).filter(|tos| *tos != 0) {
+        rule.unknown.push(Attribute { number: 0, payload: &[tos] }.unknown());
+    }
     for attribute in attributes {
         match attribute.number {
             3 => rule.iif = Some(attribute.string()),

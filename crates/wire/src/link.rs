@@ -83,7 +83,8 @@ fn take_in(link: &mut Link, attribute: &Attribute<'_>) {
         2 => link.broadcast = attribute.mac(),
         3 => link.name = attribute.string(),
         4 => link.mtu = attribute.u32().unwrap_or_default(),
-        5 => link.link = attribute.u32().map(IfIndex),
+        // Tunnels without a lower device say 0.
+        5 => link.link = attribute.u32().filter(|lower| *lower != 0).map(IfIndex),
         10 => link.master = attribute.u32().map(IfIndex),
         16 => link.operstate = attribute.u8().unwrap_or_default(),
         26 => af_spec(link, attribute.nested()),

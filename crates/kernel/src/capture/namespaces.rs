@@ -76,13 +76,14 @@ pub(super) fn find(scope: &Scope, processes: &ProcessTable) -> Result<Vec<Candid
 /// Finds out which namespace each `IFLA_LINK_NETNSID` means, by asking each namespace for its ids of the others.
 pub(super) fn resolve_nsids(found: &[Candidate], captured: &mut [Captured], processes: &ProcessTable) {
     let everywhere = everywhere(processes);
+    let all: Vec<&Netns> = everywhere.iter().chain(found.iter().map(|candidate| &candidate.netns)).collect();
     for netns in captured {
         let Reading::Read(links) = &mut netns.links else { continue };
         if links.iter().all(|link| link.link_netns.is_none()) {
             continue;
         }
         let Some(home) = found.iter().find(|candidate| candidate.netns.id() == netns.id) else { continue };
-        let ids = home.netns.run(|| nsids(&everywhere)).and_then(|ids| ids).unwrap_or_default();
+        let ids = home.netns.run(|| nsids(&all)).and_then(|ids| ids).unwrap_or_default();
         for other in links.iter_mut().filter_map(|link| link.link_netns.as_mut()) {
             other.netns = ids.get(&other.nsid).copied();
         }
@@ -101,7 +102,7 @@ fn everywhere(processes: &ProcessTable) -> Vec<Netns> {
 }
 
 /// `RTM_GETNSID` for each namespace: the id that the calling thread's namespace has for it.
-fn nsids(all: &[Netns]) -> Result<HashMap<i32, NetnsId>, Error> {
+fn nsids(all: &[&Netns]) -> Result<HashMap<i32, NetnsId>, Error> {
     const RTM_GETNSID: u16 = 90;
     const NETNSA_NSID: u16 = 1;
     const NETNSA_FD: u16 = 3;
