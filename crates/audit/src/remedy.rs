@@ -72,6 +72,8 @@ pub(crate) fn close_the_way_up(context: &Context<'_>, bridge: &BridgeView<'_>) -
 
 /// Takes the bridge device out of every VLAN, and turns VLAN filtering on; `None` where the kernel has no such thing.
 pub(crate) fn vlan_filtering(context: &Context<'_>, bridge: &BridgeView<'_>) -> Option<Remedy> {
+    // Without VLAN filtering the kernel still says that it is off, but has no TPID to tell of (br_fill_info).
+    bridge.options.vlan_protocol?;
     let on = bridge.options.vlan_filtering?;
     let name = shell(&bridge.link.name);
     let mut commands: Vec<_> = bridge
@@ -238,6 +240,18 @@ mod tests {
         use LinkLocalProtocol::{Lldp, Stp};
         assert_eq!(except(&[]), "");
         assert_eq!(except(&[Stp, Lldp]), " ether type > 1500 ether type != { 0x88cc }");
+    }
+
+    #[test]
+    fn vlan_filtering_is_offered_where_the_kernel_has_it() {
+        let offered = |host: &crate::testing::Host| {
+            let found = host.found("host-ipv4");
+            found.iter().flat_map(|finding| &finding.remedies).any(|remedy| remedy.method == "vlan-filtering")
+        };
+        let mut host = crate::testing::Host::hypervisor();
+        assert!(offered(&host));
+        host.bridge_options("br0").vlan_protocol = None;
+        assert!(!offered(&host));
     }
 
     #[test]
