@@ -12,7 +12,7 @@ use portcullis_kernel::namespace::{Netns, pin_to_one_processor};
 use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_kernel::packet::{Captured, PacketSocket, Promiscuous};
 use portcullis_kernel::{Change, sysctl};
-use portcullis_snapshot::{IfIndex, MacAddr, PortState, Snapshot};
+use portcullis_snapshot::{IfIndex, MacAddr, PortState, Snapshot, VlanId};
 
 const TODAY: jiff::civil::Date = jiff::civil::date(2026, 6, 1);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -246,5 +246,32 @@ fn what_is_closed_is_found_closed_and_does_not_answer() {
         sysctl::write(&["ipv4", "conf", "br0", "forwarding"], "0").unwrap();
         assert!(find(&run(""), "host-forwards", "g1").is_none());
         assert!(!network.send(&routed).counted("Ip.ForwDatagrams"));
+    });
+}
+
+#[test]
+fn the_well_known_recipe_leaves_link_local_frames() {
+    fresh(|mut network| {
+        let before = run("");
+        let bridge = network.index("br0");
+        // IFLA_BR_VLAN_FILTERING
+        if let Err(error) = link::bridge_option(bridge, 7, &[1]).apply(&mut network.route) {
+            println!("skipped, because {error}");
+            return;
+        }
+        let witness = |report: &AuditReport, rule| {
+            find(report, rule, "g1").map(|finding| finding.witness.as_ref().unwrap().frame.clone())
+        };
+        let unicast = witness(&before, "host-ipv4").unwrap();
+        assert!(network.send(&unicast).counted("Icmp.InEchos"));
+        network.make(link::vlan_del(bridge, VlanId::new(1).unwrap(), true));
+        let after = run("");
+        for rule in ["host-arp", "arp-probe", "host-ipv4", "host-ipv6", "infra-address", "host-forwards"] {
+            assert!(find(&after, rule, "g1").is_none(), "{rule} is still found");
+        }
+        assert!(!network.send(&unicast).counted("Icmp.InEchos"));
+        let link_local = witness(&after, "link-local-to-host").expect("link-local frames are not stopped");
+        assert!(network.send(&link_local).counted("Icmp.InEchos"));
+        assert!(after.findings.iter().any(|finding| finding.rule.0 == "ineffective-hardening"));
     });
 }
