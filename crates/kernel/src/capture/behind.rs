@@ -1,5 +1,6 @@
 //! Who is behind a port: the process that holds the tap, the guest that this process is, the container behind a veth.
 
+use std::collections::HashMap;
 use std::fs;
 
 use portcullis_snapshot::{Behind, Guest, GuestKind, Link, LinkKind, Netns, NetnsId, ProcessRef, Reading};
@@ -9,7 +10,7 @@ use super::processes::{ProcessTable, printable};
 
 /// Fills in everything that processes tell: who holds sockets, taps and macvtaps, and who lives behind veth peers.
 pub(super) fn attribute(captured: &mut [Netns], processes: &ProcessTable) {
-    let names = namespaces::names_by_id();
+    let mut peers = Peers { names: namespaces::names_by_id(), processes, known: HashMap::new() };
     for netns in captured.iter_mut() {
         let id = netns.id;
         if let Reading::Read(listeners) = &mut netns.listeners {
@@ -22,19 +23,27 @@ pub(super) fn attribute(captured: &mut [Netns], processes: &ProcessTable) {
         }
         if let Reading::Read(links) = &mut netns.links {
             for link in links {
-                link.behind = behind(id, link, &names, processes);
+                link.behind = behind(id, link, &mut peers);
             }
         }
     }
 }
 
-fn behind(netns: NetnsId, link: &Link, names: &Names, processes: &ProcessTable) -> Option<Behind> {
+/// Who lives in the namespaces of veth peers, each looked at once.
+struct Peers<'p> {
+    names: Names,
+    processes: &'p ProcessTable,
+    known: HashMap<NetnsId, Behind>,
+}
+
+fn behind(netns: NetnsId, link: &Link, peers: &mut Peers<'_>) -> Option<Behind> {
     let behind = match &link.kind {
-        LinkKind::Tun(_) => held_by(processes.of_tap(netns, &link.name)),
-        LinkKind::Macvtap(_) => held_by(processes.of_macvtap(link.index.0)),
-        LinkKind::Veth | LinkKind::Macvlan(_) | LinkKind::Ipvlan(_) => {
+        LinkKind::Tun(_) => held_by(peers.processes.of_tap(netns, &link.name)),
+        LinkKind::Macvtap(_) => held_by(peers.processes.of_macvtap(link.index.0)),
+        LinkKind::Veth => {
             let peer = link.link_netns?.netns.filter(|peer| *peer != netns)?;
-            lives_in(peer, names, processes)
+            let (names, processes) = (&peers.names, peers.processes);
+            peers.known.entry(peer).or_insert_with(|| lives_in(peer, names, processes)).clone()
         }
         _ => return None,
     };

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use portcullis_snapshot::{FdbEntry, Link, LinkFlags, Mdb, MstState, VlanFlags, VlanGlobal, VlanTable};
+use portcullis_snapshot::{
+    BoolOpt, FdbEntry, Link, LinkFlags, Mdb, MstState, VlanFlags, VlanGlobal, VlanTable,
+};
 use portcullis_wire::{Message, bridge, link};
 
 use crate::Error;
@@ -128,8 +130,12 @@ pub(super) fn vlan_globals(route: &mut Socket) -> Result<Vec<VlanGlobal>, Error>
     })
 }
 
-/// Reads the ports' states in spanning tree instances.
-pub(super) fn mst(route: &mut Socket) -> Result<Vec<MstState>, Error> {
+/// Reads the ports' states in spanning tree instances, if any bridge goes by them.
+pub(super) fn mst(route: &mut Socket, links: &[Link]) -> Result<Vec<MstState>, Error> {
+    let options = |link: &Link| link.bridge().and_then(|bridge| bridge.multi_boolopt);
+    if !links.iter().filter_map(options).any(|options| options.get(BoolOpt::MstEnable) == Some(true)) {
+        return Ok(Vec::new());
+    }
     let message = get_links(AF_BRIDGE, RTEXT_FILTER_MST);
     route.dump("reading spanning tree instances", &message, Vec::new, |states, reply| {
         states.extend(bridge::mst_states(reply.payload));

@@ -142,7 +142,7 @@ fn read(id: NetnsId, route: &mut Socket) -> Result<Netns, Error> {
         } else {
             Reading::Read(Vec::new())
         },
-        mst: if has_bridges { reading(links::mst(route)) } else { Reading::Read(Vec::new()) },
+        mst: reading(links::mst(route, &links)),
         // Devices that are no bridges have entries too: their second addresses.
         fdb: reading(links::fdb(route)),
         mdb: if has_bridges { reading(links::mdb(route)) } else { Reading::Read(Default::default()) },

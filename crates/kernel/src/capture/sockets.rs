@@ -104,7 +104,8 @@ pub(super) fn memberships(links: &[Link]) -> Result<Vec<Membership>, Error> {
     let mut all = parse_igmp(&proc_net("igmp")?);
     // No such file where the kernel runs no IPv6.
     all.extend(proc_net("igmp6").map(|text| parse_igmp6(&text)).unwrap_or_default());
-    all.retain(|membership| links.iter().any(|link| link.index == membership.device));
+    // Links are in the order of their indices.
+    all.retain(|membership| links.binary_search_by_key(&membership.device, |link| link.index).is_ok());
     Ok(all)
 }
 
