@@ -23,6 +23,7 @@ use portcullis_snapshot::{
     MdbGroup, MdbRouter, MstState, Netns as Captured, PortKind, PortState, VlanEntry, VlanFlags, VlanId,
     VlanTable,
 };
+use portcullis_testnet::skip;
 use portcullis_wire::{Message, NLM_F_CREATE, bridge};
 
 const AF_BRIDGE: u8 = 7;

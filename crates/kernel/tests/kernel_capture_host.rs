@@ -25,6 +25,7 @@ use portcullis_kernel::sysctl;
 use portcullis_snapshot::{
     IfIndex, Ipv4Conf, Ipv6Conf, LinkFlags, NetnsId, NextHop, PolicyRule, Route, Snapshot, UnreadCause,
 };
+use portcullis_testnet::skip;
 use portcullis_wire::{Message, NLM_F_CREATE};
 
 const RTM_NEWROUTE: u16 = 24;

@@ -20,6 +20,7 @@ use portcullis_kernel::link::{self, NewLink};
 use portcullis_snapshot::{
     BridgeOptions, IfIndex, PortOptions, UnknownAttribute, bridge_attributes, bridge_port_attributes,
 };
+use portcullis_testnet::skip;
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -24,10 +24,7 @@ use portcullis_snapshot::{
 use portcullis_wire::{Message, Messages, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 
 fn fresh(test: impl FnOnce() + Send) {
-    match Netns::create() {
-        Ok(netns) => netns.run(test).unwrap(),
-        Err(error) => println!("skipped, because {error}"),
-    }
+    portcullis_testnet::fresh(test);
 }
 
 fn filters() -> Filters {
@@ -92,7 +89,9 @@ fn make_filter(
 }
 
 /// What matters of a hook: device, hook, queueing discipline, block, and of each filter priority and protocol.
-fn short(hook: &TcHook) -> (IfIndex, TcHookKind, &str, Option<u32>, Vec<(u16, u16)>) {
+type Short<'h> = (IfIndex, TcHookKind, &'h str, Option<u32>, Vec<(u16, u16)>);
+
+fn short(hook: &TcHook) -> Short<'_> {
     let filters = hook.filters.iter().map(|filter| (filter.priority, filter.protocol)).collect();
     (hook.device, hook.hook, hook.qdisc.as_str(), hook.block, filters)
 }

@@ -106,10 +106,7 @@ fn holders(device: IfIndex) -> Vec<&'static str> {
 }
 
 fn fresh(test: impl FnOnce() + Send) {
-    match Netns::create() {
-        Ok(netns) => netns.run(test).unwrap(),
-        Err(error) => println!("skipped, because {error}"),
-    }
+    portcullis_testnet::fresh(test);
 }
 
 #[test]

@@ -30,10 +30,7 @@ use portcullis_snapshot::{
 };
 
 fn fresh(test: impl FnOnce() + Send) {
-    match Netns::create() {
-        Ok(netns) => netns.run(test).unwrap(),
-        Err(error) => println!("skipped, because {error}"),
-    }
+    portcullis_testnet::fresh(test);
 }
 
 fn snapshot() -> Snapshot {

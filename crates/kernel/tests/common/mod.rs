@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use portcullis_kernel::capture::{Request, Scope, capture};
 use portcullis_kernel::link::{self, NewLink};
-use portcullis_kernel::namespace::Netns;
 use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_kernel::{Change, Error};
 use portcullis_snapshot::{IfIndex, Link, MacAddr, Netns as Captured, PortState, Snapshot};
@@ -13,19 +12,7 @@ use portcullis_wire::Message;
 
 /// Runs a test in a namespace of its own, which goes away with it.
 pub(crate) fn fresh(test: impl FnOnce(&mut Lab) + Send) {
-    match Netns::create() {
-        Ok(netns) => netns.run(|| test(&mut Lab::new())).unwrap(),
-        Err(error) => println!("skipped, because {error}"),
-    }
-}
-
-/// Leaves a test where it cannot go on.
-#[macro_export]
-macro_rules! skip {
-    ($($reason:tt)*) => {{
-        println!("skipped, because {}", format_args!($($reason)*));
-        return;
-    }};
+    portcullis_testnet::fresh(|| test(&mut Lab::new()));
 }
 
 /// Reads the calling thread's namespace, or others.
