@@ -127,8 +127,9 @@ fn guests_reach_the_host_and_what_is_behind_it() {
     {
         assert!(rules(&story).contains(&rule), "{rule} found nothing");
     }
-    let confirmed = |rule: &str| steps(&story).any(|step| step["name"].as_str().unwrap().starts_with(rule));
-    assert!(confirmed("host-forwards: ") && confirmed("link-local-to-host: "));
+    for rule in ["host-forwards: ", "link-local-to-host: ", "arp-probe: ", "mac-spoofing: "] {
+        assert!(observed(&story, rule).unwrap().starts_with("confirmed: "), "{rule}");
+    }
 }
 
 #[test]
@@ -190,6 +191,7 @@ fn macvlan_is_one_sided() {
     ] {
         assert_eq!(observed(&story, name), Some(seen), "{name}");
     }
+    assert_eq!(rules(&story), ["macvlan-host-exposure"]);
 }
 
 /// Gives the calling thread a `/run` of its own, so that a test touches no names of the machine.

@@ -30,6 +30,8 @@ pub enum Scope {
     Current,
     /// One that has a name under `/run/netns`, or a path.
     Named(String),
+    /// Several by their paths, in this order; `/proc/self/fd/N` is one that is held open.
+    Paths(Vec<String>),
     /// Every one that can be found, the current one first.
     All,
 }

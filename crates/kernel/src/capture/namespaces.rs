@@ -45,6 +45,10 @@ pub(super) fn find(scope: &Scope, processes: &ProcessTable) -> Result<Vec<Candid
         Scope::Named(name) if name.contains('/') => Netns::open(name)?,
         Scope::Named(name) => Netns::named(name)?,
         Scope::Current | Scope::All => Netns::current()?,
+        Scope::Paths(paths) => {
+            let open = |path| Ok(Candidate { netns: Netns::open(path)?, names: Vec::new() });
+            return paths.iter().map(open).collect();
+        }
     };
     let mut found = vec![Candidate { netns: first, names: Vec::new() }];
     let mut add = |netns: Netns, name: Option<String>| match found

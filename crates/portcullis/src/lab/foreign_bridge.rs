@@ -31,9 +31,8 @@ const FOREIGN: MacAddr = mac(9, 1);
 
 struct Network {
     host: Node,
-    /// Holds the server's namespace.
-    lan: Node,
-    guests: Vec<Node>,
+    /// The namespaces of the server and of guests that have no taps: they live as long as this holds them.
+    _others: Vec<Node>,
     br0: Nic,
     taps: Vec<Nic>,
     server: Station,
@@ -55,7 +54,7 @@ impl Network {
             Ipv4Addr::new(192, 0, 2, 10),
             lan.packet_socket(&nic, Promiscuous::Yes)?,
         );
-        let (mut guests, mut taps, mut stations, mut no_taps) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (mut others, mut taps, mut stations, mut no_taps) = (vec![lan], Vec::new(), Vec::new(), None);
         for number in [2, 3] {
             let ip = Ipv4Addr::new(192, 0, 2, 20 + number);
             let (name, address) = (format!("tap{number}"), mac(0, 0x10 + number));
@@ -66,7 +65,7 @@ impl Network {
                     let guest = Node::new()?;
                     let (port, nic) = host.cable(&name, address, &guest, "eth0", mac(3, number))?;
                     let socket = guest.packet_socket(&nic, Promiscuous::Yes)?;
-                    guests.push(guest);
+                    others.push(guest);
                     (port, Station::at_socket(nic.mac, ip, socket))
                 }
             };
@@ -79,7 +78,7 @@ impl Network {
         let kali3 = stations.pop().ok_or_else(missing)?;
         let kali2 = stations.pop().ok_or_else(missing)?;
         host.wait_forwarding()?;
-        Ok(Self { host, lan, guests, br0, taps, server, kali2, kali3, no_taps })
+        Ok(Self { host, _others: others, br0, taps, server, kali2, kali3, no_taps })
     }
 
     /// The guests and the server tell the bridge where they are.
@@ -202,7 +201,7 @@ pub(super) fn run() -> Result<Story, Error> {
     flags_before(&network, &mut story)?;
     let mut foreign = ForeignBridge::start(&network)?;
     with_foreign_bridge(&mut network, &mut foreign, &mut story)?;
-    audited::audit(&network.host, &mut story)?;
+    audited::audit(&[&network.host], &mut story)?;
     drop(foreign);
     without_promiscuity(&mut network, &mut story)?;
     cures(&mut network, &mut story)?;

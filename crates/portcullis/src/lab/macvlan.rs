@@ -92,7 +92,8 @@ pub(super) fn run() -> Result<Story, Error> {
     let mut story = Story::new("macvlan", NETWORK, network.host.snapshot()?.kernel.release);
     outwards(&network, &mut story)?;
     inwards(&network, &mut story)?;
-    audited::audit(&network.host, &mut story)?;
+    let nodes: Vec<_> = [&network.host].into_iter().chain(&network.guests).collect();
+    audited::audit(&nodes, &mut story)?;
     Ok(story)
 }
 
