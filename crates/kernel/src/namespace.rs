@@ -170,6 +170,24 @@ pub fn enter_user_namespace() -> Result<(), Error> {
     Ok(())
 }
 
+/// Reads a file under `/sys` as the calling thread's network namespace has it: `class/net/br0/flags`.
+///
+/// A sysfs shows the namespace that it was mounted in, so one is mounted, where the calling thread alone sees it: call this
+/// on a thread that ends soon.
+///
+/// # Errors
+/// Without `CAP_SYS_ADMIN`, or if there is no such file.
+pub fn read_sysfs(path: &str) -> Result<String, Error> {
+    let refused = |errno| Error::refused("mounting a sysfs", errno);
+    unshare(CloneFlags::CLONE_NEWNS).map_err(refused)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(refused)?;
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::MS_RDONLY, None::<&str>).map_err(refused)?;
+    let path = Path::new("/sys").join(path);
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::file(&path, error))?;
+    Ok(text.trim().to_owned())
+}
+
 fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     std::thread::scope(|scope| scope.spawn(work).join()).map_err(|_| Error::Thread)
 }

@@ -155,6 +155,7 @@ fn a_foreign_bridge_makes_guests_overhear() {
         ("ageing 30: kali2 gets", "yes"),
         ("ageing 30: kali3 sees", "no"),
         ("ageing 0: kali3 sees", "yes"),
+        ("ports that are promiscuous", "eth0, tap2, tap3"),
         ("outbound: the server gets", "yes"),
         ("outbound: kali3 sees", "no"),
         ("inbound: the foreign guest gets", "yes"),
@@ -166,6 +167,12 @@ fn a_foreign_bridge_makes_guests_overhear() {
         ("unicast flood off: kali2", "yes"),
     ] {
         assert_eq!(observed(&story, name), Some(seen), "{name}");
+    }
+    // A container may not be allowed a sysfs of its own.
+    for (when, seen) in
+        [("before the foreign bridge", "no"), ("while it runs", "yes"), ("after it stopped", "no")]
+    {
+        assert_eq!(observed(&story, &format!("{when}: IFF_PROMISC")).unwrap_or(seen), seen, "{when}");
     }
     // The flood does not come from the promiscuous mode.
     assert!(!article_holds(&story, "promiscuity 0: kali3 still sees"));

@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use portcullis_datapath::{FrameBuilder, Payload};
 use portcullis_kernel::Error;
 use portcullis_kernel::link::{self, FdbChange};
+use portcullis_kernel::namespace::read_sysfs;
 use portcullis_kernel::packet::{PacketSocket, Promiscuous};
-use portcullis_snapshot::{EtherType, FdbEntry, FdbKind, MacAddr};
+use portcullis_snapshot::{EtherType, FdbEntry, FdbKind, LinkFlags, MacAddr};
 
 use super::audited;
 use super::station::{Station, settle};
@@ -122,15 +123,31 @@ impl Network {
         })
     }
 
-    /// br0's flags as netlink tells them, its promiscuity, and its flags as sysfs would.
+    /// br0's flags as `ip link` has them, and its promiscuity.
     fn flags(&self) -> Result<String, Error> {
         let snapshot = self.host.snapshot()?;
         let link = snapshot.namespaces.first().and_then(|netns| netns.link(self.br0.index));
         let Some(link) = link else { return Ok("gone".to_owned()) };
         let promiscuity = link.promiscuity.unwrap_or_default();
-        let shown =
-            if link.flags.has(portcullis_snapshot::LinkFlags::PROMISC) { "PROMISC" } else { "nothing" };
+        let shown = if link.flags.has(LinkFlags::PROMISC) { "PROMISC" } else { "nothing" };
         Ok(format!("ip link shows {shown}, IFLA_PROMISCUITY {promiscuity}"))
+    }
+
+    /// Whether `/sys/class/net/br0/flags` has `IFF_PROMISC`.
+    fn sysfs_promiscuous(&self) -> Result<bool, Error> {
+        let text = self.host.run(|_| read_sysfs("class/net/br0/flags"))?;
+        let digits = text.trim_start_matches("0x");
+        Ok(u32::from_str_radix(digits, 16).is_ok_and(|flags| LinkFlags(flags).has(LinkFlags::PROMISC)))
+    }
+
+    /// The ports that are promiscuous.
+    fn promiscuous_ports(&self) -> Result<String, Error> {
+        let snapshot = self.host.snapshot()?;
+        let links = snapshot.namespaces.iter().flat_map(|netns| netns.links.known());
+        let ports = links.filter(|link| link.bridge_port().is_some() && link.is_promiscuous() == Some(true));
+        let mut names: Vec<_> = ports.map(|link| link.name.as_str()).collect();
+        names.sort_unstable();
+        Ok(names.join(", "))
     }
 }
 
@@ -198,7 +215,10 @@ pub(super) fn run() -> Result<Story, Error> {
         );
     }
     ageing(&mut network, &mut story)?;
-    flags_before(&network, &mut story)?;
+    let ports = network.promiscuous_ports()?;
+    let says = article("all interfaces attached to the bridge are promiscuous", ports == "eth0, tap2, tap3");
+    story.value(FLAGS, "ports that are promiscuous, all the time", "eth0, tap2, tap3", &ports, says);
+    flags(&network, "before the foreign bridge", false, &mut story)?;
     let mut foreign = ForeignBridge::start(&network)?;
     with_foreign_bridge(&mut network, &mut foreign, &mut story)?;
     audited::audit(&[&network.host], &mut story)?;
@@ -230,9 +250,21 @@ fn ageing(network: &mut Network, story: &mut Story) -> Result<(), Error> {
 
 const FLAGS: &str = "What shows that br0 is promiscuous";
 
-fn flags_before(network: &Network, story: &mut Story) -> Result<(), Error> {
-    let expected = "ip link shows nothing, IFLA_PROMISCUITY 0";
-    story.value(FLAGS, "before the foreign bridge starts", expected, &network.flags()?, None);
+/// Tells br0's flags at a point of the story; `on` is whether the foreign bridge runs.
+fn flags(network: &Network, when: &str, on: bool, story: &mut Story) -> Result<(), Error> {
+    let expected = format!("ip link shows nothing, IFLA_PROMISCUITY {}", u8::from(on));
+    let seen = network.flags()?;
+    let hidden = seen.starts_with("ip link shows nothing");
+    let says = if on { article("ip and ifconfig fail to show it", hidden) } else { None };
+    story.value(FLAGS, when, &expected, &seen, says);
+    let name = format!("{when}: IFF_PROMISC in /sys/class/net/br0/flags");
+    match network.sysfs_promiscuous() {
+        Ok(seen) => {
+            let says = if on { article("/sys/class/net/br0/flags shows it", seen) } else { None };
+            story.step(FLAGS, name, on, seen, says);
+        }
+        Err(why) => story.skip(FLAGS, name, &why),
+    }
     Ok(())
 }
 
@@ -243,10 +275,7 @@ fn with_foreign_bridge(
     foreign: &mut ForeignBridge,
     story: &mut Story,
 ) -> Result<(), Error> {
-    let flags = network.flags()?;
-    let says =
-        article("ip and ifconfig do not show it; /sys/class/net/br0/flags does", flags.contains("nothing"));
-    story.value(FLAGS, "while it runs", "ip link shows nothing, IFLA_PROMISCUITY 1", &flags, says);
+    flags(network, "while it runs", true, story)?;
     // The foreign guest talks first, so that a bridge that could learn it would have.
     let hello = FrameBuilder::new(MacAddr::BROADCAST, FOREIGN);
     foreign.send(&hello.payload(&Payload::Raw { ethertype: EtherType(0x88b5), data: vec![0xfe; 46] }))?;
@@ -273,8 +302,7 @@ fn with_foreign_bridge(
 const PROMISC_OFF: &str = "The foreign bridge is off again";
 
 fn without_promiscuity(network: &mut Network, story: &mut Story) -> Result<(), Error> {
-    let expected = "ip link shows nothing, IFLA_PROMISCUITY 0";
-    story.value(FLAGS, "after it stopped", expected, &network.flags()?, None);
+    flags(network, "after it stopped", false, story)?;
     let seen = network.leaks(FOREIGN)?;
     let says = article("it is the promiscuous mode of br0 that makes it flood", !seen.kali3);
     story.step(

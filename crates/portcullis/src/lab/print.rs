@@ -36,7 +36,11 @@ fn print_step(number: usize, step: &Step, out: &mut impl Write) -> io::Result<()
         (None, Some(why)) => format!("skipped, because {why}"),
         (None, None) => String::new(),
     };
-    writeln!(out, "{number:>4}  {:<70}  {observed}", shorten(&step.name, 70))?;
+    let mut name = wrap(&step.name, 70).into_iter();
+    writeln!(out, "{number:>4}  {:<70}  {observed}", name.next().unwrap_or_default())?;
+    for rest in name {
+        writeln!(out, "        {rest}")?;
+    }
     if !step.agrees {
         writeln!(out, "      !! expected {}: this is a bug of Portcullis, please report it", step.expected)?;
     }
@@ -47,11 +51,19 @@ fn print_step(number: usize, step: &Step, out: &mut impl Write) -> io::Result<()
     Ok(())
 }
 
-fn shorten(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
+/// Breaks a text between words into lines of at most a width, where its words allow.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
     }
-    text.chars().take(width - 1).chain(['…']).collect()
+    lines
 }
 
 fn summary(story: &Story, out: &mut impl Write) -> io::Result<()> {
@@ -70,4 +82,16 @@ fn summary(story: &Story, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "; {differs} of the article's claims are otherwise on this kernel.")?;
     writeln!(out, "Nothing is left behind.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrap("a bb  ccc dddddd", 6), ["a bb", "ccc", "dddddd"]);
+        assert_eq!(wrap("longer than that", 4), ["longer", "than", "that"]);
+        assert!(wrap("", 4).is_empty());
+    }
 }
