@@ -141,6 +141,8 @@ fn remedies_leave_what_they_leave() {
     // The local table is consulted before the rule that the article adds.
     assert_eq!(observed(&story, "ip rule add iif br0 blackhole"), Some("ARP, IPv4, IPv6, link-local"));
     assert!(!article_holds(&story, "ip rule add iif br0 blackhole"));
+    assert_eq!(observed(&story, "the bridge and its ports in a namespace"), Some("nothing"));
+    assert_eq!(observed(&story, "br0 down"), Some("link-local; the public network is cut off"));
     if let Some(left) = observed(&story, "VLAN filtering") {
         assert_eq!(left, "link-local");
         assert!(!article_holds(&story, "VLAN filtering"));

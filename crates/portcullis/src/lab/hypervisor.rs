@@ -2,6 +2,7 @@
 //! they should not reach.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use portcullis_datapath::Payload;
@@ -12,7 +13,7 @@ use portcullis_kernel::packet::Promiscuous;
 use portcullis_snapshot::{LinkFlags, MacAddr, VlanId};
 
 use super::audited;
-use super::station::{Station, settle};
+use super::station::{Station, arp_reply, settle};
 use super::story::{Story, article};
 use super::world::{LIMIT, Nic, Node, mac};
 
@@ -36,6 +37,8 @@ pub(super) struct Hypervisor {
     host: Node,
     public: Node,
     infra: Node,
+    /// Where the bridge goes by one of the remedies.
+    elsewhere: Node,
     guests: Vec<Node>,
     br0: Nic,
     /// The router's leg on the public network.
@@ -47,7 +50,7 @@ pub(super) struct Hypervisor {
 impl Hypervisor {
     /// Builds it.
     pub(super) fn build() -> Result<Self, Error> {
-        let (host, public, infra) = (Node::new()?, Node::new()?, Node::new()?);
+        let [host, public, infra, elsewhere] = [Node::new()?, Node::new()?, Node::new()?, Node::new()?];
         let br0 = host.bridge("br0", BR0)?;
         // The public network: a switch with its router's address on it, and a leg of the infrastructure's router.
         let lan = public.bridge("lan0", mac(1, 1))?;
@@ -69,7 +72,7 @@ impl Hypervisor {
             node.sysctl(&["ipv4", "conf", "all", "forwarding"], "1")?;
         }
         let (guests, ports, nics) = (Vec::new(), vec![eth0], Vec::new());
-        let mut network = Self { host, public, infra, guests, br0, pub0, ports, nics };
+        let mut network = Self { host, public, infra, elsewhere, guests, br0, pub0, ports, nics };
         for number in 1..=3 {
             network.guest(number)?;
         }
@@ -120,14 +123,18 @@ struct Reached {
     ipv4: bool,
     ipv6: bool,
     link_local: bool,
+    /// The router of the public network, which the guest is meant to reach.
+    public: bool,
 }
 
 impl Reached {
-    const ALL: Self = Self { arp: true, ipv4: true, ipv6: true, link_local: true };
+    const ALL: Self = Self { arp: true, ipv4: true, ipv6: true, link_local: true, public: true };
+    const NOTHING: Self = Self { arp: false, ipv4: false, ipv6: false, link_local: false, public: true };
 
     fn measure(network: &Hypervisor) -> Result<Self, Error> {
         let (mut guest, mut other) = network.stations()?;
         let arp = guest.arp(HOST, &mut other)?.is_some();
+        let public = guest.arp(PUBLIC, &mut other)?.is_some();
         let mut counted = |counter: &str, dst: MacAddr, payload: &Payload| {
             let before = network.host.counters()?;
             guest.send_to(dst, payload)?;
@@ -138,6 +145,7 @@ impl Reached {
         let ping6 = Payload::Ping6 { from: GUEST6, to: HOST6 };
         Ok(Self {
             arp,
+            public,
             ipv4: counted("Icmp.InEchos", BR0, &ping)?,
             ipv6: counted("Icmp6InEchos", BR0, &ping6)?,
             link_local: counted("Icmp.InEchos", MacAddr::link_local(0x0e), &ping)?,
@@ -148,7 +156,8 @@ impl Reached {
         let all =
             [("ARP", self.arp), ("IPv4", self.ipv4), ("IPv6", self.ipv6), ("link-local", self.link_local)];
         let through: Vec<_> = all.into_iter().filter(|(_, yes)| *yes).map(|(name, _)| name).collect();
-        if through.is_empty() { "nothing".to_owned() } else { through.join(", ") }
+        let through = if through.is_empty() { "nothing".to_owned() } else { through.join(", ") };
+        if self.public { through } else { through + "; the public network is cut off" }
     }
 }
 
@@ -264,7 +273,8 @@ fn one_way(network: &Hypervisor, story: &mut Story) -> Result<(), Error> {
     Ok(())
 }
 
-const REMEDIES: &str = "What gets through to the host, remedy by remedy";
+const REMEDIES: &str =
+    "What gets through to the host, remedy by remedy (the public network stays within reach unless told)";
 
 /// A remedy of the article: its name, how it is done, what still gets through, and what the article says of it.
 struct Remedy {
@@ -280,9 +290,9 @@ const REMEDY_LIST: &[Remedy] = &[
     Remedy {
         name: "VLAN filtering, br0 in no VLAN",
         apply: vlan_filtering,
-        left: Reached { arp: false, ipv4: false, ipv6: false, link_local: true },
+        left: Reached { link_local: true, ..Reached::NOTHING },
         says: Some("enforces isolation"),
-        holds: |left| left == Reached { arp: false, ipv4: false, ipv6: false, link_local: false },
+        holds: |left| left == Reached::NOTHING,
     },
     Remedy {
         name: "ARP off",
@@ -303,7 +313,7 @@ const REMEDY_LIST: &[Remedy] = &[
     Remedy {
         name: "rp_filter 1",
         apply: |network| network.host.sysctl(&["ipv4", "conf", "br0", "rp_filter"], "1"),
-        left: Reached { arp: false, ipv4: false, ipv6: true, link_local: true },
+        left: Reached { ipv6: true, link_local: true, ..Reached::NOTHING },
         says: Some("stops IPv4: the packet is dropped during the route lookup"),
         holds: |left| !left.ipv4,
     },
@@ -322,7 +332,7 @@ const REMEDY_LIST: &[Remedy] = &[
             network.host.apply(local(0).delete())?;
             network.host.apply(blackhole(50).add())
         },
-        left: Reached { arp: false, ipv4: false, ipv6: true, link_local: true },
+        left: Reached { ipv6: true, link_local: true, ..Reached::NOTHING },
         says: None,
         holds: |_| true,
     },
@@ -334,9 +344,16 @@ const REMEDY_LIST: &[Remedy] = &[
         holds: |left| !left.ipv6,
     },
     Remedy {
+        name: "the bridge and its ports in a namespace of their own",
+        apply: into_namespace,
+        left: Reached::NOTHING,
+        says: Some("ultimately, what a guest sends to the host is dropped"),
+        holds: |left| left == Reached::NOTHING,
+    },
+    Remedy {
         name: "br0 down",
         apply: |network| network.host.apply(link::down(network.br0.index)),
-        left: Reached { arp: false, ipv4: false, ipv6: false, link_local: true },
+        left: Reached { link_local: true, public: false, ..Reached::NOTHING },
         says: None,
         holds: |_| true,
     },
@@ -350,6 +367,21 @@ fn vlan_filtering(network: &Hypervisor) -> Result<(), Error> {
     const IFLA_BR_VLAN_FILTERING: u16 = 7;
     network.host.apply(link::bridge_option(network.br0.index, IFLA_BR_VLAN_FILTERING, &[1]))?;
     VlanId::new(1).map_or(Ok(()), |one| network.host.apply(link::vlan_del(network.br0.index, one, true)))
+}
+
+fn into_namespace(network: &Hypervisor) -> Result<(), Error> {
+    let elsewhere = &network.elsewhere;
+    for port in &network.ports {
+        network.host.apply(link::move_to(port.index, elsewhere.as_fd()))?;
+    }
+    network.host.apply(link::delete(network.br0.index))?;
+    let br0 = elsewhere.bridge("br0", BR0)?;
+    for port in &network.ports {
+        let index = elsewhere.run(|socket| link::index_of(socket, &port.name))?;
+        elsewhere.apply(link::master(index, Some(br0.index)))?;
+        elsewhere.apply(link::up(index))?;
+    }
+    elsewhere.wait_forwarding()
 }
 
 fn remedies(story: &mut Story) -> Result<(), Error> {
@@ -375,8 +407,10 @@ fn bridge_down(network: &Hypervisor) -> Result<Reached, Error> {
     let (sender_mac, sender_ip) = (guest.mac, guest.ip);
     let operation = ArpOperation::Request;
     let before = network.host.counters()?;
-    let arp = Payload::Arp { operation, sender_mac, sender_ip, target_ip: HOST };
-    guest.send_to(MacAddr::BROADCAST, &arp)?;
+    for target_ip in [HOST, PUBLIC] {
+        let arp = Payload::Arp { operation, sender_mac, sender_ip, target_ip };
+        guest.send_to(MacAddr::BROADCAST, &arp)?;
+    }
     guest.send_to(BR0, &Payload::Ping6 { from: GUEST6, to: HOST6 })?;
     guest.send_to(BR0, &ping)?;
     guest.send_to(MacAddr::link_local(0x0e), &ping)?;
@@ -386,8 +420,10 @@ fn bridge_down(network: &Hypervisor) -> Result<Reached, Error> {
         after = network.host.counters()?;
     }
     let echos = after.since(&before, "Icmp.InEchos");
+    let mut answered = |ip| guest.heard(|heard| arp_reply(heard, ip).is_some());
     Ok(Reached {
-        arp: guest.heard(|heard| heard.get(12..14) == Some(&[0x08, 0x06]))?,
+        arp: answered(HOST)?,
+        public: answered(PUBLIC)?,
         ipv4: echos > 1,
         ipv6: after.since(&before, "Icmp6InEchos") > 0,
         link_local: echos > 0,

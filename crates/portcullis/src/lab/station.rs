@@ -1,6 +1,6 @@
 //! A guest or a server as far as the wire is concerned: it sends frames and hears what arrives, nothing else.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use portcullis_datapath::frame::{ArpField, Field, Ip4Field};
@@ -19,11 +19,11 @@ const MARKER: EtherType = EtherType(0x88b5);
 
 /// One end of a cable or tap.
 #[derive(Debug)]
-pub struct Station {
+pub(super) struct Station {
     /// Its hardware address.
-    pub mac: MacAddr,
+    pub(super) mac: MacAddr,
     /// Its IPv4 address.
-    pub ip: Ipv4Addr,
+    pub(super) ip: Ipv4Addr,
     wire: Wire,
     heard: Vec<Vec<u8>>,
 }
@@ -37,13 +37,13 @@ enum Wire {
 impl Station {
     /// A station at an interface, through a packet socket.
     #[must_use]
-    pub const fn at_socket(mac: MacAddr, ip: Ipv4Addr, socket: PacketSocket) -> Self {
+    pub(super) const fn at_socket(mac: MacAddr, ip: Ipv4Addr, socket: PacketSocket) -> Self {
         Self { mac, ip, wire: Wire::Socket(socket), heard: Vec::new() }
     }
 
     /// A station behind a tap, as a virtual machine is.
     #[must_use]
-    pub const fn behind_tap(mac: MacAddr, ip: Ipv4Addr, tap: Tap) -> Self {
+    pub(super) const fn behind_tap(mac: MacAddr, ip: Ipv4Addr, tap: Tap) -> Self {
         Self { mac, ip, wire: Wire::Tap(tap), heard: Vec::new() }
     }
 
@@ -51,7 +51,7 @@ impl Station {
     ///
     /// # Errors
     /// If the cable is unplugged.
-    pub fn send(&mut self, frame: &[u8]) -> Result<(), Error> {
+    pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), Error> {
         match &mut self.wire {
             Wire::Socket(socket) => socket.send(frame),
             Wire::Tap(tap) => tap.send(frame),
@@ -62,7 +62,7 @@ impl Station {
     ///
     /// # Errors
     /// If the cable is unplugged.
-    pub fn send_to(&mut self, dst: MacAddr, payload: &Payload) -> Result<(), Error> {
+    pub(super) fn send_to(&mut self, dst: MacAddr, payload: &Payload) -> Result<(), Error> {
         let frame = FrameBuilder::new(dst, self.mac).payload(payload);
         self.send(&frame)
     }
@@ -71,14 +71,14 @@ impl Station {
     ///
     /// # Errors
     /// If the cable is unplugged.
-    pub fn announce(&mut self) -> Result<(), Error> {
+    pub(super) fn announce(&mut self) -> Result<(), Error> {
         let frame = self.announcement();
         self.send(&frame)
     }
 
     /// The broadcast that [`announce`](Self::announce) sends.
     #[must_use]
-    pub fn announcement(&self) -> Vec<u8> {
+    pub(super) fn announcement(&self) -> Vec<u8> {
         let data = vec![0xff; 46];
         FrameBuilder::new(MacAddr::BROADCAST, self.mac).payload(&Payload::Raw { ethertype: MARKER, data })
     }
@@ -98,7 +98,7 @@ impl Station {
     ///
     /// # Errors
     /// If the interface went away.
-    pub fn forget(&mut self) -> Result<(), Error> {
+    pub(super) fn forget(&mut self) -> Result<(), Error> {
         self.listen()?;
         self.heard.clear();
         Ok(())
@@ -108,7 +108,7 @@ impl Station {
     ///
     /// # Errors
     /// If the interface went away.
-    pub fn heard(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<bool, Error> {
+    pub(super) fn heard(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<bool, Error> {
         self.listen()?;
         Ok(self.heard.iter().any(|frame| wanted(frame)))
     }
@@ -117,7 +117,7 @@ impl Station {
     ///
     /// # Errors
     /// If a cable is unplugged.
-    pub fn arp(&mut self, target: Ipv4Addr, other: &mut Self) -> Result<Option<MacAddr>, Error> {
+    pub(super) fn arp(&mut self, target: Ipv4Addr, other: &mut Self) -> Result<Option<MacAddr>, Error> {
         self.forget()?;
         let request = Payload::Arp {
             operation: ArpOperation::Request,
@@ -134,26 +134,11 @@ impl Station {
     ///
     /// # Errors
     /// If a cable is unplugged.
-    pub fn ping(&mut self, dst: MacAddr, to: Ipv4Addr, other: &mut Self) -> Result<bool, Error> {
+    pub(super) fn ping(&mut self, dst: MacAddr, to: Ipv4Addr, other: &mut Self) -> Result<bool, Error> {
         self.forget()?;
         self.send_to(dst, &Payload::Ping4 { from: self.ip, to })?;
         settle(other, self)?;
         self.heard(|frame| is_echo_reply(frame, to))
-    }
-
-    /// Sends an IPv6 echo request to a MAC address; whether the host took it in is for its counters to say.
-    ///
-    /// # Errors
-    /// If a cable is unplugged.
-    pub fn ping6(
-        &mut self,
-        dst: MacAddr,
-        from: Ipv6Addr,
-        to: Ipv6Addr,
-        other: &mut Self,
-    ) -> Result<(), Error> {
-        self.send_to(dst, &Payload::Ping6 { from, to })?;
-        settle(other, self)
     }
 }
 
@@ -162,7 +147,7 @@ impl Station {
 ///
 /// # Errors
 /// If a marker does not arrive: the way between the two is not open.
-pub fn settle(from: &mut Station, to: &mut Station) -> Result<(), Error> {
+pub(super) fn settle(from: &mut Station, to: &mut Station) -> Result<(), Error> {
     for number in 0..HOPS {
         let mut data = vec![0; 46];
         data.splice(..2, number.to_be_bytes());
@@ -178,7 +163,7 @@ impl Station {
     ///
     /// # Errors
     /// If the interface went away.
-    pub fn hears(&mut self, frame: &[u8]) -> Result<bool, Error> {
+    pub(super) fn hears(&mut self, frame: &[u8]) -> Result<bool, Error> {
         let start = Instant::now();
         while start.elapsed() < LIMIT {
             self.listen()?;
@@ -201,7 +186,7 @@ impl Station {
 }
 
 /// The MAC address in an ARP reply about an address.
-fn arp_reply(frame: &[u8], target: Ipv4Addr) -> Option<MacAddr> {
+pub(super) fn arp_reply(frame: &[u8], target: Ipv4Addr) -> Option<MacAddr> {
     let frame = Concrete::new(frame)?;
     let about = frame.value(Field::Arp(0, ArpField::SenderIp)) == u128::from(u32::from(target));
     let reply = frame.value(Field::Protocol(0)) == u128::from(EtherType::ARP.0)
