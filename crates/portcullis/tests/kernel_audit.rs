@@ -1,6 +1,15 @@
 //! The audit against the kernel it speaks of: a network is made and audited, and the witness of each finding is sent.
 //! The kernel's own counters, its answers and its routes say whether it got where the finding says.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail, in its helpers too"
+)]
+
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -52,7 +61,6 @@ impl Network {
             let outside = network.outside.as_fd();
             NewLink::new(name, "veth")
                 .address(mac(0x20 + at))
-                .peer_index(100 + u32::from(at))
                 .veth(&peer, mac(0x30 + at), Some(outside))
                 .apply(&mut network.route)
                 .unwrap();
@@ -162,15 +170,10 @@ fn find<'r>(report: &'r AuditReport, rule: &str, port: &str) -> Option<&'r Findi
 
 /// Runs a test in a namespace of its own.
 fn fresh(test: impl FnOnce(Network) + Send) {
-    match Netns::create() {
-        Ok(netns) => netns
-            .run(|| {
-                pin_to_one_processor().unwrap();
-                test(Network::new());
-            })
-            .unwrap(),
-        Err(error) => println!("skipped, because {error}"),
-    }
+    portcullis_testnet::fresh(|| {
+        pin_to_one_processor().unwrap();
+        test(Network::new());
+    });
 }
 
 #[test]
