@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Clean, Severe, plural, table, wrapped};
+use super::{Clean, Severe, hanging, plural, table, wrapped};
 use crate::json::{ExplainDocument, RulePage};
 
 /// Writes the manual pages of rules.
@@ -38,7 +38,7 @@ fn write_page(out: &mut impl Write, page: &RulePage) -> io::Result<()> {
     wrapped(out, 2, &page.threat)?;
     writeln!(out, "\nThe kernel's path")?;
     for (at, line) in page.kernel_path.iter().enumerate() {
-        wrapped(out, 2, &format!("{}. {line}", at + 1))?;
+        hanging(out, 2, 4, &format!("{}.", at + 1), line)?;
     }
     writeln!(out, "\nHow it is found")?;
     wrapped(out, 2, &page.how_found)?;

@@ -95,10 +95,19 @@ pub(crate) fn wrapped(out: &mut impl Write, indent: usize, text: &str) -> io::Re
 
 /// Writes a label, and text beside it that keeps to its column.
 pub(crate) fn field(out: &mut impl Write, indent: usize, label: &str, text: &str) -> io::Result<()> {
-    let hang = indent + LABEL;
-    let mut label = label;
-    for line in lines_of(text, WIDTH.saturating_sub(hang)) {
-        writeln!(out, "{:indent$}{label:LABEL$}{line}", "")?;
+    hanging(out, indent, LABEL, label, text)
+}
+
+/// Like [`field`], with a column of `width` for the label.
+pub(crate) fn hanging(
+    out: &mut impl Write,
+    indent: usize,
+    width: usize,
+    mut label: &str,
+    text: &str,
+) -> io::Result<()> {
+    for line in lines_of(text, WIDTH.saturating_sub(indent + width)) {
+        writeln!(out, "{:indent$}{label:width$}{line}", "")?;
         label = "";
     }
     Ok(())

@@ -15,4 +15,4 @@ pub use map::map;
 pub use snapshot::snapshot;
 pub use walk::walk;
 
-pub(crate) use layout::{Clean, Severe, field, plural, table, wrapped};
+pub(crate) use layout::{Clean, Severe, field, hanging, plural, table, wrapped};
