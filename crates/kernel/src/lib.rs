@@ -1,7 +1,8 @@
 //! Every system call that Portcullis makes, and all of its unsafe code.
 //!
 //! Sockets, namespaces, `/proc` and `/sys` live here: what reads the kernel ([`capture`]), what changes it ([`link`],
-//! [`sysctl`]), what sends and receives frames ([`packet`], [`tap`]). No rule, no default, no text for users.
+//! [`sysctl`]), what sends and receives frames ([`packet`], [`tap`]), what holds signals back ([`signal`]). No rule, no
+//! default, no text for users.
 
 pub mod capture;
 mod change;
@@ -11,6 +12,7 @@ pub mod link;
 pub mod namespace;
 pub mod netlink;
 pub mod packet;
+pub mod signal;
 mod sys;
 pub mod sysctl;
 pub mod tap;

@@ -15,11 +15,15 @@ mod world;
 
 use portcullis_kernel::Error;
 use portcullis_kernel::namespace;
+use portcullis_kernel::signal::Held;
 
 pub use print::print;
 pub use story::{Article, Step, Story};
 
 use world::Node;
+
+/// The machines of a lab, with their names.
+type Nodes = Vec<(String, Node)>;
 
 /// A lab that can be run.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +33,7 @@ pub struct Lab {
     /// What it shows, in a line.
     pub about: &'static str,
     run: fn() -> Result<Story, Error>,
-    nodes: fn() -> Result<Vec<(String, Node)>, Error>,
+    nodes: fn() -> Result<Nodes, Error>,
 }
 
 /// Every lab.
@@ -75,6 +79,9 @@ pub enum LabError {
         /// Which.
         name: &'static str,
     },
+    /// A signal came while it was being built.
+    #[error("interrupted; nothing is left behind")]
+    Interrupted,
     /// The kernel refused something.
     #[error(transparent)]
     Kernel(#[from] Error),
@@ -119,16 +126,21 @@ impl Lab {
         if !names_of(self).is_empty() {
             return Err(LabError::Up { name: self.name });
         }
+        let nodes = (self.nodes)()?;
+        // Until here an interruption takes everything with it; names would stay.
+        let signals = Held::new()?;
         let mut names: Vec<String> = Vec::new();
-        for (node, netns) in (self.nodes)()? {
+        for (node, netns) in nodes {
             let name = format!("{}{node}", prefix(self));
-            if let Err(error) = netns.persist(&name) {
+            let made = netns.persist(&name).map_err(LabError::from);
+            names.extend(made.is_ok().then_some(name));
+            let interrupted = signals.came().unwrap_or(false).then_some(LabError::Interrupted);
+            if let Some(error) = made.err().or(interrupted) {
                 for name in &names {
                     let _ = namespace::remove_name(name);
                 }
-                return Err(error.into());
+                return Err(error);
             }
-            names.push(name);
         }
         Ok(names)
     }
