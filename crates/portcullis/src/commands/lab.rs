@@ -71,7 +71,8 @@ impl From<LabError> for Failure {
     fn from(error: LabError) -> Self {
         match error {
             LabError::Kernel(error) => Self::from(error).hint(
-                "root may do this; others need user namespaces, and for up a mount namespace: unshare -Urnm",
+                "root may do this; others need user namespaces, and for up a /run of their own: \
+                 unshare -Urnm sh -c 'mount -t tmpfs run /run; exec sh'",
             ),
             LabError::Unknown { ref name } => Self::new(&error).nearest(name, LABS.map(|lab| lab.name)),
             other => Self::new(other),
