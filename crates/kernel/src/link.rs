@@ -55,6 +55,7 @@ pub struct NewLink<'a> {
     kind: &'a str,
     address: Option<MacAddr>,
     lower: Option<IfIndex>,
+    index: u32,
     peer_index: u32,
 }
 
@@ -103,7 +104,7 @@ impl<'a> NewLink<'a> {
     /// Starts a new interface of a kind: `bridge`, `dummy`, `veth` …
     #[must_use]
     pub const fn new(name: &'a str, kind: &'a str) -> Self {
-        Self { name, kind, address: None, lower: None, peer_index: 0 }
+        Self { name, kind, address: None, lower: None, index: 0, peer_index: 0 }
     }
 
     /// Gives it a hardware address.
@@ -125,7 +126,7 @@ impl<'a> NewLink<'a> {
     pub fn create(self, data: impl FnOnce(Message) -> Message) -> Change {
         let what = format!("creating {} ({})", self.name, self.kind);
         let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL)
-            .header(&ifinfo(0, 0, 0))
+            .header(&ifinfo(self.index, 0, 0))
             .put_str(IFLA_IFNAME, self.name);
         if let Some(address) = self.address {
             message = message.put(IFLA_ADDRESS, &address.0);
@@ -138,13 +139,14 @@ impl<'a> NewLink<'a> {
         Change::new(what, message)
     }
 
-    /// Asks for an index for the peer of a veth pair.
+    /// Asks for an index, and for one for the peer of a veth pair; the kernel heeds the second only with the first.
     ///
     /// A pair whose ends have the same index in their namespaces is slow to come up: the kernel takes such a device for
     /// one without a lower device, whose changes of carrier can wait (`linkwatch_urgent_event`).
     #[must_use]
-    pub const fn peer_index(mut self, index: u32) -> Self {
-        self.peer_index = index;
+    pub const fn indices(mut self, index: u32, peer: u32) -> Self {
+        self.index = index;
+        self.peer_index = peer;
         self
     }
 

@@ -98,6 +98,6 @@ impl Story {
 
 /// The article's claim, and whether this kernel bears it out.
 #[must_use]
-pub const fn article(says: &'static str, holds: bool) -> Option<Article> {
+pub(super) const fn article(says: &'static str, holds: bool) -> Option<Article> {
     Some(Article { says, holds })
 }

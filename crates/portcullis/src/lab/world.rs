@@ -21,19 +21,19 @@ pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
 /// A machine of the lab: a network namespace.
 #[derive(Debug)]
-pub struct Node {
+pub(super) struct Node {
     netns: namespace::Netns,
 }
 
 /// An interface of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nic {
+pub(super) struct Nic {
     /// Its index there.
-    pub index: IfIndex,
+    pub(super) index: IfIndex,
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Its hardware address.
-    pub mac: MacAddr,
+    pub(super) mac: MacAddr,
 }
 
 impl Node {
@@ -41,7 +41,7 @@ impl Node {
     ///
     /// # Errors
     /// Without the right to make namespaces.
-    pub fn new() -> Result<Self, Error> {
+    pub(super) fn new() -> Result<Self, Error> {
         pin_to_one_processor()?;
         let node = Self { netns: namespace::Netns::create()? };
         node.run(|socket| {
@@ -63,7 +63,7 @@ impl Node {
     ///
     /// # Errors
     /// What the work gives.
-    pub fn run<T: Send>(
+    pub(super) fn run<T: Send>(
         &self,
         work: impl FnOnce(&mut Socket) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
@@ -74,7 +74,7 @@ impl Node {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn apply(&self, change: Change) -> Result<(), Error> {
+    pub(super) fn apply(&self, change: Change) -> Result<(), Error> {
         self.run(|socket| change.apply(socket))
     }
 
@@ -82,7 +82,7 @@ impl Node {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn bridge(&self, name: &str, mac: MacAddr) -> Result<Nic, Error> {
+    pub(super) fn bridge(&self, name: &str, mac: MacAddr) -> Result<Nic, Error> {
         self.run(|socket| {
             NewLink::new(name, "bridge").address(mac).create(|data| data).apply(socket)?;
             let index = link::index_of(socket, name)?;
@@ -96,7 +96,7 @@ impl Node {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn cable(
+    pub(super) fn cable(
         &self,
         name: &str,
         mac: MacAddr,
@@ -105,10 +105,10 @@ impl Node {
         far_mac: MacAddr,
     ) -> Result<(Nic, Nic), Error> {
         let near = self.run(|socket| {
-            let [.., kind, number] = far_mac.0;
+            let number = |mac: MacAddr| mac.to_u64() as u32 & 0xffff;
             NewLink::new(name, "veth")
                 .address(mac)
-                .peer_index(1000 + u32::from(u16::from_be_bytes([kind, number])))
+                .indices(10_000 + number(mac), 20_000 + number(far_mac))
                 .veth(far, far_mac, Some(to.netns.as_fd()))
                 .apply(socket)?;
             link::index_of(socket, name)
@@ -127,7 +127,7 @@ impl Node {
     ///
     /// # Errors
     /// If it was made and could not be turned on.
-    pub fn tap(&self, name: &str, mac: MacAddr) -> Result<Result<(Nic, Tap), Error>, Error> {
+    pub(super) fn tap(&self, name: &str, mac: MacAddr) -> Result<Result<(Nic, Tap), Error>, Error> {
         let made = self.run(|socket| {
             let tap = match Tap::create(name) {
                 Ok(tap) => tap,
@@ -145,7 +145,7 @@ impl Node {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn plug(&self, nic: &Nic, bridge: &Nic) -> Result<(), Error> {
+    pub(super) fn plug(&self, nic: &Nic, bridge: &Nic) -> Result<(), Error> {
         self.apply(link::master(nic.index, Some(bridge.index)))
     }
 
@@ -153,7 +153,7 @@ impl Node {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn address(&self, nic: &Nic, address: IpAddr, prefix: u8) -> Result<(), Error> {
+    pub(super) fn address(&self, nic: &Nic, address: IpAddr, prefix: u8) -> Result<(), Error> {
         self.apply(link::ip_address(nic.index, address, prefix))
     }
 
@@ -161,7 +161,7 @@ impl Node {
     ///
     /// # Errors
     /// If there is none.
-    pub fn sysctl(&self, parts: &[&str], value: &str) -> Result<(), Error> {
+    pub(super) fn sysctl(&self, parts: &[&str], value: &str) -> Result<(), Error> {
         self.run(|_| sysctl::write(parts, value))
     }
 
@@ -169,7 +169,7 @@ impl Node {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn packet_socket(&self, nic: &Nic, promiscuous: Promiscuous) -> Result<PacketSocket, Error> {
+    pub(super) fn packet_socket(&self, nic: &Nic, promiscuous: Promiscuous) -> Result<PacketSocket, Error> {
         self.run(|_| PacketSocket::open(nic.index, promiscuous))
     }
 
@@ -177,7 +177,7 @@ impl Node {
     ///
     /// # Errors
     /// If `/proc` is not mounted.
-    pub fn counters(&self) -> Result<Counters, Error> {
+    pub(super) fn counters(&self) -> Result<Counters, Error> {
         self.run(|_| Counters::read())
     }
 
@@ -185,7 +185,7 @@ impl Node {
     ///
     /// # Errors
     /// If not even its links can be read.
-    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+    pub(super) fn snapshot(&self) -> Result<Snapshot, Error> {
         let request = Request {
             scope: capture::Scope::Current,
             taken_at: "1970-01-01T00:00:00Z".to_owned(),
@@ -198,7 +198,11 @@ impl Node {
     ///
     /// # Errors
     /// If it is not so after a few seconds.
-    pub fn wait_until(&self, what: &str, wanted: impl Fn(&[Link], &[FdbEntry]) -> bool) -> Result<(), Error> {
+    pub(super) fn wait_until(
+        &self,
+        what: &str,
+        wanted: impl Fn(&[Link], &[FdbEntry]) -> bool,
+    ) -> Result<(), Error> {
         let start = Instant::now();
         while start.elapsed() < LIMIT {
             let (links, fdb) = self.run(capture::links_and_fdb)?;
@@ -217,7 +221,7 @@ impl Node {
     ///
     /// # Errors
     /// If one does not after a few seconds.
-    pub fn wait_forwarding(&self) -> Result<(), Error> {
+    pub(super) fn wait_forwarding(&self) -> Result<(), Error> {
         self.wait_until("every bridge port forwards", |links, _| {
             let mut ports = links.iter().filter_map(Link::bridge_port);
             ports.all(|port| port.state == Some(PortState::Forwarding))
@@ -228,7 +232,7 @@ impl Node {
     ///
     /// # Errors
     /// If the name is taken.
-    pub fn persist(&self, name: &str) -> Result<(), Error> {
+    pub(super) fn persist(&self, name: &str) -> Result<(), Error> {
         self.netns.persist(name)
     }
 }
@@ -249,6 +253,6 @@ fn quiet_bridge() -> Result<(), Error> {
 
 /// Returns a locally administered address that ends in two given bytes.
 #[must_use]
-pub const fn mac(kind: u8, number: u8) -> MacAddr {
+pub(super) const fn mac(kind: u8, number: u8) -> MacAddr {
     MacAddr([0x02, 0x50, 0x43, 0x00, kind, number])
 }
