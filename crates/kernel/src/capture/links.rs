@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use portcullis_snapshot::{
-    BoolOpt, FdbEntry, Link, LinkFlags, Mdb, MstState, VlanFlags, VlanGlobal, VlanTable,
+    BoolOpt, BridgeOptions, FdbEntry, Link, LinkFlags, Mdb, MstState, VlanFlags, VlanGlobal, VlanTable,
 };
 use portcullis_wire::{Message, bridge, link};
 
@@ -98,6 +98,9 @@ pub(super) fn vlans(route: &mut Socket, links: &[Link]) -> Result<Vec<VlanTable>
     };
     let mut tables = tables?;
     tables.retain(|table| !table.vlans.is_empty());
+    if links.iter().filter_map(Link::bridge).any(is_before_vlan_options) {
+        complete_vlans(route, &mut tables)?;
+    }
     tables.sort_by_key(|table| table.device);
     let bridges: HashSet<_> =
         links.iter().filter(|link| link.bridge().is_some()).map(|link| link.index).collect();
@@ -105,6 +108,28 @@ pub(super) fn vlans(route: &mut Socket, links: &[Link]) -> Result<Vec<VlanTable>
         table.vlans.iter_mut().for_each(|entry| entry.flags.0 |= VlanFlags::BRENTRY);
     }
     Ok(tables)
+}
+
+/// Adds the VLANs that only the older dump tells: kernels before 5.15 leave ranges out of the newer one.
+fn complete_vlans(route: &mut Socket, tables: &mut Vec<VlanTable>) -> Result<(), Error> {
+    let message = get_links(AF_BRIDGE, RTEXT_FILTER_BRVLAN_COMPRESSED);
+    let older: Vec<VlanTable> = route.dump("reading VLANs", &message, Vec::new, |older, reply| {
+        older.extend(bridge::vlan_table_of_link(reply.payload));
+    })?;
+    for mut table in older {
+        let known = tables.iter().find(|known| known.device == table.device);
+        table.vlans.retain(|entry| known.is_none_or(|known| known.get(entry.from).is_none()));
+        if !table.vlans.is_empty() {
+            merge(tables, table);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel is older than options of VLANs on a whole bridge, which came with snooping by VLAN.
+fn is_before_vlan_options(bridge: &BridgeOptions) -> bool {
+    let knows = bridge.multi_boolopt.and_then(|options| options.get(BoolOpt::McastVlanSnooping));
+    bridge.vlan_filtering == Some(true) && knows.is_none()
 }
 
 /// A long table comes in several messages.
