@@ -1,12 +1,13 @@
 //! Every system call that Portcullis makes, and all of its unsafe code.
 //!
-//! Sockets, namespaces, `/proc` and `/sys` live here: what reads the kernel ([`capture`]), what changes it ([`link`],
-//! [`sysctl`]), what sends and receives frames ([`packet`], [`tap`]), what holds signals back ([`signal`]). No rule, no
-//! default, no text for users.
+//! Sockets, namespaces, `/proc` and `/sys` live here: what reads the kernel ([`capture`], [`drops`]), what changes it
+//! ([`link`], [`sysctl`]), what sends and receives frames ([`packet`], [`tap`]), what holds signals back ([`signal`]). No
+//! rule, no default, no text for users.
 
 pub mod capture;
 mod change;
 pub mod counters;
+pub mod drops;
 mod error;
 pub mod link;
 pub mod namespace;
