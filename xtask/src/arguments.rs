@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::watch::Limit;
+
+/// Where `cargo xtask differ` goes by itself, beside this machine.
+const DIFFER_KERNELS: [&str; 2] = ["6.12", "6.1"];
+
 /// The command line of `cargo xtask`.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Development tasks for Portcullis")]
@@ -22,6 +27,12 @@ pub enum Task {
     /// root, inside each kernel. Kernels and QEMU are fetched once with apt-get, without being installed, into
     /// $PORTCULLIS_KERNEL_CACHE (default: $XDG_CACHE_HOME/portcullis/kernels); remove that directory to fetch newer ones.
     Test(TestOptions),
+
+    /// Holds the walk against real kernels with random configurations: here, and inside stock Debian kernels
+    ///
+    /// Runs `portcullis-differ`, built for release, on this machine and as root inside each kernel, shows what each says as
+    /// it comes, and at the end the last paragraph of each again. Fails if any of them does.
+    Differ(DifferOptions),
 }
 
 /// Options of `cargo xtask test`.
@@ -55,7 +66,105 @@ pub struct TestOptions {
 impl TestOptions {
     /// Returns the time one kernel may take.
     #[must_use]
-    pub fn time_limit(&self) -> Duration {
-        Duration::from_secs(self.timeout)
+    pub const fn limit(&self) -> Limit {
+        Limit::Whole(Duration::from_secs(self.timeout))
+    }
+}
+
+/// Options of `cargo xtask differ`.
+#[derive(Debug, Args)]
+pub struct DifferOptions {
+    /// Run inside this kernel, for example 6.12; may be repeated [default: this machine, 6.12 and 6.1]
+    #[arg(long = "kernel", value_name = "VERSION")]
+    kernels: Vec<String>,
+
+    /// Run on this machine
+    #[arg(long)]
+    host: bool,
+
+    /// Cases in each place
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    cases: u64,
+
+    /// The seed of the first case [default: the program's own]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Let QEMU use KVM (never chosen by itself: on some build machines its guests hang)
+    #[arg(long)]
+    pub kvm: bool,
+
+    /// Seconds without a word after which a place counts as hung
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+
+    /// Handed on to the program
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    rest: Vec<String>,
+}
+
+impl DifferOptions {
+    /// Tells whether this machine is a place.
+    #[must_use]
+    pub const fn host(&self) -> bool {
+        self.host || self.kernels.is_empty()
+    }
+
+    /// Returns the kernels that are places.
+    #[must_use]
+    pub fn kernels(&self) -> Vec<String> {
+        match self.kernels.as_slice() {
+            [] if !self.host => DIFFER_KERNELS.map(str::to_owned).to_vec(),
+            chosen => chosen.to_vec(),
+        }
+    }
+
+    /// Returns what the program is called with.
+    #[must_use]
+    pub fn program_arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--cases".to_owned(), self.cases.to_string()];
+        arguments.extend(self.seed.iter().flat_map(|seed| ["--seed".to_owned(), seed.to_string()]));
+        arguments.extend(self.rest.iter().cloned());
+        arguments
+    }
+
+    /// Returns how long a place may be silent.
+    #[must_use]
+    pub const fn limit(&self) -> Limit {
+        Limit::Silence(Duration::from_secs(self.timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differ(words: &str) -> DifferOptions {
+        let Task::Differ(options) =
+            Arguments::parse_from(["xtask", "differ"].into_iter().chain(words.split_whitespace())).task
+        else {
+            unreachable!()
+        };
+        options
+    }
+
+    #[test]
+    fn the_differ_goes_where_it_is_sent() {
+        let places = |words| {
+            let options = differ(words);
+            (options.host(), options.kernels().join(" "))
+        };
+        assert_eq!(places(""), (true, "6.12 6.1".to_owned()));
+        assert_eq!(places("--host"), (true, String::new()));
+        assert_eq!(places("--kernel 5.10 --kernel 7"), (false, "5.10 7".to_owned()));
+        assert_eq!(places("--host --kernel 7"), (true, "7".to_owned()));
+    }
+
+    #[test]
+    fn the_differ_gets_its_arguments() {
+        let arguments = |words| differ(words).program_arguments().join(" ");
+        assert_eq!(arguments(""), "--cases 100000");
+        let all = "--seed 7 --cases 9 -- --ignore mcast --ignore stp";
+        assert_eq!(arguments(all), "--cases 9 --seed 7 --ignore mcast --ignore stp");
     }
 }

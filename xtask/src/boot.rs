@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::kernels::Kernel;
 use crate::process::tail;
 use crate::qemu::{EMULATOR, Tools};
+use crate::watch::{Limit, watch};
 
 /// Guest memory in MiB; the archive of modules and the tests lie in it too.
 const MEMORY: u32 = 512;
@@ -19,8 +20,8 @@ const MEMORY: u32 = 512;
 pub struct Manner {
     /// Ask for KVM instead of QEMU's own translation.
     pub kvm: bool,
-    /// The time until a guest counts as hung.
-    pub time_limit: Duration,
+    /// When a guest counts as hung.
+    pub limit: Limit,
 }
 
 /// What came back from a boot.
@@ -28,19 +29,25 @@ pub struct Manner {
 pub struct Boot {
     /// What the results port carried.
     pub results: String,
-    /// The last lines of the console, led by a line break.
+    /// The last lines of the console, led by a line break, or that it has none.
     pub console: String,
-    /// Whether the guest had to be ended after its time.
+    /// Whether the guest had to be ended.
     pub hung: bool,
     /// How long it ran.
     pub time: Duration,
 }
 
-/// Boots `kernel` with the archive `job` and waits for its end.
+/// Boots `kernel` with the archive `job` and waits for its end; `heard` gets each line of the results port as it comes.
 ///
 /// # Errors
 /// When QEMU cannot be started; a guest that hangs or panics is not an error here but told in the answer.
-pub fn boot(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Result<Boot, Error> {
+pub fn boot(
+    tools: &Tools,
+    kernel: &Kernel,
+    job: &[u8],
+    manner: Manner,
+    heard: impl FnMut(&str),
+) -> Result<Boot, Error> {
     let directory = tempfile::tempdir().map_err(Error::io("make", &std::env::temp_dir()))?;
     let directory = directory.path();
     let initramfs = directory.join("initramfs");
@@ -48,11 +55,14 @@ pub fn boot(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Resul
     let mut command = command(tools, kernel, directory, &initramfs, manner);
     let started = Instant::now();
     let child = command.spawn().map_err(|source| Error::Io { doing: format!("run {EMULATOR}"), source })?;
-    let hung = !wait(child, manner.time_limit)?;
+    let hung = watch(child, &directory.join("results"), manner.limit, heard)?.is_none();
     let time = started.elapsed();
     let read = |name: &str| fs::read(directory.join(name)).unwrap_or_default();
     let mut console = tail(&read("console"), 60);
     console.push_str(&tail(&read("messages"), 10));
+    if console.is_empty() {
+        console.push_str("\n  (nothing)");
+    }
     let results = String::from_utf8_lossy(&read("results")).replace('\r', "");
     Ok(Boot { results, console, hung, time })
 }
@@ -80,19 +90,4 @@ fn join(target: &Path, modules: &Path, job: &[u8]) -> Result<(), Error> {
     fs::copy(modules, target).map_err(Error::io("copy", modules))?;
     let mut file = fs::OpenOptions::new().append(true).open(target).map_err(Error::io("open", target))?;
     file.write_all(job).map_err(Error::io("write", target))
-}
-
-/// Waits for the child's end, or ends it when its time is over; tells whether it ended by itself.
-fn wait(mut child: Child, limit: Duration) -> Result<bool, Error> {
-    let failed = |source| Error::Io { doing: format!("wait for {EMULATOR}"), source };
-    let deadline = Instant::now() + limit;
-    while child.try_wait().map_err(failed)?.is_none() {
-        if Instant::now() >= deadline {
-            child.kill().map_err(failed)?;
-            child.wait().map_err(failed)?;
-            return Ok(false);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(true)
 }

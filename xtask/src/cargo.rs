@@ -1,24 +1,22 @@
-//! Asking cargo: which tests face the kernel, static builds of them for the guests, and the run on this machine.
-//! What the output means is read in [`crate::results`].
+//! Asking cargo: which tests face the kernel, and static builds of them and of programs, which run in any guest.
 
-use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::Error;
-use crate::process::{output_of, say};
+use crate::process::output_of;
 
 /// Integration tests whose name starts so run inside the kernels of the lab as well.
 pub const KERNEL_TEST: &str = "kernel_";
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// One test binary.
+/// Something that a guest runs: a test binary, or a program.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TestBinary {
-    /// The name of its test target.
+pub struct Binary {
+    /// The name of its target.
     pub name: String,
     /// Where it was built.
     pub path: PathBuf,
@@ -29,49 +27,10 @@ pub struct TestBinary {
 pub struct GuestBuild {
     /// The program that becomes the guest's first process.
     pub init: PathBuf,
-    /// The kernel-facing tests.
-    pub tests: Vec<TestBinary>,
-    /// Programs of the workspace that tests may start.
+    /// What it runs, one after the other.
+    pub binaries: Vec<Binary>,
+    /// Programs of the workspace that these may start.
     pub programs: Vec<PathBuf>,
-}
-
-/// What the run on this machine gave.
-#[derive(Clone, Debug)]
-pub struct HostRun {
-    /// Everything that cargo and the tests wrote, in order.
-    pub output: String,
-    /// Whether cargo ended well.
-    pub succeeded: bool,
-}
-
-/// Runs every test of the workspace on this machine, showing the output as it comes.
-///
-/// # Errors
-/// When cargo cannot be started.
-pub fn test_host(filters: &[String]) -> Result<HostRun, Error> {
-    let failed = |source| Error::Io { doing: "run `cargo test --workspace`".to_owned(), source };
-    // One pipe for both streams: cargo names the test binary on one, the binary reports on the other.
-    let (reader, writer) = io::pipe().map_err(failed)?;
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).args(filters);
-    command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
-    let mut child = command.spawn().map_err(failed)?;
-    drop(command); // and with it our ends of the pipe, or reading would not end
-    let mut output = String::new();
-    let mut hidden = false;
-    for line in BufReader::new(reader).split(b'\n') {
-        let line = String::from_utf8_lossy(&line.map_err(failed)?).into_owned();
-        // What successful tests print is read for skips, and not worth a screen.
-        hidden =
-            (hidden || line == "successes:") && line != "failures:" && !line.starts_with("test result: ");
-        if !hidden {
-            say(&line);
-        }
-        output.push_str(&line);
-        output.push('\n');
-    }
-    let succeeded = child.wait().map_err(failed)?.success();
-    Ok(HostRun { output, succeeded })
 }
 
 /// Builds `guest-init` and the kernel-facing tests statically, in a target directory of their own.
@@ -79,37 +38,59 @@ pub fn test_host(filters: &[String]) -> Result<HostRun, Error> {
 /// # Errors
 /// When cargo fails, with its message, or does not say what it built.
 pub fn build_guest() -> Result<GuestBuild, Error> {
-    let metadata = output_of(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: Value = parse("cargo's metadata", &metadata)?;
-    let directory = metadata.get("target_directory").and_then(Value::as_str).unwrap_or("target");
-    let directory = Path::new(directory).join("guest");
+    let metadata = metadata()?;
+    let directory = guest_directory(&metadata);
     let names = kernel_test_targets(&metadata);
-
-    let init = build(&directory, &["build", "--package", "xtask", "--bin", "guest-init"])?;
-    let mut found = executables(&init);
-    let init =
-        found.programs.pop().ok_or_else(|| Error::damaged("cargo's report", "it names no guest-init"))?;
+    let init = build_init(&directory)?;
     if names.is_empty() {
         return Ok(GuestBuild { init, ..GuestBuild::default() });
     }
     let mut arguments = vec!["test", "--workspace", "--no-run"];
     arguments.extend(names.iter().flat_map(|name| ["--test", name.as_str()]));
-    let mut built = executables(&build(&directory, &arguments)?);
+    let mut built = executables(&build(&directory, "guest", &arguments)?);
     built.programs.retain(|program| *program != init);
     Ok(GuestBuild { init, ..built })
 }
 
-fn build(directory: &Path, arguments: &[&str]) -> Result<String, Error> {
+/// Builds `guest-init` and the program `name` of the package of that name statically, the program as for a release.
+///
+/// # Errors
+/// As [`build_guest`].
+pub fn build_program(name: &str) -> Result<GuestBuild, Error> {
+    let directory = guest_directory(&metadata()?);
+    let init = build_init(&directory)?;
+    let path =
+        only_program(&build(&directory, "release", &["build", "--package", name, "--bin", name])?, name)?;
+    let binaries = vec![Binary { name: name.to_owned(), path }];
+    Ok(GuestBuild { init, binaries, programs: Vec::new() })
+}
+
+fn build_init(directory: &Path) -> Result<PathBuf, Error> {
+    only_program(
+        &build(directory, "guest", &["build", "--package", "xtask", "--bin", "guest-init"])?,
+        "guest-init",
+    )
+}
+
+fn only_program(report: &str, name: &str) -> Result<PathBuf, Error> {
+    let program = executables(report).programs.pop();
+    program.ok_or_else(|| Error::damaged("cargo's report", format!("it names no {name}")))
+}
+
+fn metadata() -> Result<Value, Error> {
+    let bytes = output_of(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::damaged("cargo's metadata", error.to_string()))
+}
+
+fn guest_directory(metadata: &Value) -> PathBuf {
+    let directory = metadata.get("target_directory").and_then(Value::as_str).unwrap_or("target");
+    Path::new(directory).join("guest")
+}
+
+fn build(directory: &Path, profile: &str, arguments: &[&str]) -> Result<String, Error> {
     let mut command = cargo();
-    command.args(arguments).args([
-        "--quiet",
-        "--profile",
-        "guest",
-        "--target",
-        TARGET,
-        "--message-format",
-        "json",
-    ]);
+    command.args(arguments).args(["--quiet", "--profile", profile, "--target", TARGET]);
+    command.args(["--message-format", "json"]);
     command.arg("--target-dir").arg(directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
     // Diagnostics go to the terminal; standard output carries the report.
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
@@ -149,12 +130,12 @@ fn executables(report: &str) -> GuestBuild {
         };
         let name = message.pointer("/target/name").and_then(Value::as_str).unwrap_or_default();
         match message.pointer("/target/kind/0").and_then(Value::as_str) {
-            Some("test") => build.tests.push(TestBinary { name: name.to_owned(), path }),
+            Some("test") => build.binaries.push(Binary { name: name.to_owned(), path }),
             Some("bin") => build.programs.push(path),
             _ => {}
         }
     }
-    build.tests.sort_by(|left, right| left.name.cmp(&right.name));
+    build.binaries.sort_by(|left, right| left.name.cmp(&right.name));
     build
 }
 
@@ -168,12 +149,9 @@ fn rendered_errors(report: &str) -> String {
         .collect()
 }
 
-fn cargo() -> Command {
+/// Returns a command that runs the cargo that runs this.
+pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-}
-
-fn parse(what: &str, bytes: &[u8]) -> Result<Value, Error> {
-    serde_json::from_slice(bytes).map_err(|error| Error::damaged(what, error.to_string()))
 }
 
 #[cfg(test)]
@@ -202,7 +180,7 @@ mod tests {
             line("bin", "portcullis", Some("/t/portcullis")),
         );
         let build = executables(&report);
-        assert_eq!(build.tests, [TestBinary { name: "kernel_b".into(), path: "/t/kernel_b-1".into() }]);
+        assert_eq!(build.binaries, [Binary { name: "kernel_b".into(), path: "/t/kernel_b-1".into() }]);
         assert_eq!(build.programs, [PathBuf::from("/t/portcullis")]);
     }
 }

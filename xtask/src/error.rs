@@ -44,6 +44,12 @@ impl Error {
         move |source| Self::Io { doing, source }
     }
 
+    /// Tells whether something went wrong here, rather than that the world withheld something.
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Damaged { .. })
+    }
+
     /// Says that `what` is damaged.
     pub fn damaged(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Damaged { what: what.into(), why: why.into() }

@@ -1,5 +1,5 @@
-//! The marks that `guest-init` puts around each test binary's output, so that the results of one boot can be told apart.
-//! Only the words live here; what is between the marks is read by [`crate::results`].
+//! The marks that `guest-init` puts around each binary's output, so that the results of one boot can be told apart.
+//! What is between the marks is read elsewhere.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ const LEAD: &str = "@portcullis ";
 /// One mark, on a line of its own.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Mark {
-    /// The named test binary starts.
+    /// The named binary starts.
     Begin(String),
-    /// The named test binary ended with this status; a signal is 128 plus its number.
+    /// The named binary ended with this status; a signal is 128 plus its number.
     End(String, i32),
     /// Everything ran. A boot without this mark did not finish.
     Done,
@@ -40,6 +40,54 @@ impl Mark {
     }
 }
 
+/// What one binary of a boot wrote.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Section {
+    /// The binary's name.
+    pub name: String,
+    /// Its words.
+    pub output: String,
+    /// The status it ended with; `None` if it did not.
+    pub status: Option<i32>,
+}
+
+/// What a whole boot wrote to the results port.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Transcript {
+    /// Each binary that was started, in order.
+    pub sections: Vec<Section>,
+    /// Whether the guest came to its end.
+    pub done: bool,
+}
+
+impl Transcript {
+    /// Takes the port's text apart at its marks; what is outside of them is no binary's.
+    #[must_use]
+    pub fn read(port: &str) -> Self {
+        let mut transcript = Self::default();
+        for line in port.lines() {
+            let running = transcript.sections.last_mut().filter(|section| section.status.is_none());
+            match (Mark::read(line), running) {
+                (Some(Mark::Begin(name)), _) => {
+                    transcript.sections.push(Section { name, ..Section::default() });
+                }
+                (Some(Mark::End(_, status)), Some(section)) => section.status = Some(status),
+                (Some(Mark::Done), _) => transcript.done = true,
+                (None, Some(section)) => {
+                    section.output.push_str(line);
+                    section.output.push('\n');
+                }
+                (Some(Mark::End(name, status)), None) => {
+                    let (output, status) = (String::new(), Some(status));
+                    transcript.sections.push(Section { name, output, status });
+                }
+                (None, None) => {}
+            }
+        }
+        transcript
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +111,20 @@ mod tests {
         ] {
             assert_eq!(Mark::read(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_port_is_taken_apart_at_its_marks() {
+        let port =
+            "boot\n@portcullis begin a\none\n\n@portcullis end a 3\nbetween\n@portcullis begin b\ntwo\n";
+        let section = |name: &str, output: &str, status| Section {
+            name: name.to_owned(),
+            output: output.to_owned(),
+            status,
+        };
+        let sections = vec![section("a", "one\n\n", Some(3)), section("b", "two\n", None)];
+        assert_eq!(Transcript::read(port), Transcript { sections, done: false });
+        let torn = Transcript::read("@portcullis end a 1\n@portcullis done\r\n");
+        assert_eq!(torn, Transcript { sections: vec![section("a", "", Some(1))], done: true });
     }
 }

@@ -1,5 +1,5 @@
-//! The job's half of a guest's memory file system: `guest-init`, the test binaries, what they are called with and the programs they may start. It follows
-//! the archive of modules, which is the kernel's. Paths that both sides must agree on live here too.
+//! The job's half of a guest's memory file system: `guest-init`, the binaries it runs, what they are called with and the
+//! programs they may start. It follows the archive of modules, which is the kernel's. Paths that both sides must agree on live here too.
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +10,9 @@ use crate::cpio::Archive;
 use crate::programs;
 use crate::qemu::Tools;
 
-/// The list of test binaries inside the guest: a name and a path on each line.
+/// The list of binaries inside the guest: a name and a path on each line.
 pub const LIST_PATH: &str = "/job/list";
-/// The arguments for each test binary inside the guest, one a line.
+/// The arguments for each binary inside the guest, one a line.
 pub const ARGUMENTS_PATH: &str = "/job/arguments";
 /// The serial port that carries the results; the first one is the console.
 pub const RESULTS_PORT: &str = "/dev/ttyS1";
@@ -31,9 +31,9 @@ pub fn job(build: &GuestBuild, tools: &Tools, arguments: &[String]) -> Result<Ve
     }
     programs::add(&mut archive, tools);
     let mut list = String::new();
-    for test in &build.tests {
-        archive.file(&test.path, &read(&test.path)?);
-        list.push_str(&format!("{} {}\n", test.name, test.path.display()));
+    for binary in &build.binaries {
+        archive.file(&binary.path, &read(&binary.path)?);
+        list.push_str(&format!("{} {}\n", binary.name, binary.path.display()));
     }
     for program in &build.programs {
         archive.file(program, &read(program)?);

@@ -34,6 +34,18 @@ pub struct Kernel {
     pub modules: PathBuf,
 }
 
+/// Provides kernels as [`Cache::provide`] does, with the tools that boot them; no kernel where there can be no cache.
+#[must_use]
+pub fn provide(versions: &[String]) -> (Tools, Vec<Result<Kernel, Error>>) {
+    match Cache::open() {
+        Ok(cache) => (cache.tools(), cache.provide(versions)),
+        Err(error) => {
+            let none = versions.iter().map(|_| Err(Error::Unavailable(error.to_string()))).collect();
+            (Tools::at("/".into()), none)
+        }
+    }
+}
+
 /// The directory where kernels and tools are kept.
 #[derive(Debug)]
 pub struct Cache {

@@ -6,8 +6,11 @@ use clap::Parser;
 use xtask::arguments::{Arguments, Task};
 
 fn main() -> ExitCode {
-    let Arguments { task: Task::Test(options) } = Arguments::parse();
-    match xtask::test::run(&options) {
+    let held = match Arguments::parse().task {
+        Task::Test(options) => xtask::test::run(&options),
+        Task::Differ(options) => xtask::differ::run(&options),
+    };
+    match held {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::frames::Mark;
+use crate::frames::{Section, Transcript};
 use crate::process::tail;
 
 /// How a test says that it could not run; the reason follows on the same line.
@@ -81,35 +81,20 @@ pub fn read_host(output: &str, succeeded: bool) -> Results {
 #[must_use]
 pub fn read_guest(output: &str) -> Results {
     let mut results = Results::default();
-    let mut running: Option<(String, String)> = None;
-    let mut done = false;
-    for line in output.lines() {
-        match Mark::read(line) {
-            Some(Mark::Begin(name)) => running = Some((name, String::new())),
-            Some(Mark::End(name, status)) => {
-                let (binary, part) = running.take().unwrap_or_default();
-                results.add(&binary, &part);
-                if status != 0 && !results.has_failure_in(&name) {
-                    let said = tail(part.as_bytes(), 5);
-                    let problem =
-                        format!("{name} ended with status {status}, though no test in it failed{said}");
-                    results.problems.push(problem);
-                }
-            }
-            Some(Mark::Done) => done = true,
-            None => {
-                if let Some((_, part)) = &mut running {
-                    part.push_str(line);
-                    part.push('\n');
-                }
-            }
+    let Transcript { sections, done } = Transcript::read(output);
+    for Section { name, output, status } in &sections {
+        results.add(name, output);
+        if let Some(status) = status.filter(|status| *status != 0)
+            && !results.has_failure_in(name)
+        {
+            let said = tail(output.as_bytes(), 5);
+            let problem = format!("{name} ended with status {status}, though no test in it failed{said}");
+            results.problems.push(problem);
         }
     }
-    let within = running.as_ref().map(|(name, _)| format!(", inside {name}")).unwrap_or_default();
-    if let Some((binary, part)) = &running {
-        results.add(binary, part);
-    }
     if !done {
+        let running = sections.last().filter(|section| section.status.is_none());
+        let within = running.map(|section| format!(", inside {}", section.name)).unwrap_or_default();
         results.problems.push(format!("the guest did not come to its end{within}"));
     }
     results

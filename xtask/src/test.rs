@@ -1,16 +1,14 @@
 //! `cargo xtask test`: the order of a run. Host first, then the kernels, then the account.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::thread;
-
 use crate::Error;
 use crate::arguments::TestOptions;
 use crate::boot::{self, Manner};
 use crate::cargo;
+use crate::host;
 use crate::initramfs;
-use crate::kernels::{Cache, Kernel};
+use crate::kernels::{self, Cache, Kernel};
 use crate::packages::LAB;
+use crate::parallel;
 use crate::process::say;
 use crate::qemu::Tools;
 use crate::results::{Results, read_guest, read_host};
@@ -25,9 +23,9 @@ pub fn run(options: &TestOptions) -> Result<bool, Error> {
         return list().map(|()| true);
     }
     say("== the tests on this machine");
-    let host = cargo::test_host(&options.filters)?;
+    let run = host::test_host(&options.filters)?;
     let mut places =
-        vec![Place { name: "host".to_owned(), results: Ok(read_host(&host.output, host.succeeded)) }];
+        vec![Place { name: "host".to_owned(), results: Ok(read_host(&run.output, run.succeeded)) }];
     if !options.no_kernels {
         places.extend(inside_kernels(options));
     }
@@ -57,27 +55,23 @@ fn inside_kernels(options: &TestOptions) -> Vec<Place> {
         [] => LAB.iter().map(|version| (*version).to_owned()).collect(),
         chosen => chosen.to_vec(),
     };
-    let cache = match Cache::open() {
-        Ok(cache) => cache,
-        Err(error) => return versions.iter().map(|version| missing(version, &error)).collect(),
-    };
     say("== the tests inside stock kernels");
-    let provided = cache.provide(&versions);
-    if provided.iter().all(Result::is_err) {
-        return versions
-            .iter()
-            .zip(&provided)
-            .filter_map(|(v, kernel)| Some(missing(v, kernel.as_ref().err()?)))
-            .collect();
+    let (tools, provided) = kernels::provide(&versions);
+    let provided: Vec<_> = versions.iter().map(String::as_str).zip(provided).collect();
+    if provided.iter().all(|(_, kernel)| kernel.is_err()) {
+        let missing = |(version, kernel): (_, Result<_, _>)| Some(missing(version, &kernel.err()?));
+        return provided.into_iter().filter_map(missing).collect();
     }
-    let job = cargo::build_guest()
-        .and_then(|build| initramfs::job(&build, &cache.tools(), &test_arguments(options)));
+    let job = cargo::build_guest().and_then(|build| initramfs::job(&build, &tools, &test_arguments(options)));
     let job = match job {
         Ok(job) => job,
         Err(error) => return vec![broken("the build for the kernels", &error)],
     };
-    let manner = Manner { kvm: options.kvm, time_limit: options.time_limit() };
-    boot_all(&cache.tools(), &versions, provided, &job, manner)
+    let manner = Manner { kvm: options.kvm, limit: options.limit() };
+    parallel::map(provided, |(version, kernel)| match kernel {
+        Ok(kernel) => boot_one(&tools, &kernel, &job, manner),
+        Err(error) => missing(version, &error),
+    })
 }
 
 fn test_arguments(options: &TestOptions) -> Vec<String> {
@@ -85,50 +79,18 @@ fn test_arguments(options: &TestOptions) -> Vec<String> {
     fixed.into_iter().chain(options.filters.iter().cloned()).collect()
 }
 
-/// Boots as many kernels at once as there are processors.
-fn boot_all(
-    tools: &Tools,
-    versions: &[String],
-    provided: Vec<Result<Kernel, Error>>,
-    job: &[u8],
-    manner: Manner,
-) -> Vec<Place> {
-    let waiting: Mutex<VecDeque<_>> = Mutex::new(versions.iter().zip(provided).enumerate().collect());
-    let next = || waiting.lock().ok().and_then(|mut queue| queue.pop_front());
-    let work = || {
-        let mut places = Vec::new();
-        while let Some((order, (version, kernel))) = next() {
-            places.push((
-                order,
-                kernel.map_or_else(
-                    |error| missing(version, &error),
-                    |kernel| boot_one(tools, &kernel, job, manner),
-                ),
-            ));
-        }
-        places
-    };
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(versions.len());
-    let mut places: Vec<(usize, Place)> = thread::scope(|scope| {
-        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        running.into_iter().filter_map(|worker| worker.join().ok()).flatten().collect()
-    });
-    places.sort_by_key(|(order, _)| *order);
-    places.into_iter().map(|(_, place)| place).collect()
-}
-
 fn boot_one(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Place {
-    let boot = match boot::boot(tools, kernel, job, manner) {
+    let boot = match boot::boot(tools, kernel, job, manner, |_| {}) {
         Ok(boot) => boot,
         Err(error) => return broken(&kernel.version, &error),
     };
     let mut results = read_guest(&boot.results);
     if let Some(problem) = results.problems.last_mut() {
         if boot.hung {
-            problem.push_str(&format!("; it was ended after {} s", manner.time_limit.as_secs()));
+            problem.push_str(&format!("; it was ended after {}", manner.limit));
         }
         problem.push_str("; the end of its console:");
-        problem.push_str(if boot.console.is_empty() { "\n  (nothing)" } else { &boot.console });
+        problem.push_str(&boot.console);
     }
     say(&format!(
         "kernel {}: {} tests in {:.1} s",
@@ -141,7 +103,7 @@ fn boot_one(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Place
 
 /// A kernel that could not be provided. What the world withholds is a skip; what went wrong here is a failure.
 fn missing(version: &str, error: &Error) -> Place {
-    if matches!(error, Error::Io { .. } | Error::Damaged { .. }) {
+    if error.is_ours() {
         return broken(version, error);
     }
     Place { name: version.to_owned(), results: Err(error.to_string()) }

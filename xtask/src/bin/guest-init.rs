@@ -1,6 +1,6 @@
-//! The first process of a booted guest: mounts what a system needs, runs the job's test binaries as root with their
+//! The first process of a booted guest: mounts what a system needs, runs the job's binaries as root with their
 //! output on the second serial port, and switches the machine off. The same program answers as `/sbin/modprobe`,
-//! the kernel's way to ask for a module. It decides nothing about tests.
+//! the kernel's way to ask for a module. It decides nothing about them.
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Brings the guest up and runs every test binary of the job.
+/// Brings the guest up and runs every binary of the job.
 fn run_job() -> Outcome<()> {
     mount_all()?;
     // tun's device node appears with the module, which no test can ask the kernel for by a netlink message.
@@ -52,7 +52,7 @@ fn run_job() -> Outcome<()> {
     for line in fs::read_to_string(LIST_PATH)?.lines() {
         let Some((name, path)) = line.split_once(' ') else { continue };
         writeln!(results, "\n{}", Mark::Begin(name.to_owned()))?;
-        let status = run_tests(path, arguments.lines(), &results).unwrap_or_else(|error| {
+        let status = run_binary(path, arguments.lines(), &results).unwrap_or_else(|error| {
             let _ = writeln!(results, "cannot run {path}: {error}");
             127
         });
@@ -63,7 +63,7 @@ fn run_job() -> Outcome<()> {
     Ok(())
 }
 
-fn run_tests<'a>(path: &str, arguments: impl Iterator<Item = &'a str>, results: &File) -> Outcome<i32> {
+fn run_binary<'a>(path: &str, arguments: impl Iterator<Item = &'a str>, results: &File) -> Outcome<i32> {
     let status = Command::new(path)
         .args(arguments)
         .env_clear()
