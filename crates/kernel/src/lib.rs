@@ -1,9 +1,10 @@
 //! Every system call that Portcullis makes, and all of its unsafe code.
 //!
 //! Sockets, namespaces, `/proc` and `/sys` live here: what reads the kernel ([`capture`], [`drops`]), what changes it
-//! ([`link`], [`sysctl`]), what sends and receives frames ([`packet`], [`tap`]), what holds signals back ([`signal`]). No
-//! rule, no default, no text for users.
+//! ([`link`], [`bridge`], [`route`], [`sysctl`]), what sends and receives frames ([`packet`], [`raw`], [`tap`]), what
+//! holds signals back ([`signal`]). No rule, no default, no text for users.
 
+pub mod bridge;
 pub mod capture;
 mod change;
 pub mod counters;
@@ -13,6 +14,8 @@ pub mod link;
 pub mod namespace;
 pub mod netlink;
 pub mod packet;
+pub mod raw;
+pub mod route;
 pub mod signal;
 mod sys;
 pub mod sysctl;

@@ -7,6 +7,7 @@ use portcullis_snapshot::{EtherType, IfIndex, LinkFlags, MacAddr, VlanId};
 use portcullis_wire::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, u32_at};
 
 use crate::netlink::Socket;
+use crate::route::RouteChange;
 use crate::{Change, Error};
 
 const RTM_NEWLINK: u16 = 16;
@@ -14,7 +15,6 @@ const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
-const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
 const RTM_NEWRULE: u16 = 32;
@@ -372,26 +372,10 @@ pub fn ip_address(device: IfIndex, address: IpAddr, prefix: u8) -> Change {
     Change::new(format!("adding {address}/{prefix} to interface {device}"), message)
 }
 
-/// Adds a route by a router or by an interface.
+/// Adds a route by a router or by an interface to the main table.
 #[must_use]
 pub fn route(to: IpAddr, prefix: u8, via: Option<IpAddr>, device: Option<IfIndex>) -> Change {
-    const RT_TABLE_MAIN: u8 = 254;
-    const RTPROT_STATIC: u8 = 4;
-    const RTN_UNICAST: u8 = 1;
-    let scope = if via.is_none() && to.is_ipv4() { 253 } else { 0 };
-    let (family, bytes) = family_and_bytes(to);
-    let header = [family as u8, prefix, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0, 0, 0, 0];
-    let mut message = Message::new(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE).header(&header);
-    if prefix > 0 {
-        message = message.put(1, &bytes);
-    }
-    if let Some(via) = via {
-        message = message.put(5, &family_and_bytes(via).1);
-    }
-    if let Some(device) = device {
-        message = message.put_u32(4, device.0);
-    }
-    Change::new(format!("adding a route to {to}/{prefix}"), message)
+    RouteChange { to, prefix, kind: 1, via, device, table: 254 }.add()
 }
 
 /// A policy rule, as far as tests and the lab need one.

@@ -83,6 +83,15 @@ impl Socket {
     /// # Errors
     /// The first refusal, with what was being done.
     pub fn batch(&mut self, changes: Vec<(String, Message)>) -> Result<(), Error> {
+        self.batch_each(changes)?.into_iter().collect()
+    }
+
+    /// Makes several changes at once, and tells of each what became of it.
+    ///
+    /// # Errors
+    /// If the kernel cannot be talked to at all.
+    pub fn batch_each(&mut self, changes: Vec<(String, Message)>) -> Result<Vec<Result<(), Error>>, Error> {
+        let mut results = Vec::with_capacity(changes.len());
         // A handful at a time, so that the answers always fit into the receive queue.
         let mut changes = changes.into_iter().peekable();
         while changes.peek().is_some() {
@@ -94,29 +103,35 @@ impl Socket {
                 bytes.extend(message.clone().flags(NLM_F_ACK).finish(sequence));
             }
             self.send("a batch of changes", &bytes)?;
-            self.collect_acks(&chunk, first)?;
+            self.collect_acks(chunk, first, &mut results)?;
         }
-        Ok(())
+        Ok(results)
     }
 
-    fn collect_acks(&mut self, chunk: &[(String, Message)], first: u32) -> Result<(), Error> {
-        let (mut answered, mut failure) = (0, None);
-        while answered < chunk.len() {
+    /// The kernel answers in the order of the requests.
+    fn collect_acks(
+        &mut self,
+        chunk: Vec<(String, Message)>,
+        first: u32,
+        results: &mut Vec<Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let mut waiting = chunk.into_iter().zip(first..);
+        let mut next = waiting.next();
+        while next.is_some() {
             let length = self.receive("a batch of changes")?;
             for message in Messages::new(self.buffer.get(..length).unwrap_or_default()) {
                 let Some(ack) = message.ack() else { continue };
-                answered += 1;
-                if ack.errno != 0 && failure.is_none() {
-                    let what = chunk
-                        .get(message.sequence.wrapping_sub(first) as usize)
-                        .map(|(what, _)| what.clone());
-                    let errno = Errno::from_raw(ack.errno);
-                    failure =
-                        Some(Error::Refused { what: what.unwrap_or_default(), errno, detail: ack.message });
-                }
+                let Some(((what, _), _)) = next.take_if(|(_, sequence)| *sequence == message.sequence) else {
+                    continue;
+                };
+                results.push(match ack.errno {
+                    0 => Ok(()),
+                    errno => Err(Error::Refused { what, errno: Errno::from_raw(errno), detail: ack.message }),
+                });
+                next = waiting.next();
             }
         }
-        failure.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Sends one request and hands over what comes back, until the kernel's word that it was all.
@@ -230,40 +245,72 @@ impl Socket {
     }
 }
 
-/// Hears of changes to interfaces while something else is done.
+/// Hears of changes while something else is done.
 #[derive(Debug)]
-pub struct LinkEvents {
+pub struct Events {
     fd: OwnedFd,
+    buffer: Vec<u8>,
 }
 
-impl LinkEvents {
-    /// Listens from now on, in the calling thread's namespace.
+/// A change that the kernel told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A message of this type (`RTM_*`), about this address family.
+    Message {
+        /// Its type.
+        kind: u16,
+        /// The first byte of its payload: `AF_BRIDGE` for the FDB, `AF_INET` and so on.
+        family: u8,
+    },
+    /// More than the queue could hold: anything may have changed.
+    Lost,
+}
+
+impl Events {
+    /// Listens for changes of interfaces from now on, in the calling thread's namespace.
     ///
     /// # Errors
     /// If the kernel refuses the socket.
-    pub fn subscribe() -> Result<Self, Error> {
-        let refused = |errno| Error::refused("listening for changes of interfaces", errno);
-        let fd = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_NONBLOCK, libc::NETLINK_ROUTE);
-        let fd = fd.map_err(refused)?;
-        nix::sys::socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, libc::RTMGRP_LINK as u32))
-            .map_err(refused)?;
-        Ok(Self { fd })
+    pub fn of_links() -> Result<Self, Error> {
+        Self::subscribe(&[libc::RTNLGRP_LINK])
     }
 
-    /// Whether anything changed since the last time this was asked.
+    /// Listens to groups (`RTNLGRP_*`) from now on, in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// If the kernel refuses the socket, or has no such group.
+    pub fn subscribe(groups: &[u32]) -> Result<Self, Error> {
+        let refused = |errno| Error::refused("listening for changes", errno);
+        let fd = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_NONBLOCK, libc::NETLINK_ROUTE);
+        let fd = fd.map_err(refused)?;
+        nix::sys::socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(refused)?;
+        for group in groups {
+            let number = group.cast_signed();
+            sys::set_option(fd.as_fd(), libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, number)
+                .map_err(refused)?;
+        }
+        Ok(Self { fd, buffer: vec![0; BUFFER] })
+    }
+
+    /// Returns what the kernel told since the last time this was asked.
     ///
     /// # Errors
     /// If the kernel refuses to tell.
-    pub fn any(&mut self) -> Result<bool, Error> {
-        let (mut any, mut buffer) = (false, [0; 64]);
+    pub fn drain(&mut self) -> Result<Vec<Event>, Error> {
+        let mut events = Vec::new();
         loop {
-            match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Ok(_) => any = true,
-                Err(Errno::EAGAIN) => return Ok(any),
-                // So much changed that the queue ran over.
-                Err(Errno::ENOBUFS) => any = true,
+            match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Ok(length) => {
+                    let messages = Messages::new(self.buffer.get(..length).unwrap_or_default());
+                    events.extend(messages.map(|message| Event::Message {
+                        kind: message.kind,
+                        family: message.payload.first().copied().unwrap_or(0),
+                    }));
+                }
+                Err(Errno::EAGAIN) => return Ok(events),
+                Err(Errno::ENOBUFS) => events.push(Event::Lost),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::refused("listening for changes of interfaces", errno)),
+                Err(errno) => return Err(Error::refused("listening for changes", errno)),
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
-use portcullis_snapshot::IfIndex;
+use portcullis_snapshot::{EtherType, IfIndex};
 
 use crate::{Error, sys};
 
@@ -21,6 +21,9 @@ pub struct Captured {
     pub pkt_type: u8,
 }
 
+/// `PACKET_OUTGOING`: this host sent it.
+pub const OUTGOING: u8 = 4;
+
 /// Whether a socket asks its interface to be promiscuous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promiscuous {
@@ -30,14 +33,27 @@ pub enum Promiscuous {
     No,
 }
 
-/// A packet socket bound to one interface, for every protocol.
+/// A packet socket: on one interface for every protocol, or everywhere for some.
 #[derive(Debug)]
 pub struct PacketSocket {
     fd: OwnedFd,
     buffer: Vec<u8>,
 }
 
-const ETH_P_ALL_BE: u16 = (libc::ETH_P_ALL as u16).to_be();
+/// `ETH_P_ALL`: for every protocol, in both directions.
+pub const EVERY_PROTOCOL: EtherType = EtherType(libc::ETH_P_ALL as u16);
+
+fn sockaddr_ll(protocol: EtherType, device: IfIndex) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol.0.to_be(),
+        sll_ifindex: device.0.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    }
+}
 
 impl PacketSocket {
     /// Opens a socket on an interface of the calling thread's namespace.
@@ -45,22 +61,8 @@ impl PacketSocket {
     /// # Errors
     /// Without `CAP_NET_RAW`, or if there is no such interface.
     pub fn open(device: IfIndex, promiscuous: Promiscuous) -> Result<Self, Error> {
-        let what = || format!("opening a packet socket on interface {device}");
-        let refused = |errno| Error::refused(what(), errno);
-        // Protocol 0 until it is bound, lest frames of other interfaces slip in before.
-        let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0).map_err(refused)?;
-        sys::set_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_AUXDATA, 1i32).map_err(refused)?;
-        let _ = sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 4i32 << 20);
-        let address = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: ETH_P_ALL_BE,
-            sll_ifindex: device.0.cast_signed(),
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        sys::bind(fd.as_fd(), &address).map_err(refused)?;
+        let refused = |errno| Error::refused(format!("opening a packet socket on interface {device}"), errno);
+        let fd = Self::bound(EVERY_PROTOCOL, device).map_err(refused)?;
         if promiscuous == Promiscuous::Yes {
             let request = libc::packet_mreq {
                 mr_ifindex: device.0.cast_signed(),
@@ -72,6 +74,35 @@ impl PacketSocket {
                 .map_err(refused)?;
         }
         Ok(Self { fd, buffer: vec![0; 65536] })
+    }
+
+    /// Opens a socket on all interfaces of the calling thread's namespace, for one protocol or [`EVERY_PROTOCOL`].
+    /// Protocol 0 hears nothing: for those who only send.
+    ///
+    /// # Errors
+    /// Without `CAP_NET_RAW`.
+    pub fn open_everywhere(protocol: EtherType) -> Result<Self, Error> {
+        let fd = Self::bound(protocol, IfIndex(0))
+            .map_err(|errno| Error::refused("opening a packet socket on every interface", errno))?;
+        Ok(Self { fd, buffer: vec![0; 65536] })
+    }
+
+    fn bound(protocol: EtherType, device: IfIndex) -> Result<OwnedFd, Errno> {
+        // Protocol 0 until it is bound, lest frames of other interfaces slip in before.
+        let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)?;
+        sys::set_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_AUXDATA, 1i32)?;
+        let _ = sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 4i32 << 20);
+        sys::bind(fd.as_fd(), &sockaddr_ll(protocol, device))?;
+        Ok(fd)
+    }
+
+    /// Sends a frame out of an interface, whichever this socket is on.
+    ///
+    /// # Errors
+    /// If the interface is down or the frame too long, or shorter than an Ethernet header.
+    pub fn send_by(&self, device: IfIndex, frame: &[u8]) -> Result<(), Error> {
+        let address = sockaddr_ll(EtherType(0), device);
+        sys::send_to(self.fd.as_fd(), frame, &address).map_err(|e| Error::refused("sending a frame", e))
     }
 
     /// Sends a frame out of the interface.
@@ -93,11 +124,19 @@ impl PacketSocket {
     /// # Errors
     /// If the interface went away.
     pub fn drain(&mut self) -> Result<Vec<Captured>, Error> {
+        let mut frames = self.drain_both_ways()?;
+        frames.retain(|captured| captured.pkt_type != OUTGOING);
+        Ok(frames)
+    }
+
+    /// Returns what has passed so far in either direction, without waiting.
+    ///
+    /// # Errors
+    /// If the interface went away.
+    pub fn drain_both_ways(&mut self) -> Result<Vec<Captured>, Error> {
         let mut frames = Vec::new();
-        while let Some((captured, ours)) = self.receive()? {
-            if !ours {
-                frames.push(captured);
-            }
+        while let Some(captured) = self.receive()? {
+            frames.push(captured);
         }
         Ok(frames)
     }
@@ -114,8 +153,8 @@ impl PacketSocket {
     ) -> Result<Option<Vec<Captured>>, Error> {
         let (start, mut frames) = (Instant::now(), Vec::new());
         loop {
-            while let Some((captured, ours)) = self.receive()? {
-                if ours {
+            while let Some(captured) = self.receive()? {
+                if captured.pkt_type == OUTGOING {
                     continue;
                 }
                 let found = wanted(&captured);
@@ -128,16 +167,11 @@ impl PacketSocket {
             if left.is_zero() {
                 return Ok(None);
             }
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::refused("waiting for a frame", errno)),
-            }
+            wait_readable([self.fd.as_fd()], left)?;
         }
     }
 
-    fn receive(&mut self) -> Result<Option<(Captured, bool)>, Error> {
+    fn receive(&mut self) -> Result<Option<Captured>, Error> {
         let received = sys::receive_frame(self.fd.as_fd(), &mut self.buffer);
         let received = received.map_err(|errno| Error::refused("receiving a frame", errno))?;
         let Some((length, about)) = received else { return Ok(None) };
@@ -149,8 +183,24 @@ impl PacketSocket {
             bytes.splice(12..12, tag);
         }
         let device = IfIndex(about.ifindex.cast_unsigned());
-        let ours = i32::from(about.pkt_type) == i32::from(libc::PACKET_OUTGOING);
-        Ok(Some((Captured { bytes, device, pkt_type: about.pkt_type }, ours)))
+        Ok(Some(Captured { bytes, device, pkt_type: about.pkt_type }))
+    }
+}
+
+/// Waits until there is something to read from one of several descriptors; whether there is.
+///
+/// # Errors
+/// If the kernel refuses to wait.
+pub fn wait_readable<'a>(
+    fds: impl IntoIterator<Item = BorrowedFd<'a>>,
+    limit: Duration,
+) -> Result<bool, Error> {
+    let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    let mut fds: Vec<_> = fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    match poll(&mut fds, timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::EINTR) => Ok(true),
+        Err(errno) => Err(Error::refused("waiting for a frame", errno)),
     }
 }
 

@@ -44,6 +44,22 @@ pub(crate) fn bind<T: Copy>(fd: BorrowedFd<'_>, address: &T) -> Result<(), Errno
     Errno::result(unsafe { libc::bind(fd.as_raw_fd(), (&raw const *address).cast(), length) }).map(drop)
 }
 
+/// `sendto(2)` with any address structure of the kernel's.
+pub(crate) fn send_to<T: Copy>(fd: BorrowedFd<'_>, bytes: &[u8], address: &T) -> Result<(), Errno> {
+    let length = size_of::<T>() as libc::socklen_t;
+    loop {
+        // SAFETY: both pointers and lengths are those of what was borrowed for the call; the kernel only reads.
+        let sent = unsafe {
+            let address = (&raw const *address).cast();
+            libc::sendto(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0, address, length)
+        };
+        match Errno::result(sent) {
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
 /// What came with a received frame.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ancillary {
@@ -103,6 +119,13 @@ fn auxiliary_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
     None
+}
+
+/// `TUNSETIFINDEX`: the index that the next `TUNSETIFF` gives.
+pub(crate) fn tun_set_ifindex(fd: BorrowedFd<'_>, index: u32) -> Result<(), Errno> {
+    const TUNSETIFINDEX: libc::c_ulong = 0x4004_54da;
+    // SAFETY: TUNSETIFINDEX reads an unsigned int, which this is.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETIFINDEX as _, &raw const index) }).map(drop)
 }
 
 /// `TUNSETIFF`: makes the descriptor of `/dev/net/tun` the other end of a tap.

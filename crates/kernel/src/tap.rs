@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use portcullis_snapshot::IfIndex;
+
 use crate::{Error, sys};
 
 const DEVICE: &str = "/dev/net/tun";
@@ -21,14 +23,29 @@ impl Tap {
     /// # Errors
     /// If `/dev/net/tun` cannot be opened, or without `CAP_NET_ADMIN`.
     pub fn create(name: &str) -> Result<Self, Error> {
+        Self::make(name, None)
+    }
+
+    /// Makes a tap with an index of one's choice.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), or if the index is taken.
+    pub fn create_at(name: &str, index: IfIndex) -> Result<Self, Error> {
+        Self::make(name, Some(index))
+    }
+
+    fn make(name: &str, index: Option<IfIndex>) -> Result<Self, Error> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(DEVICE)
             .map_err(|error| Error::file(DEVICE, error))?;
-        sys::tun_set_iff(file.as_fd(), name)
-            .map_err(|errno| Error::refused(format!("making the tap {name}"), errno))?;
+        let refused = |errno| Error::refused(format!("making the tap {name}"), errno);
+        if let Some(index) = index {
+            sys::tun_set_ifindex(file.as_fd(), index.0).map_err(refused)?;
+        }
+        sys::tun_set_iff(file.as_fd(), name).map_err(refused)?;
         Ok(Self { file })
     }
 

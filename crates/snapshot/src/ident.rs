@@ -196,6 +196,8 @@ impl EtherType {
     pub const LLDP: Self = Self(0x88cc);
     /// `ETH_P_PAE`, 802.1X.
     pub const EAPOL: Self = Self(0x888e);
+    /// A session of PPP over Ethernet.
+    pub const PPPOE_SESSION: Self = Self(0x8864);
     /// `ETH_P_CFM`.
     pub const CFM: Self = Self(0x8902);
     /// `ETH_P_MRP`.

@@ -116,6 +116,15 @@ macro_rules! settings {
             pub fn gather(mut value_of: impl FnMut(&'static str, usize) -> Option<i32>) -> Self {
                 Self { $( $field: value_of(stringify!($field), $index), )* }
             }
+
+            /// Returns a setting by its sysctl's name; `None` if this kernel does not have it.
+            #[must_use]
+            pub fn get(&self, name: &str) -> Option<i32> {
+                match name {
+                    $( stringify!($field) => self.$field, )*
+                    _ => None,
+                }
+            }
         }
     };
 }

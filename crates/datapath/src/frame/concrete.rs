@@ -40,6 +40,41 @@ impl<'a> Concrete<'a> {
         }
     }
 
+    /// Returns the tag control information of the tag at a depth: priority, drop bit and VLAN id.
+    #[must_use]
+    pub fn tci(&self, depth: u8) -> u16 {
+        self.number(payload(depth), 2) as u16
+    }
+
+    /// Returns how long the IP packet at a depth says it is; 0 if it is none.
+    #[must_use]
+    pub fn packet_length(&self, depth: u8) -> usize {
+        let length = match self.protocol(depth) {
+            0x0800 => self.value(Field::Ip4(depth, Ip4Field::TotalLength)),
+            0x86dd => self.value(Field::Ip6(depth, Ip6Field::TotalLength)),
+            _ => 0,
+        };
+        length as usize
+    }
+
+    /// `ndisc_parse_options` (net/ipv6/ndisc.c), as far as [`Icmp6Field::Options`] tells of it.
+    fn ndisc_parse_options(&self, mut at: usize, end: usize) -> u128 {
+        const SOURCE_LINK_LAYER_ADDRESS: u128 = 1;
+        let mut found = 0;
+        while at < end {
+            let length = self.number(at + 1, 1) as usize * 8;
+            if at + 2 > end || length == 0 || at + length > end {
+                return 2;
+            }
+            if self.number(at, 1) == SOURCE_LINK_LAYER_ADDRESS {
+                // Of another length than Ethernet's it is no address (ndisc_opt_addr_data).
+                found = if length == 8 { 1 } else { 2 };
+            }
+            at += length;
+        }
+        found
+    }
+
     /// Returns what follows an offset; nothing if the frame ends before it.
     fn rest(&self, offset: usize) -> &'a [u8] {
         self.bytes.get(offset..).unwrap_or_default()
@@ -66,9 +101,13 @@ impl<'a> Concrete<'a> {
     fn arp(&self, at: usize, field: ArpField) -> u128 {
         match field {
             ArpField::WellFormed => {
-                let types = matches!(self.number(at, 2), 1 | 6) && self.number(at + 2, 2) == 0x0800;
+                let ethernet = matches!(self.number(at, 2), 1 | 6);
+                u128::from(ethernet) & self.arp(at, ArpField::LengthsRight)
+            }
+            ArpField::LengthsRight => {
+                let ipv4 = self.number(at + 2, 2) == 0x0800;
                 let lengths = self.number(at + 4, 1) == 6 && self.number(at + 5, 1) == 4;
-                u128::from(types && lengths && self.rest(at).len() >= 28)
+                u128::from(ipv4 && lengths && self.rest(at).len() >= 28)
             }
             ArpField::Operation => self.number(at + 6, 2),
             ArpField::SenderMac => self.number(at + 8, 6),
@@ -85,6 +124,7 @@ impl<'a> Concrete<'a> {
             Ip4Field::WellFormed => u128::from(self.ip_rcv_core(at, header)),
             Ip4Field::HasOptions => u128::from(header > 20),
             Ip4Field::Fragment => u128::from(self.number(at + 6, 2) & 0x3fff != 0),
+            Ip4Field::TotalLength => self.number(at + 2, 2),
             Ip4Field::Ttl => self.number(at + 8, 1),
             Ip4Field::Protocol => inside,
             Ip4Field::Source => self.number(at + 12, 4),
@@ -115,6 +155,7 @@ impl<'a> Concrete<'a> {
                 let fits = self.rest(at).len() >= 40 && (jumbo || payload + 40 <= self.rest(at).len());
                 u128::from(self.number(at, 1) >> 4 == 6 && fits)
             }
+            Ip6Field::TotalLength => 40 + self.number(at + 4, 2),
             Ip6Field::HopLimit => self.number(at + 7, 1),
             Ip6Field::NextHeader => inside,
             Ip6Field::Source => self.number(at + 8, 16),
@@ -138,6 +179,11 @@ impl<'a> Concrete<'a> {
                 u128::from(body.is_some_and(|body| checksum(body, pseudo) == 0))
             }
             Icmp6Field::Target => self.number(message + 8, 16),
+            Icmp6Field::Solicited => self.number(message + 4, 1) >> 6 & 1,
+            Icmp6Field::Options => {
+                let length = self.number(at + 4, 2) as usize;
+                self.ndisc_parse_options(message + 24, message + length)
+            }
             Icmp6Field::RouterLifetime => self.number(message + 6, 2),
         }
     }

@@ -32,7 +32,9 @@ pub enum Field {
 pub enum ArpField {
     /// 1 if hardware and protocol types and lengths are those of IPv4 over Ethernet (or 802), else 0.
     WellFormed,
-    /// 1 request, 2 reply.
+    /// 1 if the protocol is IPv4 and the lengths are those of Ethernet and IPv4, whatever the hardware type, else 0.
+    LengthsRight,
+    /// 1 request, 2 reply, 3 and 4 the same of RARP.
     Operation,
     /// Sender MAC address.
     SenderMac,
@@ -53,6 +55,8 @@ pub enum Ip4Field {
     HasOptions,
     /// 1 if this is a fragment (an offset, or more to come).
     Fragment,
+    /// The packet's own length, header included, in bytes.
+    TotalLength,
     /// Time to live.
     Ttl,
     /// The protocol inside.
@@ -72,6 +76,8 @@ pub enum Ip4Field {
 pub enum Ip6Field {
     /// 1 if `ip6_rcv_core` accepts the header: version, length within the frame. Else 0.
     WellFormed,
+    /// The packet's own length, header included, in bytes: 40 more than its payload length field says.
+    TotalLength,
     /// Hop limit.
     HopLimit,
     /// The next header.
@@ -97,6 +103,10 @@ pub enum Icmp6Field {
     ChecksumRight,
     /// Target address of a neighbour solicitation or advertisement.
     Target,
+    /// 1 if an advertisement says that it was solicited, else 0.
+    Solicited,
+    /// Options of a neighbour solicitation or advertisement: 0 none that matters, 1 a source link-layer address, 2 malformed.
+    Options,
     /// Router lifetime of a router advertisement, in seconds.
     RouterLifetime,
 }

@@ -74,6 +74,12 @@ impl<'s> Bridge<'s> {
         self.options.multi_boolopt.and_then(|options| options.get(option)) == Some(true)
     }
 
+    /// Whether the kernel has a boolean option at all.
+    #[must_use]
+    pub fn knows(&self, option: BoolOpt) -> bool {
+        self.options.multi_boolopt.and_then(|options| options.get(option)).is_some()
+    }
+
     /// Whether the FDB learns nothing at all (`hold_time`, net/bridge/br_fdb.c).
     #[must_use]
     pub fn hold_time(&self) -> Option<u32> {

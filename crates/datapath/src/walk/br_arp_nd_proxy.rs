@@ -2,13 +2,14 @@
 //!
 //! The frame itself goes on either way; but some ports are then passed over when it is flooded.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use portcullis_snapshot::{EtherType, MacAddr, Neighbour};
+use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, LinkFlags, MacAddr, Neighbour};
 
 use super::br_input::Bridged;
-use super::{OpenKind, Walker};
-use crate::frame::{ArpField, Field, Frame, Ip6Field, Partition, Set};
+use super::route::{LOOPBACK, MULTICAST};
+use super::{HwTag, TagVid, Walker};
+use crate::frame::{ArpField, Field, Frame, Icmp6Field, Ip6Field, Partition, Set};
 use crate::network::{Bridge, FdbDst, Port, membership};
 
 /// `NUD_VALID`: permanent, noarp, reachable, probe, stale, delay.
@@ -21,100 +22,193 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let protocols: [Set; 3] = [EtherType::ARP, EtherType::RARP, EtherType::IPV6].map(Set::from);
         match self.frame.which(Field::Protocol(d), &protocols) {
             Some(0 | 1) => self.br_do_proxy_suppress_arp(bridged, bridge, port),
-            Some(_) if self.suppresses_somewhere(bridge, bridged.vid) => {
-                self.br_do_suppress_nd(bridged, bridge)
-            }
+            Some(_) if suppresses_somewhere(bridge) => self.br_do_suppress_nd(bridged, bridge, port),
             _ => {}
         }
-    }
-
-    /// `br_do_suppress_nd`: the same for neighbour discovery; whether it answers is not modelled.
-    fn br_do_suppress_nd(&mut self, bridged: &mut Bridged, bridge: &Bridge<'s>) {
-        if self.frame.is(Field::Ip6(bridged.skb.depth, Ip6Field::NextHeader), 58u8) {
-            let what = format!("whether {} answers neighbour discovery for a guest", bridge.link.name);
-            self.assume(&mut bridged.skb, "br_do_suppress_nd", OpenKind::Unmodelled(what));
-        }
-    }
-
-    fn suppresses_somewhere(&self, bridge: &Bridge<'s>, vid: u16) -> bool {
-        bridge.ports.iter().any(|port| Self::neigh_suppressed(port, vid))
     }
 
     /// `br_do_proxy_suppress_arp`: whether the bridge answers an ARP request from its own neighbour table and FDB.
     fn br_do_proxy_suppress_arp(&mut self, bridged: &mut Bridged, bridge: &Bridge<'s>, port: &Port<'s>) {
         let (d, vid) = (bridged.skb.depth, bridged.vid);
-        let wanted = |port: &Port<'_>| {
-            port.has(|o| o.proxy_arp) || port.has(|o| o.proxy_arp_wifi) || Self::neigh_suppressed(port, vid)
-        };
-        if !bridge.ports.iter().any(wanted) {
+        let (sip, tip) = (Field::Arp(d, ArpField::SenderIp), Field::Arp(d, ArpField::TargetIp));
+        if bridge.link.flags.has(LinkFlags::NOARP)
+            || !self.frame.is(Field::Arp(d, ArpField::LengthsRight), 1u8)
+            || self.frame.is_any(tip, &[LOOPBACK, MULTICAST])
+        {
             return;
         }
-        let request = self.frame.is(Field::Arp(d, ArpField::WellFormed), 1u8)
-            && self.frame.is(Field::Arp(d, ArpField::Operation), 1u16);
-        if !request {
+        let suppresses = suppresses_somewhere(bridge);
+        let operation = Field::Arp(d, ArpField::Operation);
+        if suppresses {
+            if neigh_suppressed(port, vid)
+                || (self.frame.is(operation, 1u16) && self.unicast_is_left_alone(bridge))
+            {
+                return;
+            }
+            let reverse = self.frame.is_any(operation, &[3u16, 4].map(Set::from));
+            if !reverse && (self.frame.is(sip, Set::Exactly(0)) || self.frame.same(sip, tip)) {
+                return self.replied(bridged, "a gratuitous message is kept from suppressed ports");
+            }
+        }
+        if !self.frame.is(operation, 1u16) {
             return;
         }
-        let Some((target, mac)) = self.neighbour_of_target(bridge, d) else { return };
+        let Some(device) = self.vlan_device(bridged, bridge) else { return };
+        if suppresses && self.br_is_local_ip(device, tip) {
+            return self.replied(bridged, "an address of the host's own");
+        }
+        let Some(mac) = self.neigh_lookup(device, tip) else { return };
         let Some(entry) = bridge.fdb.find(mac, vid) else { return };
         let behind = match entry.dst {
             FdbDst::Port(to) => bridge.port(to),
             FdbDst::Local(_) => None,
         };
-        let replies = port.has(|o| o.proxy_arp)
-            || behind.is_some_and(|to| to.has(|o| o.proxy_arp_wifi) || Self::neigh_suppressed(to, vid));
-        if replies {
-            let why = format_args!("{target} is at {mac} in the host's neighbour table");
-            self.step(
-                "br_do_proxy_suppress_arp",
-                bridged.skb.dev,
-                format_args!("answered by the bridge"),
-                why,
-            );
-            bridged.proxyarp_replied = true;
+        let answers = port.has(|o| o.proxy_arp)
+            || behind.is_some_and(|to| to.has(|o| o.proxy_arp_wifi) || neigh_suppressed(to, vid));
+        if answers || suppresses {
+            self.replied(bridged, if answers { "answered by the bridge" } else { "the address is known" });
         }
     }
 
-    /// The neighbour entry of the address that an ARP request asks for.
-    fn neighbour_of_target(&mut self, bridge: &Bridge<'s>, depth: u8) -> Option<(Ipv4Addr, MacAddr)> {
-        let here = |neighbour: &&Neighbour| {
-            neighbour.device == bridge.link.index && neighbour.state & NUD_VALID != 0
-        };
-        let known: Vec<(Ipv4Addr, MacAddr)> = self
-            .network
-            .netns()
-            .neighbours
-            .known()
-            .iter()
-            .filter(here)
-            .filter_map(|neighbour| match neighbour.address {
-                IpAddr::V4(address) => Some((address, neighbour.mac?)),
-                IpAddr::V6(_) => None,
-            })
-            .collect();
-        let class = self.frame.which(Field::Arp(depth, ArpField::TargetIp), &Targets(&known))?;
-        known.get(class).copied()
+    /// `br_do_suppress_nd`: the same for neighbour discovery.
+    fn br_do_suppress_nd(&mut self, bridged: &mut Bridged, bridge: &Bridge<'s>, port: &Port<'s>) {
+        let (d, vid) = (bridged.skb.depth, bridged.vid);
+        let (kind, code) = (Field::Icmp6(d, Icmp6Field::Type), Field::Icmp6(d, Icmp6Field::Code));
+        // br_is_nd_neigh_msg: an IPv6 header, and a message with its target.
+        let long_enough = self.frame.is(Field::Length(d), Set::Range(64, u128::MAX));
+        if !long_enough
+            || !self.frame.is(Field::Ip6(d, Ip6Field::NextHeader), 58u8)
+            || !self.frame.is(code, 0u8)
+            || neigh_suppressed(port, vid)
+        {
+            return;
+        }
+        match self.frame.which(kind, &[135u8, 136].map(Set::from)) {
+            Some(0) if self.unicast_is_left_alone(bridge) => {}
+            Some(0) => self.suppress_solicitation(bridged, bridge, d),
+            Some(_) if !self.frame.is(Field::Icmp6(d, Icmp6Field::Solicited), 1u8) => {
+                self.replied(bridged, "an unsolicited advertisement is kept from suppressed ports");
+            }
+            _ => {}
+        }
     }
 
-    /// `br_is_neigh_suppress_enabled`: by port, or by VLAN where the port says so.
-    pub(super) fn neigh_suppressed(port: &Port<'_>, vid: u16) -> bool {
-        if vid != 0 && port.has(|options| options.neigh_vlan_suppress) {
-            return membership(port.vlans, vid, false).and_then(|entry| entry.neigh_suppress) == Some(true);
+    /// Whether this is a request to one host only, and the kernel one that does not answer such in another's stead.
+    ///
+    /// It came with 6.15. The next thing that a kernel can be asked about came with 6.16: a boolean option.
+    fn unicast_is_left_alone(&mut self, bridge: &Bridge<'s>) -> bool {
+        let newer = bridge.knows(BoolOpt::MdbOffloadFailNotification);
+        newer && !self.frame.is(Field::Dst, Set::MULTICAST)
+    }
+
+    fn suppress_solicitation(&mut self, bridged: &mut Bridged, bridge: &Bridge<'s>, d: u8) {
+        let (saddr, daddr) = (Field::Ip6(d, Ip6Field::Source), Field::Ip6(d, Ip6Field::Destination));
+        if self.frame.is(saddr, Set::Exactly(0)) || self.frame.same(saddr, daddr) {
+            return self.replied(bridged, "an address probe is kept from suppressed ports");
         }
-        port.has(|options| options.neigh_suppress)
+        let target = Field::Icmp6(d, Icmp6Field::Target);
+        let Some(device) = self.vlan_device(bridged, bridge) else { return };
+        if self.br_is_local_ip(device, target) {
+            return self.replied(bridged, "an address of the host's own");
+        }
+        let Some(mac) = self.neigh_lookup(device, target) else { return };
+        if bridge.fdb.find(mac, bridged.vid).is_some() {
+            self.replied(bridged, "the address is known");
+        }
+    }
+
+    /// `proxyarp_replied`: ports that suppress, or stand for such, are passed over from here on.
+    fn replied(&mut self, bridged: &mut Bridged, why: &str) {
+        bridged.proxyarp_replied = true;
+        let device = bridged.skb.dev;
+        self.step(
+            "br_do_proxy_suppress_arp",
+            device,
+            format_args!("proxyarp_replied"),
+            format_args!("{why}"),
+        );
+    }
+
+    /// `__vlan_find_dev_deep_rcu`: whose neighbour table counts. Within a VLAN that of a VLAN device on the bridge.
+    fn vlan_device(&mut self, bridged: &Bridged, bridge: &Bridge<'s>) -> Option<IfIndex> {
+        if bridged.vid == 0 {
+            return Some(bridge.link.index);
+        }
+        let tpid = bridged.skb.hwtag.map_or(EtherType::VLAN, |HwTag { tpid, .. }| tpid);
+        let tag = HwTag { tpid, vid: TagVid::Fixed { vid: bridged.vid, over: None } };
+        self.vlan_find_dev(bridge.link.index, tag).map(|upper| upper.link.index)
+    }
+
+    /// `br_is_local_ip`, `br_is_local_ip6`: whether a device, or one on top of it, has the address.
+    fn br_is_local_ip(&mut self, device: IfIndex, field: Field) -> bool {
+        let network = self.network;
+        let mut devices = vec![device];
+        let mut at = 0;
+        while let Some(&device) = devices.get(at) {
+            at += 1;
+            let uppers = network.uppers(device).into_iter();
+            let here = uppers.flat_map(|uppers| {
+                let macvlans = uppers.macvlans.iter().map(|(upper, _)| upper);
+                uppers.vlans.values().chain(macvlans).chain(&uppers.ipvlans)
+            });
+            devices.extend(here.filter(|upper| upper.netns.is_none()).map(|upper| upper.link.index));
+            devices.extend(network.link(device).and_then(|link| link.master));
+        }
+        let ipv6 = matches!(field, Field::Icmp6(..));
+        let domains: Vec<_> = devices.iter().map(|device| self.l3mdev_master(*device)).collect();
+        let addresses = network.netns().addresses.known().iter();
+        // ipv6_chk_addr is not strict here: any address of the same VRF, whichever device it is on.
+        let of_them = addresses.filter(|address| match ipv6 {
+            true => domains.contains(&self.l3mdev_master(address.device)),
+            false => devices.contains(&address.device),
+        });
+        let own: Vec<Set> = of_them.filter_map(|address| set_of(address.address.addr(), ipv6)).collect();
+        own.into_iter().any(|own| self.frame.is(field, own))
+    }
+
+    /// `neigh_lookup`: the hardware address that the host knows for the one asked for, if the entry is valid.
+    fn neigh_lookup(&mut self, device: IfIndex, field: Field) -> Option<MacAddr> {
+        let ipv6 = matches!(field, Field::Icmp6(..));
+        let here = |neighbour: &&Neighbour| neighbour.device == device && neighbour.state & NUD_VALID != 0;
+        let neighbours = self.network.netns().neighbours.known().iter().filter(here);
+        let known: Vec<(Set, MacAddr)> =
+            neighbours.filter_map(|n| Some((set_of(n.address, ipv6)?, n.mac?))).collect();
+        let class = self.frame.which(field, &Targets(&known))?;
+        known.get(class).map(|(_, mac)| *mac)
     }
 }
 
+fn set_of(address: IpAddr, ipv6: bool) -> Option<Set> {
+    match address {
+        IpAddr::V4(address) => (!ipv6).then(|| address.into()),
+        IpAddr::V6(address) => ipv6.then(|| address.into()),
+    }
+}
+
+/// `BROPT_NEIGH_SUPPRESS_ENABLED`.
+fn suppresses_somewhere(bridge: &Bridge<'_>) -> bool {
+    bridge.ports.iter().any(|port| port.has(|o| o.neigh_suppress) || port.has(|o| o.neigh_vlan_suppress))
+}
+
+/// `br_is_neigh_suppress_enabled`: by port, or by VLAN where the port says so.
+pub(super) fn neigh_suppressed(port: &Port<'_>, vid: u16) -> bool {
+    if vid != 0 && port.has(|options| options.neigh_vlan_suppress) {
+        return membership(port.vlans, vid, false).and_then(|entry| entry.neigh_suppress) == Some(true);
+    }
+    port.has(|options| options.neigh_suppress)
+}
+
 /// The partition of target addresses by neighbour.
-struct Targets<'a>(&'a [(Ipv4Addr, MacAddr)]);
+struct Targets<'a>(&'a [(Set, MacAddr)]);
 
 impl Partition for Targets<'_> {
     fn class_of(&self, value: u128) -> Option<usize> {
-        self.0.iter().position(|(address, _)| u128::from(u32::from(*address)) == value)
+        self.0.iter().position(|(address, _)| address.contains(value))
     }
 
     fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
         for (class, (address, _)) in self.0.iter().enumerate() {
-            each(class, (*address).into());
+            each(class, *address);
         }
     }
 }

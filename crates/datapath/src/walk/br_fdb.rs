@@ -40,22 +40,35 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             }
             Some((FdbDst::Port(from), false)) => LearnedChange::Move { from },
         };
-        let full = bridge.options.fdb_max_learned.is_some_and(|max| {
-            max != 0 && bridge.options.fdb_n_learned.is_some_and(|learned| learned >= max)
-        });
-        if full && change == LearnedChange::New {
-            return self.step(
-                function,
-                skb.dev,
-                format_args!("not learned"),
-                format_args!("fdb_max_learned reached"),
-            );
+        if change == LearnedChange::New && !self.may_learn_more(skb, bridge) {
+            return;
         }
         if change != LearnedChange::Refresh {
             let what = format_args!("source learned on {} in VLAN {vid}", port.link.name);
             self.step(function, skb.dev, what, format_args!("learning on"));
         }
         self.walk.learned.push(Learned { bridge: bridge.link.index, port: here, vid, change });
+    }
+
+    /// `br_fdb_update` with `BR_FDB_LOCKED`: MAC authentication bypass notes a source that a locked port refuses.
+    pub(super) fn br_fdb_note_locked(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
+        if bridge.hold_time() == Some(0) || !self.may_learn_more(skb, bridge) {
+            return;
+        }
+        let (bridge, port, change) = (bridge.link.index, port.link.index, LearnedChange::Locked);
+        self.step("br_fdb_update", skb.dev, format_args!("source noted as locked"), format_args!("mab on"));
+        self.walk.learned.push(Learned { bridge, port, vid, change });
+    }
+
+    /// `fdb_create`: whether the bridge may learn one more address.
+    fn may_learn_more(&mut self, skb: Skb, bridge: &Bridge<'s>) -> bool {
+        let (max, count) = (bridge.options.fdb_max_learned, bridge.options.fdb_n_learned);
+        let full = max.is_some_and(|max| max != 0 && count.is_some_and(|count| count >= max));
+        if full {
+            let why = format_args!("fdb_max_learned reached");
+            self.step("fdb_create", skb.dev, format_args!("not learned"), why);
+        }
+        !full
     }
 
     /// Leaves a question open if the FDB was not read.

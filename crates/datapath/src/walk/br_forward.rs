@@ -2,9 +2,10 @@
 
 use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, LinkFlags, MacAddr, NftFamily, PortState};
 
+use super::br_arp_nd_proxy::neigh_suppressed;
 use super::br_input::{BrPktType, Bridged};
 use super::{OpenKind, Outcome, PortDelivery, Skb, Walker};
-use crate::frame::{Field, Frame, Set};
+use crate::frame::{Field, Frame, Ip4Field, Ip6Field, Set};
 use crate::network::{Bridge, NfHook, Port, membership};
 
 impl<'s, F: Frame> Walker<'_, 's, F> {
@@ -97,8 +98,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if port.has(|options| options.proxy_arp) {
             return Err("proxy_arp on");
         }
-        if bridged.proxyarp_replied
-            && (port.has(|o| o.proxy_arp_wifi) || Self::neigh_suppressed(port, bridged.vid))
+        if bridged.proxyarp_replied && (port.has(|o| o.proxy_arp_wifi) || neigh_suppressed(port, bridged.vid))
         {
             return Err("answered in its stead");
         }
@@ -121,7 +121,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             skb.hwtag = Self::br_handle_vlan(entry, skb.hwtag);
         }
         self.nf_hook(&mut skb, "__br_forward", NftFamily::Bridge, NfHook::Forward);
-        self.br_nf_forward(&mut skb, bridge);
+        if self.br_nf_forward(&mut skb, bridge).is_none() {
+            return;
+        }
         self.nf_hook(&mut skb, "br_forward_finish", NftFamily::Bridge, NfHook::PostRouting);
         if !self.is_skb_forwardable(&skb, port) {
             let mtu = port.link.mtu;
@@ -143,23 +145,24 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             format_args!("out of {}", port.link.name),
             format_args!("{why}"),
         );
-        let (hwtag, depth, assumes) = (skb.hwtag, skb.depth, skb.assumes);
+        let Skb { hwtag, depth, trimmed, assumes, .. } = skb;
         self.arrive(Outcome::Port(PortDelivery {
             device: port.link.index,
             flooded,
             hwtag,
             depth,
+            trimmed,
             dst,
             assumes,
         }));
     }
 
     /// `br_nf_forward_ip`, `br_nf_forward_arp`: through br_netfilter bridged packets pass the host's own FORWARD hooks.
-    fn br_nf_forward(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) {
+    fn br_nf_forward(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<()> {
         let network = self.network;
-        let Some(settings) = network.hooks().br_netfilter() else { return };
+        let Some(settings) = network.hooks().br_netfilter() else { return Some(()) };
         if skb.hwtag.is_some() && !settings.filter_vlan_tagged {
-            return;
+            return Some(());
         }
         let options = bridge.options;
         let on = [
@@ -169,14 +172,26 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         ];
         let protocols = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
         let class = self.frame.which(Field::Protocol(skb.depth), &protocols);
-        if let Some((family, true)) = class.and_then(|class| on.get(class)) {
-            self.nf_hook(skb, "br_nf_forward", *family, NfHook::Forward);
+        let Some(&(family, true)) = class.and_then(|class| on.get(class)) else { return Some(()) };
+        // sizeof(struct arphdr)
+        if family == NftFamily::Arp && !self.frame.is(Field::Length(skb.depth), Set::Range(8, u128::MAX)) {
+            let why = format_args!("bridge-nf-call-arptables");
+            self.drop_skb("br_nf_forward_arp", skb, "the ARP header is cut off", why);
+            return None;
         }
+        self.nf_hook(skb, "br_nf_forward", family, NfHook::Forward);
+        Some(())
     }
 
     /// `is_skb_forwardable` (net/core/dev.c): the port is up and the frame fits, a tag's four bytes aside.
     fn is_skb_forwardable(&mut self, skb: &Skb, port: &Port<'s>) -> bool {
         let longest = u128::from(port.link.mtu) + 4;
-        port.link.flags.has(LinkFlags::UP) && self.frame.is(Field::Length(skb.depth), Set::Range(0, longest))
+        let ipv4 = skb.trimmed && self.frame.is(Field::Protocol(skb.depth), EtherType::IPV4);
+        let length = match (skb.trimmed, ipv4) {
+            (false, _) => Field::Length(skb.depth),
+            (true, true) => Field::Ip4(skb.depth, Ip4Field::TotalLength),
+            (true, false) => Field::Ip6(skb.depth, Ip6Field::TotalLength),
+        };
+        port.link.flags.has(LinkFlags::UP) && self.frame.is(length, Set::Range(0, longest))
     }
 }

@@ -179,6 +179,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `br_nf_pre_routing` (net/bridge/br_netfilter_hooks.c). A frame with a tag beside it, or two tags, is passed over.
     fn br_nf_pre_routing(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<()> {
         let Some(settings) = self.network.hooks().br_netfilter().copied() else { return Some(()) };
+        if self.encap_header_is_cut_off(skb.depth) {
+            self.drop_skb("br_nf_pre_routing", skb, "the header is cut off", format_args!("br_netfilter"));
+            return None;
+        }
         let tagged = skb.hwtag.is_some();
         if tagged && !settings.filter_vlan_tagged {
             return Some(());
@@ -203,8 +207,23 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
             return None;
         }
+        // br_validate_ipv4, br_validate_ipv6
+        skb.trimmed = true;
         self.nf_hook(skb, "br_nf_pre_routing", family, NfHook::PreRouting);
         Some(())
+    }
+
+    /// `nf_bridge_encap_header_len`: a tag in the bytes, or a PPPoE header, has to be there in full.
+    fn encap_header_is_cut_off(&mut self, depth: u8) -> bool {
+        let needed = match self
+            .frame
+            .which(Field::Protocol(depth), &[EtherType::VLAN, EtherType::PPPOE_SESSION].map(Set::from))
+        {
+            Some(0) => 4,
+            Some(_) => 8,
+            None => return false,
+        };
+        !self.frame.is(Field::Length(depth), Set::Range(needed, u128::MAX))
     }
 
     /// `br_handle_frame_finish`: VLAN, lock, learning, and where to.
@@ -253,7 +272,12 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let entry = self.br_fdb_find(Field::Src, bridge, vid);
         let on_this_port = entry.is_some_and(|entry| entry.dst == FdbDst::Port(port.link.index));
         let reason = match entry {
-            None => "locked, and the source is unknown",
+            None => {
+                if port.has(|options| options.mab) {
+                    self.br_fdb_note_locked(skb, bridge, port, vid);
+                }
+                "locked, and the source is unknown"
+            }
             Some(_) if !on_this_port => "locked, and the source belongs elsewhere",
             Some(entry) if entry.locked => "locked, and the source waits for authorisation",
             Some(_) => {

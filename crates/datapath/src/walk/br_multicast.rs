@@ -118,8 +118,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let router = self.br_multicast_is_router(bridge);
         let allmulti = bridge.link.is_allmulti() == Some(true);
         // IFF_ALLMULTI counts since the kernel that also brought this option.
-        let counts =
-            bridge.options.multi_boolopt.and_then(|o| o.get(BoolOpt::MdbOffloadFailNotification)).is_some();
+        let counts = bridge.knows(BoolOpt::MdbOffloadFailNotification);
         let up = group.host_joined || router || (allmulti && counts);
         let why = format_args!("host_joined {}, mcast_router {router}", group.host_joined);
         self.step(function, dev, format_args!("{} members", group.members.len()), why);

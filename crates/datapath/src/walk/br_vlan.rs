@@ -76,13 +76,18 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             format_args!("VLAN {pvid}"),
             format_args!("untagged; PVID {pvid}"),
         );
-        skb.hwtag = Some(HwTag { tpid, vid: TagVid::Fixed(pvid.get()) });
+        // Of a priority tag only the VLAN id is filled in.
+        let over = skb.hwtag.and_then(|tag| match tag.vid {
+            TagVid::Frame(depth) => Some(depth),
+            TagVid::Fixed { .. } => None,
+        });
+        skb.hwtag = Some(HwTag { tpid, vid: TagVid::Fixed { vid: pvid.get(), over } });
         Some((skb, pvid.get()))
     }
 
     fn tagged(&mut self, skb: Skb, tag: HwTag, port: &Port<'s>) -> Option<(Skb, u16)> {
         let vid = match tag.vid {
-            TagVid::Fixed(vid) => membership(port.vlans, vid, false).map(|_| vid),
+            TagVid::Fixed { vid, .. } => membership(port.vlans, vid, false).map(|_| vid),
             TagVid::Frame(depth) => self.member_vid(Field::Vid(depth), port),
         };
         let Some(vid) = vid else {
@@ -133,7 +138,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let tag = skb.hwtag.filter(|tag| tag.tpid == tpid);
         let vid = match tag {
             Some(tag) if !self.vid_is_zero(tag) => match tag.vid {
-                TagVid::Fixed(vid) => vid,
+                TagVid::Fixed { vid, .. } => vid,
                 TagVid::Frame(depth) => self.member_vid(Field::Vid(depth), port)?,
             },
             _ => port.vlans.and_then(VlanTable::pvid)?.get(),

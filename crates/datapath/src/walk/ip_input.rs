@@ -110,7 +110,7 @@ impl<F: Frame> Walker<'_, '_, F> {
                 format_args!("route_localnet 0"),
             );
         }
-        let from_nowhere = self.frame.is(flow.saddr, Set::Masked { value: 0, mask: 0xff00_0000 });
+        let from_nowhere = self.frame.is(flow.saddr, super::route::ZERONET);
         let local = self.frame.is(flow.daddr, Set::Masked { value: 0xe000_0000, mask: 0xffff_ff00 });
         let igmp = self.frame.is(Field::Ip4(skb.depth, Ip4Field::Protocol), 2u8);
         if from_nowhere && !local && !igmp {

@@ -61,7 +61,12 @@ pub enum TagVid {
     /// From the frame's own tag at this depth.
     Frame(u8),
     /// The kernel put it there: a PVID.
-    Fixed(u16),
+    Fixed {
+        /// The VLAN id.
+        vid: u16,
+        /// The depth of the frame's own priority tag that it was put into; its priority and drop bit remain.
+        over: Option<u8>,
+    },
 }
 
 /// Whether the walk writes down its steps.
@@ -84,6 +89,8 @@ pub(crate) struct Skb {
     pub(crate) depth: u8,
     /// The tag beside the bytes.
     pub(crate) hwtag: Option<HwTag>,
+    /// Whether what the IP packet's own length does not cover was cut off (`pskb_trim_rcsum`).
+    pub(crate) trimmed: bool,
     /// The bridge port that it came in by, from the bridge on (`skb->dev` while bridged).
     pub(crate) port: Option<IfIndex>,
     /// The open questions whose answers could still change what was decided so far.

@@ -2,11 +2,21 @@
 
 use std::net::IpAddr;
 
-use portcullis_snapshot::{Address, EtherType};
+use portcullis_snapshot::{EtherType, Route};
 
 use super::ip6_input::{LINK_LOCAL6, MULTICAST6};
 use super::{Effect, Skb, Walker};
 use crate::frame::{Field, Frame, Icmp6Field, Ip6Field, Set};
+
+/// ff02::1:ff00:0/104.
+const SOLICITED_NODE: Set = Set::Masked { value: 0xff02 << 112 | 0x1ff00_0000, mask: u128::MAX << 24 };
+
+fn ipv6_set(address: IpAddr) -> Option<Set> {
+    match address {
+        IpAddr::V6(address) => Some(address.into()),
+        IpAddr::V4(_) => None,
+    }
+}
 
 impl<F: Frame> Walker<'_, '_, F> {
     /// `icmpv6_rcv`.
@@ -54,41 +64,77 @@ impl<F: Frame> Walker<'_, '_, F> {
                 format_args!("target"),
             );
         }
-        let network = self.network;
-        let of_device = |address: &&Address| address.device == skb.dev;
-        let addresses = network.netns().addresses.known().iter().filter(of_device).map(|a| a.address.addr());
-        let proxied = network.netns().neighbours.known().iter();
-        let proxied = proxied.filter(|entry| entry.flags & NTF_PROXY != 0 && entry.device == skb.dev);
-        let answered: Vec<Set> = addresses
-            .chain(proxied.map(|entry| entry.address))
-            .filter_map(|address| match address {
-                IpAddr::V6(address) => Some(address.into()),
-                IpAddr::V4(_) => None,
-            })
-            .collect();
-        if self.frame.is_any(target, &answered) {
-            self.step(
-                "ndisc_recv_ns",
-                skb.dev,
-                format_args!("advertisement"),
-                format_args!("an address of the interface"),
-            );
-            return self.host(&skb, EtherType::IPV6, Effect::NeighbourAdvertisement);
+        let (saddr, daddr) = (Field::Ip6(d, Ip6Field::Source), Field::Ip6(d, Ip6Field::Destination));
+        let probe = self.frame.is(saddr, Set::Exactly(0));
+        if probe && !self.frame.is(daddr, SOLICITED_NODE) {
+            let why = format_args!("RFC 4861, 7.1.1");
+            return self.drop_skb("ndisc_recv_ns", &skb, "an address probe to no solicited-node group", why);
         }
-        self.drop_skb("ndisc_recv_ns", &skb, "not an address of this interface", format_args!("target"));
+        let options = self.frame.which(Field::Icmp6(d, Icmp6Field::Options), &[0u8, 1].map(Set::from));
+        if options.is_none() || (probe && options == Some(1)) {
+            let why = format_args!("RFC 4861, 7.1.1");
+            return self.drop_skb("ndisc_recv_ns", &skb, "options that may not be", why);
+        }
+        if !self.answers_for(&skb, target) {
+            return self.drop_skb(
+                "ndisc_recv_ns",
+                &skb,
+                "not an address of this interface",
+                format_args!("target"),
+            );
+        }
+        // __neigh_lookup: nobody to answer, if a multicast solicitation does not say who asks.
+        let asks_all = self.frame.is(daddr, MULTICAST6);
+        if !probe && asks_all && options == Some(0) && !self.is_neighbour(&skb, saddr) {
+            return self.drop_skb(
+                "ndisc_recv_ns",
+                &skb,
+                "the sender is not known",
+                format_args!("no option"),
+            );
+        }
+        self.step("ndisc_recv_ns", skb.dev, format_args!("advertisement"), format_args!("target"));
+        self.host(&skb, EtherType::IPV6, Effect::NeighbourAdvertisement);
+    }
+
+    /// Whether the host answers for a target on this interface: an address of it, or of its VRF, an anycast address, or
+    /// where it forwards and `proxy_ndp` is on a proxied one.
+    fn answers_for(&mut self, skb: &Skb, target: Field) -> bool {
+        const NTF_PROXY: u8 = 8;
+        const RTN_ANYCAST: u8 = 4;
+        let network = self.network;
+        let netns = network.netns();
+        let master = self.l3mdev_master(skb.dev);
+        let here = |device| device == skb.dev || Some(device) == master;
+        let own =
+            netns.addresses.known().iter().filter(|address| here(address.device)).map(|a| a.address.addr());
+        let on_device = |route: &&Route| route.nexthops.iter().any(|nexthop| nexthop.device == Some(skb.dev));
+        let anycast = netns.routes.known().iter().filter(|route| route.kind == RTN_ANYCAST).filter(on_device);
+        let anycast = anycast.map(|route| route.destination.addr());
+        let all = netns.ipv6.read().and_then(|settings| settings.all.proxy_ndp).unwrap_or(0);
+        let proxies = self.ipv6_conf(skb.dev, |conf| conf.forwarding) != 0
+            && (all != 0 || self.ipv6_conf(skb.dev, |conf| conf.proxy_ndp) != 0);
+        let proxied = netns
+            .neighbours
+            .known()
+            .iter()
+            .filter(|entry| proxies && entry.flags & NTF_PROXY != 0 && entry.device == skb.dev);
+        let answered = own.chain(anycast).chain(proxied.map(|entry| entry.address));
+        let answered: Vec<Set> = answered.filter_map(ipv6_set).collect();
+        answered.into_iter().any(|address| self.frame.is(target, address))
+    }
+
+    /// Whether there is a neighbour entry for an address.
+    fn is_neighbour(&mut self, skb: &Skb, address: Field) -> bool {
+        let network = self.network;
+        let known = network.netns().neighbours.known().iter().filter(|entry| entry.device == skb.dev);
+        let known: Vec<Set> = known.filter_map(|entry| ipv6_set(entry.address)).collect();
+        known.into_iter().any(|known| self.frame.is(address, known))
     }
 
     /// `ndisc_recv_na`: an entry that exists is refreshed.
     fn ndisc_update(&mut self, skb: Skb, function: &'static str, target: Field) {
-        let network = self.network;
-        let known = network.netns().neighbours.known().iter().filter(|entry| entry.device == skb.dev);
-        let known: Vec<Set> = known
-            .filter_map(|entry| match entry.address {
-                IpAddr::V6(address) => Some(address.into()),
-                IpAddr::V4(_) => None,
-            })
-            .collect();
-        if self.frame.is_any(target, &known) {
+        if self.is_neighbour(&skb, target) {
             self.step(function, skb.dev, format_args!("neighbour entry"), format_args!("known"));
             return self.host(&skb, EtherType::IPV6, Effect::NeighbourUpdate);
         }

@@ -112,6 +112,8 @@ pub struct PortDelivery {
     pub hwtag: Option<HwTag>,
     /// How many of its own tags are no longer in front of its bytes.
     pub depth: u8,
+    /// Whether br_netfilter cut off what the IP packet's own length does not cover.
+    pub trimmed: bool,
     /// The member's address, where multicast was turned into unicast.
     pub dst: Option<MacAddr>,
     /// Open questions on the way.
@@ -149,6 +151,8 @@ pub struct Learned {
 pub enum LearnedChange {
     /// There was none; now there is.
     New,
+    /// There was none; now there is one that only notes a source which a locked port refused.
+    Locked,
     /// It was on this port already.
     Refresh,
     /// It was on another port: it moves.
@@ -260,17 +264,19 @@ impl PortDelivery {
     #[must_use]
     pub fn bytes(&self, frame: &Concrete<'_>) -> Vec<u8> {
         let addresses = frame.bytes().get(..12).unwrap_or_default();
-        let rest = frame.bytes().get(12 + 4 * usize::from(self.depth)..).unwrap_or_default();
+        let from = 12 + 4 * usize::from(self.depth);
+        let to = if self.trimmed { from + 2 + frame.packet_length(self.depth) } else { frame.bytes().len() };
+        let rest = frame.bytes().get(from..to).unwrap_or_default();
         let mut bytes = Vec::with_capacity(frame.bytes().len() + 4);
         bytes.extend(addresses);
         if let Some(dst) = self.dst {
             bytes.splice(..6, dst.0);
         }
         if let Some(tag) = self.hwtag {
-            // Priority and drop bits come from the frame's own tag; a PVID leaves them clear.
+            // Priority and drop bits come from the frame's own tag.
             let tci = match tag.vid {
-                TagVid::Frame(depth) => frame.value(Field::Vid(depth)) as u16,
-                TagVid::Fixed(vid) => vid,
+                TagVid::Frame(depth) => frame.tci(depth),
+                TagVid::Fixed { vid, over } => vid | over.map_or(0, |depth| frame.tci(depth)),
             };
             bytes.extend(tag.tpid.0.to_be_bytes());
             bytes.extend(tci.to_be_bytes());

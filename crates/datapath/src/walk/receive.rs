@@ -30,6 +30,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             pkt_type: PacketType::OtherHost,
             depth: 0,
             hwtag: None,
+            trimmed: false,
             port: None,
             assumes: Assumes::default(),
         };
@@ -183,11 +184,11 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `vlan_find_dev`: the VLAN device for a tag.
-    fn vlan_find_dev(&mut self, device: IfIndex, tag: HwTag) -> Option<Upper<'s>> {
+    pub(super) fn vlan_find_dev(&mut self, device: IfIndex, tag: HwTag) -> Option<Upper<'s>> {
         let network = self.network;
         let uppers = network.uppers(device)?;
         let vid = match tag.vid {
-            TagVid::Fixed(vid) => vid,
+            TagVid::Fixed { vid, .. } => vid,
             TagVid::Frame(depth) => {
                 let mut vids: Vec<_> =
                     uppers.vlans.keys().filter(|(tpid, _)| *tpid == tag.tpid).map(|(_, vid)| *vid).collect();
@@ -231,7 +232,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// Whether a tag's VLAN id is 0: a priority tag.
     pub(super) fn vid_is_zero(&mut self, tag: HwTag) -> bool {
         match tag.vid {
-            TagVid::Fixed(vid) => vid == 0,
+            TagVid::Fixed { vid, .. } => vid == 0,
             TagVid::Frame(depth) => self.frame.is(Field::Vid(depth), 0u16),
         }
     }

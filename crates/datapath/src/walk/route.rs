@@ -52,8 +52,8 @@ const RTN_THROW: u8 = 9;
 pub(super) const LOOPBACK: Set = Set::Masked { value: 0x7f00_0000, mask: 0xff00_0000 };
 /// 224.0.0.0/4.
 pub(super) const MULTICAST: Set = Set::Masked { value: 0xe000_0000, mask: 0xf000_0000 };
-/// 0.0.0.0/8.
-const ZERONET: Set = Set::Masked { value: 0, mask: 0xff00_0000 };
+/// `ipv4_is_zeronet`: since 5.3 the rest of 0.0.0.0/8 is as good as any other address.
+pub(super) const ZERONET: Set = Set::Exactly(0);
 /// 255.255.255.255.
 const LIMITED_BROADCAST: Set = Set::Exactly(0xffff_ffff);
 
@@ -171,16 +171,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if self.frame.is_any(saddr, &[MULTICAST, LIMITED_BROADCAST]) {
             return self.martian(skb, "the source is multicast or broadcast", "saddr");
         }
-        let from_nowhere = self.frame.is(saddr, Set::Exactly(0));
-        if self.frame.is(daddr, LIMITED_BROADCAST) || (from_nowhere && self.frame.is(daddr, Set::Exactly(0)))
-        {
+        let from_nowhere = self.frame.is(saddr, ZERONET);
+        if self.frame.is(daddr, LIMITED_BROADCAST) || (from_nowhere && self.frame.is(daddr, ZERONET)) {
             return self.brd_input(skb, flow, arp);
         }
         if self.frame.is(saddr, ZERONET) {
-            return self.martian(skb, "the source is in 0.0.0.0/8", "saddr");
+            return self.martian(skb, "the source is 0.0.0.0", "saddr");
         }
         if self.frame.is(daddr, ZERONET) {
-            return self.martian(skb, "the destination is in 0.0.0.0/8", "daddr");
+            return self.martian(skb, "the destination is 0.0.0.0", "daddr");
         }
         let localnet = self.ipv4_or(skb, |conf| conf.route_localnet);
         if !localnet && (self.frame.is(daddr, LOOPBACK) || self.frame.is(saddr, LOOPBACK)) {
@@ -324,7 +323,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         None
     }
 
-    fn l3mdev_master(&self, device: IfIndex) -> Option<IfIndex> {
+    pub(super) fn l3mdev_master(&self, device: IfIndex) -> Option<IfIndex> {
         let link = self.network.link(device)?;
         matches!(&link.port, Some(PortKind::Other(kind)) if kind == "vrf").then_some(link.master).flatten()
     }

@@ -19,7 +19,7 @@ use portcullis_snapshot::{
 };
 
 use crate::Error;
-use crate::netlink::{Family, LinkEvents, Socket};
+use crate::netlink::{Events, Family, Socket};
 
 pub use behind::container_of_cgroup;
 
@@ -54,6 +54,15 @@ pub struct Request {
 /// If they cannot be read.
 pub fn links_and_fdb(route: &mut Socket) -> Result<(Vec<Link>, Vec<FdbEntry>), Error> {
     Ok((links::links(route)?, links::fdb(route)?))
+}
+
+/// Reads the calling thread's namespace as it is now, and nothing about processes.
+///
+/// # Errors
+/// If not even its links can be asked for.
+pub fn here() -> Result<Netns, Error> {
+    let (id, mut route) = (crate::namespace::Netns::current()?.id(), Socket::open(Family::Route)?);
+    read(id, &mut route)
 }
 
 /// How often a namespace that changes under the reader is read.
@@ -116,17 +125,17 @@ fn identity() -> (String, String) {
 /// Reads the calling thread's namespace until no interface changes meanwhile.
 fn read_settled(id: NetnsId) -> Result<(Netns, Option<Problem>), Error> {
     let mut route = Socket::open(Family::Route)?;
-    let mut events = LinkEvents::subscribe()?;
+    let mut events = Events::of_links()?;
     for _ in 1..TRIES {
         let netns = read(id, &mut route)?;
-        if !events.any()? {
+        if events.drain()?.is_empty() {
             return Ok((netns, None));
         }
     }
     let netns = read(id, &mut route)?;
     let message = format!("interfaces changed each time it was read ({TRIES} tries)");
     let problem = Problem { netns: Some(id), what: "consistency".to_owned(), message };
-    Ok((netns, events.any()?.then_some(problem)))
+    Ok((netns, (!events.drain()?.is_empty()).then_some(problem)))
 }
 
 /// Reads the calling thread's namespace once.

@@ -207,6 +207,7 @@ impl Twin<'_> {
     fn learned(&self, learned: &portcullis_datapath::Learned) -> LearnedEntry {
         let (change, moved_from) = match learned.change {
             LearnedChange::New => ("new", None),
+            LearnedChange::Locked => ("locked", None),
             LearnedChange::Refresh => ("refresh", None),
             LearnedChange::Move { from } => ("move", Some(self.network.name(from))),
         };

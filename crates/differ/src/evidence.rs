@@ -1,0 +1,225 @@
+//! What the kernel did, from everything that was heard.
+
+use portcullis_datapath::frame::{ArpField, Field, Icmp6Field, Ip6Field};
+use portcullis_datapath::{Concrete, PacketType};
+use portcullis_kernel::counters::Counters;
+use portcullis_kernel::netlink::Event;
+use portcullis_kernel::packet::{Captured, OUTGOING};
+use portcullis_snapshot::{EtherType, IfIndex, Netns};
+
+use crate::expect::Expectation;
+use crate::facts::{Difference, Facts, Strictness, below, differences, hex, inner, show, source};
+use crate::generate::{COOKIE, Sent};
+use crate::names;
+use crate::stand::Heard;
+
+/// `lo`: what the host says to itself.
+const LOOPBACK: IfIndex = IfIndex(1);
+const ICMPV6: u8 = 58;
+const RTM_NEWPREFIX: u16 = 52;
+
+/// A frame as it was sent, and what is needed to know its copies again.
+pub(crate) struct Mark<'a> {
+    sent: &'a Sent,
+    /// What every copy ends with.
+    ends: Vec<&'a [u8]>,
+}
+
+impl<'a> Mark<'a> {
+    pub(crate) fn new(sent: &'a Sent) -> Self {
+        let mut ends = Vec::new();
+        match sent.bytes.last_chunk::<COOKIE>().filter(|cookie| cookie.starts_with(b"pc")) {
+            Some(cookie) => {
+                ends.push(&cookie[..]);
+                // Its packet's own bytes, if the kernel cuts off what follows them.
+                ends.extend(without_trailer(&sent.bytes).and_then(|all| all.get(payload_of(&sent.bytes)..)));
+            }
+            // Cut off: what follows the tags is all that there is.
+            None => ends.extend(sent.bytes.get(payload_of(&sent.bytes).saturating_sub(2)..)),
+        }
+        Self { sent, ends }
+    }
+
+    /// Whether a frame is a copy of this one, its destination and tags aside.
+    fn is_copy(&self, bytes: &[u8]) -> bool {
+        source(bytes) == source(&self.sent.bytes) && self.ends.iter().any(|end| bytes.ends_with(end))
+    }
+
+    /// Whether a packet was inside this frame.
+    fn carried(&self, packet: &[u8]) -> bool {
+        !packet.is_empty() && self.sent.bytes.windows(packet.len()).any(|window| window == packet)
+    }
+
+    /// Whether it is neighbour discovery, whose answers are evidence of their own, or has a wrong checksum: raw sockets
+    /// get their copy before either is looked at.
+    fn goes_to_ndisc(&self) -> bool {
+        let Some((depth, _)) = inner(&self.sent.bytes) else { return false };
+        let Some(frame) = Concrete::new(&self.sent.bytes) else { return false };
+        let kind = frame.value(Field::Icmp6(depth, Icmp6Field::Type));
+        (133..=137).contains(&kind) || frame.value(Field::Icmp6(depth, Icmp6Field::ChecksumRight)) == 0
+    }
+}
+
+/// Where a frame's payload begins, behind its tags.
+fn payload_of(bytes: &[u8]) -> usize {
+    Concrete::HEADER + 4 * inner(bytes).map_or(0, |(depth, _)| usize::from(depth))
+}
+
+/// A frame without what its IP packet's own length does not cover; `None` if there is no such packet.
+fn without_trailer(bytes: &[u8]) -> Option<&[u8]> {
+    let at = payload_of(bytes);
+    let word = |offset: usize| {
+        let word = bytes.get(at + offset..)?.first_chunk::<2>()?;
+        Some(usize::from(u16::from_be_bytes(*word)))
+    };
+    let length = match inner(bytes)?.1 {
+        EtherType::IPV4 => word(2)?,
+        EtherType::IPV6 => 40 + word(4)?,
+        _ => return None,
+    };
+    bytes.get(..at + length).filter(|_| length > 20)
+}
+
+/// Gathers the facts from what was heard after a frame was sent.
+pub(crate) fn gather(mark: &Mark<'_>, heard: &Heard, before: &Counters, after: &Counters) -> Facts {
+    let copies = heard.guests.iter().filter(|(_, bytes)| mark.is_copy(bytes));
+    let copies = copies.filter_map(|(name, bytes)| Some((names::wire(name)?, bytes.clone())));
+    let delivered = heard.delivered.iter().filter(|(_, protocol, delivered)| {
+        delivered.device != LOOPBACK
+            && mark.carried(&delivered.bytes)
+            && !(*protocol == ICMPV6 && mark.goes_to_ndisc())
+    });
+    let handled = heard.handlers.iter().filter(|(_, captured)| mark.is_copy(&captured.bytes));
+    let ours =
+        heard.host.iter().filter(|captured| captured.pkt_type == OUTGOING && !mark.is_copy(&captured.bytes));
+    let prefix = heard.events.iter().any(|event| matches!(event, Event::Message { kind: RTM_NEWPREFIX, .. }));
+    Facts {
+        copies: copies.collect(),
+        delivered: delivered
+            .map(|(ethertype, protocol, packet)| (packet.device, *ethertype, *protocol))
+            .collect(),
+        tcp: after.since(before, "Tcp.InSegs") > 0,
+        forwarded: [after.since(before, "Ip.ForwDatagrams"), after.since(before, "Ip6OutForwDatagrams")],
+        arp_replies: ours
+            .clone()
+            .filter(|captured| is_arp_reply(captured))
+            .map(|captured| captured.device)
+            .collect(),
+        advertisements: ours
+            .filter(|captured| is_advertisement(captured))
+            .map(|captured| captured.device)
+            .collect(),
+        handled: handled
+            .filter_map(|(protocol, c)| Some((c.device, *protocol, pkt_type(c.pkt_type)?)))
+            .collect(),
+        prefix: Some(prefix),
+    }
+}
+
+const fn pkt_type(number: u8) -> Option<PacketType> {
+    match number {
+        0 => Some(PacketType::Host),
+        1 => Some(PacketType::Broadcast),
+        2 => Some(PacketType::Multicast),
+        3 => Some(PacketType::OtherHost),
+        _ => None,
+    }
+}
+
+/// Whether it is an ARP reply that speaks for the sender's own hardware address: not one that the bridge gives in the
+/// name of a guest.
+fn is_arp_reply(captured: &Captured) -> bool {
+    let Some((depth, EtherType::ARP)) = inner(&captured.bytes) else { return false };
+    let Some(frame) = Concrete::new(&captured.bytes) else { return false };
+    let reply = frame.value(Field::Arp(depth, ArpField::Operation)) == 2;
+    let own = names_mac(frame.value(Field::Arp(depth, ArpField::SenderMac)) as u64);
+    reply && own
+}
+
+/// Whether a hardware address is one that configurations give to the host's devices.
+fn names_mac(address: u64) -> bool {
+    address >> 8 == names::mac(names::BRIDGE).to_u64() >> 8
+}
+
+fn is_advertisement(captured: &Captured) -> bool {
+    let Some((depth, EtherType::IPV6)) = inner(&captured.bytes) else { return false };
+    let Some(frame) = Concrete::new(&captured.bytes) else { return false };
+    frame.value(Field::Ip6(depth, Ip6Field::NextHeader)) == 58
+        && frame.value(Field::Icmp6(depth, Icmp6Field::Type)) == 136
+        && names_mac(frame.value(Field::Src) as u64)
+}
+
+/// Holds what was said against what was seen.
+pub(crate) fn compare(expected: &Expectation, seen: &Facts, netns: &Netns) -> Vec<Difference> {
+    let strictness = if expected.open { Strictness::OnlyMissing } else { Strictness::Exact };
+    let (said, mut found) = (&expected.facts, Vec::new());
+    let show_copy = |(wire, bytes): &(usize, Vec<u8>)| format!("a copy at wire {wire}: {}", hex(bytes));
+    differences(&said.copies, &seen.copies, strictness, PartialEq::eq, show_copy, &mut found);
+    let show_delivery = |(device, ethertype, protocol): &(IfIndex, EtherType, u8)| {
+        format!("IP protocol {protocol} ({ethertype}) delivered on {}", show(*device))
+    };
+    differences(&said.delivered, &seen.delivered, strictness, PartialEq::eq, show_delivery, &mut found);
+    let show_handled = |(device, protocol, pkt_type): &(IfIndex, EtherType, PacketType)| {
+        format!("{protocol} handled on {} as {pkt_type:?}", show(*device))
+    };
+    let listened: Vec<_> =
+        said.handled.iter().copied().filter(|(_, protocol, _)| heard_of(*protocol)).collect();
+    // Being dropped by IP or ARP comes after being handled, so more may be seen.
+    differences(&listened, &seen.handled, Strictness::OnlyMissing, PartialEq::eq, show_handled, &mut found);
+    single("TCP took a segment", said.tcp, seen.tcp, strictness, &mut found);
+    for (what, said, seen) in
+        [("IPv4", said.forwarded[0], seen.forwarded[0]), ("IPv6", said.forwarded[1], seen.forwarded[1])]
+    {
+        single(&format!("{what} routed on"), said > 0, seen > 0, strictness, &mut found);
+    }
+    for (what, said, seen) in [
+        ("an ARP reply", &said.arp_replies, &seen.arp_replies),
+        ("a neighbour advertisement", &said.advertisements, &seen.advertisements),
+    ] {
+        answers(what, said, seen, strictness, netns, &mut found);
+    }
+    if said.prefix == Some(true) || (seen.prefix == Some(true) && said.prefix.is_none()) {
+        single(
+            "a prefix taken from an advertisement",
+            said.prefix == Some(true),
+            seen.prefix == Some(true),
+            strictness,
+            &mut found,
+        );
+    }
+    found
+}
+
+fn heard_of(protocol: EtherType) -> bool {
+    [EtherType::IPV4, EtherType::ARP, EtherType::IPV6, crate::generate::EXPERIMENT].contains(&protocol)
+}
+
+fn single(what: &str, said: bool, seen: bool, strictness: Strictness, found: &mut Vec<Difference>) {
+    match (said, seen) {
+        (true, false) => found.push(Difference::Missing(what.to_owned())),
+        (false, true) if strictness == Strictness::Exact => {
+            found.push(Difference::Unexpected(what.to_owned()))
+        }
+        _ => {}
+    }
+}
+
+/// An answer that leaves by a device passes those below it too.
+fn answers(
+    what: &str,
+    said: &[IfIndex],
+    seen: &[IfIndex],
+    strictness: Strictness,
+    netns: &Netns,
+    found: &mut Vec<Difference>,
+) {
+    for device in said.iter().filter(|device| !seen.contains(device)) {
+        found.push(Difference::Missing(format!("{what} out of {}", show(*device))));
+    }
+    let passed: Vec<IfIndex> = said.iter().flat_map(|device| below(netns, *device)).collect();
+    if strictness == Strictness::Exact {
+        for device in seen.iter().filter(|device| !passed.contains(device)) {
+            found.push(Difference::Unexpected(format!("{what} out of {}", show(*device))));
+        }
+    }
+}

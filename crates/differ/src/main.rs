@@ -1,0 +1,142 @@
+//! `portcullis-differ`: many scenarios, one after another, until their number is reached or one does not agree.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use portcullis_differ::Error;
+use portcullis_differ::blind::Blind;
+use portcullis_differ::generate::{self, Scenario};
+use portcullis_differ::run::{Account, Mismatch, Runner};
+use portcullis_differ::script::script;
+use portcullis_differ::shrink::shrink;
+use portcullis_kernel::namespace;
+
+/// Holds the walk against this kernel, with random configurations and frames.
+#[derive(Debug, Parser)]
+struct Options {
+    /// The first scenario; the others follow it by number
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many frames to send in all
+    #[arg(long, default_value_t = 10_000)]
+    cases: u64,
+    /// How many frames to send through each configuration
+    #[arg(long, default_value_t = 50)]
+    frames: usize,
+    /// Keep the walk from seeing a knob: a mismatch is then what is wanted
+    #[arg(long)]
+    ignore: Option<Blind>,
+    /// Go on after a mismatch, without shrinking it
+    #[arg(long)]
+    keep_going: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match all(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Default)]
+struct Total {
+    scenarios: u64,
+    cases: u64,
+    open: u64,
+    unsent: u64,
+    transient: u64,
+    mismatches: u64,
+    refused: BTreeMap<String, u64>,
+    questions: BTreeMap<String, u64>,
+}
+
+/// Runs until enough frames were sent; whether everything agreed.
+fn all(options: &Options) -> Result<bool, Error> {
+    namespace::enter_user_namespace()?;
+    namespace::pin_to_one_processor()?;
+    let (start, mut told, mut total) = (Instant::now(), Instant::now(), Total::default());
+    let mut runner = Runner::new(options.ignore);
+    while total.cases < options.cases {
+        let seed = options.seed + total.scenarios;
+        let scenario = generate::scenario(seed, options.frames);
+        let account = runner.run(&scenario)?;
+        total.add(&scenario, &account);
+        if let Some(mismatch) = account.mismatch {
+            total.mismatches += 1;
+            if options.keep_going {
+                println!("scenario {seed}: {}", mismatch.differences.join("; "));
+                continue;
+            }
+            println!("scenario {seed} does not agree; shrinking it");
+            let (scenario, mismatch) = shrink(&mut runner, &scenario, mismatch)?;
+            print_mismatch(&scenario, &mismatch);
+            break;
+        }
+        if told.elapsed() > Duration::from_secs(5) {
+            told = Instant::now();
+            println!("{} of {} cases, scenario {seed}", total.cases, options.cases);
+        }
+    }
+    total.print(options.seed, start.elapsed());
+    Ok(total.mismatches == 0)
+}
+
+fn print_mismatch(scenario: &Scenario, mismatch: &Mismatch) {
+    for difference in &mismatch.differences {
+        println!("  {difference}");
+    }
+    println!("the walk:");
+    for step in &mismatch.walk {
+        println!("  {step}");
+    }
+    println!("to repeat it:\n{}", script(scenario));
+}
+
+impl Total {
+    fn add(&mut self, scenario: &Scenario, account: &Account) {
+        self.scenarios += 1;
+        self.cases += account.cases;
+        self.open += account.open;
+        self.unsent += account.unsent;
+        self.transient += account.transient;
+        for (at, reason) in &account.refused {
+            let what = scenario.steps.get(*at).map_or("?", |step| step.sort());
+            *self
+                .refused
+                .entry(format!("{what}: {}", reason.rsplit(": ").next().unwrap_or_default()))
+                .or_default() += 1;
+        }
+        for question in &account.questions {
+            *self.questions.entry(question.clone()).or_default() += 1;
+        }
+    }
+
+    fn print(&self, seed: u64, time: Duration) {
+        for (what, count) in &self.questions {
+            println!("open question, {count} times: {what}");
+        }
+        for (what, count) in &self.refused {
+            println!("refused, {count} times: {what}");
+        }
+        let minutes = time.as_secs_f64() / 60.0;
+        println!(
+            "seed {seed}: {} cases in {} scenarios, {:.0} a minute; {} with open questions, {} not sent, {} transient; {} mismatches",
+            self.cases,
+            self.scenarios,
+            self.cases as f64 / minutes,
+            self.open,
+            self.unsent,
+            self.transient,
+            self.mismatches,
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! One scenario from its first step to its last frame.
+
+use std::collections::VecDeque;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use portcullis_datapath::{Step as Decision, Trace};
+use portcullis_kernel::namespace::Netns as Namespace;
+use portcullis_kernel::netlink::Event;
+use portcullis_snapshot::{Kernel, Netns, SCHEMA, Snapshot};
+
+use crate::Error;
+use crate::blind::Blind;
+use crate::evidence::{Mark, compare, gather};
+use crate::expect::expect;
+use crate::facts::Difference;
+use crate::generate::{Scenario, Sent};
+use crate::names::index;
+use crate::readback::read_back;
+use crate::stand::{Heard, Stand};
+use crate::state::{Stale, fdb_differences, learn, stale};
+
+/// How many markers follow each frame: one for each hop that it may take.
+const ROUNDS: u32 = 2;
+/// How long the kernel may take for what it hands to a thread of its own, such as a macvlan's broadcasts.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What came of a scenario.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// How many frames were sent and compared.
+    pub cases: u64,
+    /// How many of them left a question open, so that less could be compared.
+    pub open: u64,
+    /// How many frames nothing took: the interface was down, or the frame too long for it.
+    pub unsent: u64,
+    /// How often a difference went away when the kernel's state was read again: something had changed by itself.
+    pub transient: u64,
+    /// Which steps the kernel refused, with its reason.
+    pub refused: Vec<(usize, String)>,
+    /// The open questions, each as often as it came.
+    pub questions: Vec<String>,
+    /// The first point in which the kernel and the walk do not agree.
+    pub mismatch: Option<Mismatch>,
+}
+
+/// A disagreement.
+#[derive(Debug, Clone)]
+pub struct Mismatch {
+    /// The frame that showed it; `None` if the state read back was not what was configured.
+    pub frame: Option<usize>,
+    /// In which points.
+    pub differences: Vec<String>,
+    /// The walk's steps.
+    pub walk: Vec<String>,
+}
+
+/// Runs scenarios, each in namespaces of its own.
+#[derive(Debug, Default)]
+pub struct Runner {
+    blind: Option<Blind>,
+    leaving: VecDeque<JoinHandle<()>>,
+}
+
+/// How many scenarios may still be being taken down.
+const MOST_LEAVING: usize = 32;
+
+impl Runner {
+    /// A runner whose walk does not see a knob.
+    #[must_use]
+    pub fn new(blind: Option<Blind>) -> Self {
+        Self { blind, leaving: VecDeque::new() }
+    }
+
+    /// Runs a scenario.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every scenario needs.
+    pub fn run(&mut self, scenario: &Scenario) -> Result<Account, Error> {
+        let blind = self.blind;
+        let (account, stand) = Namespace::create()?.run(|| Course::start(scenario, blind)?.finish())??;
+        // Each of its sockets takes an RCU grace period to close, for which nobody needs to wait.
+        self.leaving.push_back(std::thread::spawn(move || drop(stand)));
+        if self.leaving.len() > MOST_LEAVING
+            && let Some(first) = self.leaving.pop_front()
+        {
+            first.join().map_err(|_| Error::Thread)?;
+        }
+        Ok(account)
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // A thread that panicked has nothing left to take down.
+        self.leaving.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// A scenario under way.
+struct Course<'a> {
+    scenario: &'a Scenario,
+    blind: Option<Blind>,
+    stand: Stand,
+    snapshot: Snapshot,
+    account: Account,
+}
+
+impl<'a> Course<'a> {
+    fn start(scenario: &'a Scenario, blind: Option<Blind>) -> Result<Self, Error> {
+        let mut stand = Stand::build(&scenario.steps)?;
+        let snapshot = wrap(stand.snapshot()?);
+        let refused = stand.refused.iter().map(|(at, error)| (*at, error.to_string())).collect();
+        Ok(Self { scenario, blind, stand, snapshot, account: Account { refused, ..Account::default() } })
+    }
+
+    fn finish(mut self) -> Result<(Account, Stand), Error> {
+        self.account.mismatch = self.first_mismatch()?;
+        Ok((self.account, self.stand))
+    }
+
+    fn first_mismatch(&mut self) -> Result<Option<Mismatch>, Error> {
+        let lost = self.read_back();
+        if !lost.is_empty() {
+            return Ok(Some(Mismatch { frame: None, differences: lost, walk: Vec::new() }));
+        }
+        for (at, sent) in self.scenario.frames.iter().enumerate() {
+            if let Some((differences, walk)) = self.frame(sent)? {
+                return Ok(Some(mismatch(Some(at), &differences, walk)));
+            }
+        }
+        let differences = self.renew(Stale::Tables)?;
+        let last = self.scenario.frames.len().checked_sub(1);
+        Ok((!differences.is_empty()).then(|| mismatch(last, &differences, Vec::new())))
+    }
+
+    fn netns(&self) -> Result<&Netns, Error> {
+        self.snapshot.namespaces.first().ok_or(Error::NoNamespace)
+    }
+
+    /// Whatever was configured must be found again.
+    fn read_back(&self) -> Vec<String> {
+        let refused = |at: usize| self.account.refused.iter().any(|(refused, _)| *refused == at);
+        let steps =
+            self.scenario.steps.iter().enumerate().filter(|(at, _)| !refused(*at)).map(|(_, step)| step);
+        self.netns().map_or_else(|_| Vec::new(), |netns| read_back(steps, netns))
+    }
+
+    /// Sends one frame; what did not agree, and the walk's steps.
+    fn frame(&mut self, sent: &Sent) -> Result<Option<(Vec<Difference>, Vec<String>)>, Error> {
+        let Some((differences, learned, events)) = self.attempt(sent)? else {
+            self.account.unsent += 1;
+            return Ok(None);
+        };
+        self.account.cases += 1;
+        let stale = stale(&events, &sent.bytes);
+        if let Some(netns) = self.snapshot.namespaces.first_mut() {
+            learn(netns, &learned, &sent.bytes);
+        }
+        if differences.is_empty() {
+            let state = if stale > Stale::Nothing { self.renew(stale)? } else { Vec::new() };
+            return Ok((!state.is_empty()).then(|| (state, Vec::new())));
+        }
+        // Did something change by itself? Then the same frame, against the state as it is now, agrees.
+        let walk = self.explain(sent);
+        let state = self.renew(Stale::Tables)?;
+        if !state.is_empty() {
+            return Ok(Some((differences.into_iter().chain(state).collect(), walk)));
+        }
+        match self.attempt(sent)? {
+            Some((again, learned, _)) if again.is_empty() => {
+                self.account.transient += 1;
+                if let Some(netns) = self.snapshot.namespaces.first_mut() {
+                    learn(netns, &learned, &sent.bytes);
+                }
+                Ok(None)
+            }
+            Some((again, ..)) => Ok(Some((again, self.explain(sent)))),
+            None => Ok(Some((differences, walk))),
+        }
+    }
+
+    /// Walks a frame, sends it, and compares. `None` if nothing takes it.
+    #[expect(clippy::type_complexity, reason = "three lists, taken apart at once")]
+    fn attempt(
+        &mut self,
+        sent: &Sent,
+    ) -> Result<Option<(Vec<Difference>, Vec<portcullis_datapath::Learned>, Vec<Event>)>, Error> {
+        let seen_by_walk = self.blind.map(|blind| blind.applied_to(&self.snapshot));
+        let snapshot = seen_by_walk.as_ref().unwrap_or(&self.snapshot);
+        let Some(expected) = expect(snapshot, index(sent.into), &sent.bytes, Trace::Off) else {
+            return Ok(None);
+        };
+        let before = self.stand.counters()?;
+        if !self.stand.send(sent.into, &sent.bytes) {
+            return Ok(None);
+        }
+        let mut heard = Heard::default();
+        let netns = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?;
+        let mark = Mark::new(sent);
+        loop {
+            self.stand.settle(ROUNDS)?;
+            heard.add(self.stand.listen()?);
+            let after = self.stand.counters()?;
+            let differences = compare(&expected, &gather(&mark, &heard, &before, &after), netns);
+            if differences.is_empty() || !self.stand.hears_more(PATIENCE)? {
+                if expected.open {
+                    self.account.open += 1;
+                    self.account
+                        .questions
+                        .extend(expected.walk.open.iter().map(|open| open.kind.to_string()));
+                }
+                return Ok(Some((differences, expected.walk.learned, heard.events)));
+            }
+        }
+    }
+
+    /// The walk's steps, for people.
+    fn explain(&self, sent: &Sent) -> Vec<String> {
+        let expected = expect(&self.snapshot, index(sent.into), &sent.bytes, Trace::Steps);
+        let show = |step: &Decision| {
+            let device = crate::facts::show(step.device);
+            format!("{device}: {}: {} ({})", step.function, step.decision, step.because)
+        };
+        expected.map_or_else(Vec::new, |expected| expected.walk.steps.iter().map(show).collect())
+    }
+
+    /// Reads the kernel's state again; what the walk had made of the FDB must be found there.
+    fn renew(&mut self, stale: Stale) -> Result<Vec<Difference>, Error> {
+        let fresh = self.stand.snapshot()?;
+        let differences =
+            if stale == Stale::Links { Vec::new() } else { fdb_differences(self.netns()?, &fresh) };
+        self.snapshot = wrap(fresh);
+        Ok(differences)
+    }
+}
+
+fn mismatch(frame: Option<usize>, differences: &[Difference], walk: Vec<String>) -> Mismatch {
+    Mismatch { frame, differences: differences.iter().map(ToString::to_string).collect(), walk }
+}
+
+fn wrap(netns: Netns) -> Snapshot {
+    Snapshot {
+        schema: SCHEMA.to_owned(),
+        version: String::new(),
+        taken_at: String::new(),
+        kernel: Kernel { release: String::new(), host: String::new() },
+        namespaces: vec![netns],
+        problems: Vec::new(),
+    }
+}
