@@ -5,11 +5,11 @@ use portcullis_datapath::{Concrete, PacketType};
 use portcullis_kernel::counters::Counters;
 use portcullis_kernel::netlink::Event;
 use portcullis_kernel::packet::{Captured, OUTGOING};
-use portcullis_snapshot::{EtherType, IfIndex, Netns};
+use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, Netns};
 
 use crate::expect::Expectation;
 use crate::facts::{Difference, Facts, Strictness, below, differences, hex, inner, show, source};
-use crate::generate::{COOKIE, Sent};
+use crate::generate::Sent;
 use crate::names;
 use crate::stand::Heard;
 
@@ -21,28 +21,21 @@ const RTM_NEWPREFIX: u16 = 52;
 /// A frame as it was sent, and what is needed to know its copies again.
 pub(crate) struct Mark<'a> {
     sent: &'a Sent,
-    /// What every copy ends with.
-    ends: Vec<&'a [u8]>,
+    /// What follows the tags, the protocol first.
+    body: &'a [u8],
+    /// The same without what its packet's own length does not cover.
+    trimmed: Option<&'a [u8]>,
 }
 
 impl<'a> Mark<'a> {
     pub(crate) fn new(sent: &'a Sent) -> Self {
-        let mut ends = Vec::new();
-        match sent.bytes.last_chunk::<COOKIE>().filter(|cookie| cookie.starts_with(b"pc")) {
-            Some(cookie) => {
-                ends.push(&cookie[..]);
-                // Its packet's own bytes, if the kernel cuts off what follows them.
-                ends.extend(without_trailer(&sent.bytes).and_then(|all| all.get(payload_of(&sent.bytes)..)));
-            }
-            // Cut off: what follows the tags is all that there is.
-            None => ends.extend(sent.bytes.get(payload_of(&sent.bytes).saturating_sub(2)..)),
-        }
-        Self { sent, ends }
+        Self { sent, body: body(&sent.bytes), trimmed: without_trailer(&sent.bytes).map(body) }
     }
 
     /// Whether a frame is a copy of this one, its destination and tags aside.
     fn is_copy(&self, bytes: &[u8]) -> bool {
-        source(bytes) == source(&self.sent.bytes) && self.ends.iter().any(|end| bytes.ends_with(end))
+        let found = body(bytes);
+        source(bytes) == source(&self.sent.bytes) && (found == self.body || Some(found) == self.trimmed)
     }
 
     /// Whether a packet was inside this frame.
@@ -63,6 +56,11 @@ impl<'a> Mark<'a> {
 /// Where a frame's payload begins, behind its tags.
 fn payload_of(bytes: &[u8]) -> usize {
     Concrete::HEADER + 4 * inner(bytes).map_or(0, |(depth, _)| usize::from(depth))
+}
+
+/// What follows a frame's tags, the protocol first.
+fn body(bytes: &[u8]) -> &[u8] {
+    bytes.get(payload_of(bytes).saturating_sub(2)..).unwrap_or_default()
 }
 
 /// A frame without what its IP packet's own length does not cover; `None` if there is no such packet.
@@ -114,6 +112,19 @@ pub(crate) fn gather(mark: &Mark<'_>, heard: &Heard, before: &Counters, after: &
             .collect(),
         prefix: Some(prefix),
     }
+}
+
+/// Whether a macvlan's copy is still to come: the kernel hands group frames to a thread of its own
+/// (`macvlan_process_broadcast`), and what a copy teaches a bridge must not come after the next frame.
+pub(crate) fn awaits_copies(mark: &Mark<'_>, heard: &Heard, netns: &Netns) -> bool {
+    let group = mark.sent.bytes.first().is_some_and(|first| first & 1 == 1);
+    let arrived = |device| {
+        let mut captured = heard.host.iter();
+        captured.any(|one| one.device == device && one.pkt_type != OUTGOING && mark.is_copy(&one.bytes))
+    };
+    let macvlan = |link: &&Link| matches!(link.kind, LinkKind::Macvlan(_)) && link.is_up();
+    let mut macvlans = netns.links.known().iter().filter(macvlan);
+    group && macvlans.any(|link| link.link.is_some_and(arrived) && !arrived(link.index))
 }
 
 const fn pkt_type(number: u8) -> Option<PacketType> {

@@ -70,6 +70,13 @@ fn all(options: &Options) -> Result<bool, Error> {
         let scenario = generate::scenario(seed, options.frames);
         let account = runner.run(&scenario)?;
         total.add(&scenario, &account);
+        if let Some(transient) = &account.transient {
+            println!(
+                "transient: scenario {seed}, frame {:?}: {}",
+                transient.frame,
+                transient.differences.join("; ")
+            );
+        }
         if let Some(mismatch) = account.mismatch {
             total.mismatches += 1;
             if options.keep_going {
@@ -86,6 +93,8 @@ fn all(options: &Options) -> Result<bool, Error> {
             println!("{} of {} cases, scenario {seed}", total.cases, options.cases);
         }
     }
+    // The last paragraph is what is repeated where several kernels run.
+    println!();
     total.print(options.seed, start.elapsed());
     Ok(total.mismatches == 0)
 }
@@ -107,7 +116,7 @@ impl Total {
         self.cases += account.cases;
         self.open += account.open;
         self.unsent += account.unsent;
-        self.transient += account.transient;
+        self.transient += u64::from(account.transient.is_some());
         for (at, reason) in &account.refused {
             let what = scenario.steps.get(*at).map_or("?", |step| step.sort());
             *self

@@ -11,7 +11,7 @@ use portcullis_snapshot::{Kernel, Netns, SCHEMA, Snapshot};
 
 use crate::Error;
 use crate::blind::Blind;
-use crate::evidence::{Mark, compare, gather};
+use crate::evidence::{Mark, awaits_copies, compare, gather};
 use crate::expect::expect;
 use crate::facts::Difference;
 use crate::generate::{Scenario, Sent};
@@ -24,6 +24,8 @@ use crate::state::{Stale, fdb_differences, learn, stale};
 const ROUNDS: u32 = 2;
 /// How long the kernel may take for what it hands to a thread of its own, such as a macvlan's broadcasts.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// The same where nothing is missing yet, and perhaps nothing will come.
+const SHORT_PATIENCE: Duration = Duration::from_millis(10);
 
 /// What came of a scenario.
 #[derive(Debug, Default)]
@@ -34,8 +36,8 @@ pub struct Account {
     pub open: u64,
     /// How many frames nothing took: the interface was down, or the frame too long for it.
     pub unsent: u64,
-    /// How often a difference went away when the kernel's state was read again: something had changed by itself.
-    pub transient: u64,
+    /// A difference that did not come again when the whole scenario was run again: something had changed by itself.
+    pub transient: Option<Mismatch>,
     /// Which steps the kernel refused, with its reason.
     pub refused: Vec<(usize, String)>,
     /// The open questions, each as often as it came.
@@ -72,11 +74,26 @@ impl Runner {
         Self { blind, leaving: VecDeque::new() }
     }
 
-    /// Runs a scenario.
+    /// Runs a scenario; one that does not agree, a second and a third time before it counts.
     ///
     /// # Errors
     /// If the kernel refuses what every scenario needs.
     pub fn run(&mut self, scenario: &Scenario) -> Result<Account, Error> {
+        let mut account = self.run_once(scenario)?;
+        let Some(mismatch) = &account.mismatch else { return Ok(account) };
+        let until = mismatch.frame.map_or(0, |frame| frame + 1);
+        let frames = scenario.frames.iter().take(until).cloned().collect();
+        let shorter = Scenario { steps: scenario.steps.clone(), frames };
+        for _ in 0..2 {
+            if self.run_once(&shorter)?.mismatch.is_some_and(|again| again.frame == mismatch.frame) {
+                return Ok(account);
+            }
+        }
+        account.transient = account.mismatch.take();
+        Ok(account)
+    }
+
+    fn run_once(&mut self, scenario: &Scenario) -> Result<Account, Error> {
         let blind = self.blind;
         let (account, stand) = Namespace::create()?.run(|| Course::start(scenario, blind)?.finish())??;
         // Each of its sockets takes an RCU grace period to close, for which nobody needs to wait.
@@ -153,6 +170,7 @@ impl<'a> Course<'a> {
             return Ok(None);
         };
         self.account.cases += 1;
+        let walk = if differences.is_empty() { Vec::new() } else { self.explain(sent) };
         let stale = stale(&events, &sent.bytes);
         if let Some(netns) = self.snapshot.namespaces.first_mut() {
             learn(netns, &learned, &sent.bytes);
@@ -161,23 +179,8 @@ impl<'a> Course<'a> {
             let state = if stale > Stale::Nothing { self.renew(stale)? } else { Vec::new() };
             return Ok((!state.is_empty()).then(|| (state, Vec::new())));
         }
-        // Did something change by itself? Then the same frame, against the state as it is now, agrees.
-        let walk = self.explain(sent);
-        let state = self.renew(Stale::Tables)?;
-        if !state.is_empty() {
-            return Ok(Some((differences.into_iter().chain(state).collect(), walk)));
-        }
-        match self.attempt(sent)? {
-            Some((again, learned, _)) if again.is_empty() => {
-                self.account.transient += 1;
-                if let Some(netns) = self.snapshot.namespaces.first_mut() {
-                    learn(netns, &learned, &sent.bytes);
-                }
-                Ok(None)
-            }
-            Some((again, ..)) => Ok(Some((again, self.explain(sent)))),
-            None => Ok(Some((differences, walk))),
-        }
+        let state = fdb_differences(self.netns()?, &self.stand.snapshot()?);
+        Ok(Some((differences.into_iter().chain(state).collect(), walk)))
     }
 
     /// Walks a frame, sends it, and compares. `None` if nothing takes it.
@@ -203,7 +206,9 @@ impl<'a> Course<'a> {
             heard.add(self.stand.listen()?);
             let after = self.stand.counters()?;
             let differences = compare(&expected, &gather(&mark, &heard, &before, &after), netns);
-            if differences.is_empty() || !self.stand.hears_more(PATIENCE)? {
+            let waits = awaits_copies(&mark, &heard, netns);
+            let patience = if differences.is_empty() { SHORT_PATIENCE } else { PATIENCE };
+            if (differences.is_empty() && !waits) || !self.stand.hears_more(patience)? {
                 if expected.open {
                     self.account.open += 1;
                     self.account

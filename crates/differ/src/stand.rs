@@ -105,6 +105,7 @@ impl Stand {
             guests,
         };
         stand.take(steps, false)?;
+        answer_at_once(steps);
         stand.wait_for_links()?;
         stand.take(steps, true)?;
         stand.settle(4)?;
@@ -179,7 +180,7 @@ impl Stand {
     }
 
     /// Reads the host's namespace.
-    pub(crate) fn snapshot(&mut self) -> Result<Seen, Error> {
+    pub(crate) fn snapshot(&self) -> Result<Seen, Error> {
         capture::here()
     }
 
@@ -271,15 +272,21 @@ fn lay_marker_cable(route: &mut Socket, guests: &Netns) -> Result<PacketSocket, 
     PacketSocket::open(index(near), Promiscuous::No)
 }
 
+/// Answers in another's stead are not held back, as they else are for a random time.
+fn answer_at_once(steps: &[Step]) {
+    for device in steps.iter().filter_map(|step| if let Step::Up(name) = step { Some(*name) } else { None }) {
+        for family in ["ipv4", "ipv6"] {
+            // The other ends are not here.
+            let _ = sysctl::write(&[family, "neigh", device, "proxy_delay"], "0");
+        }
+    }
+}
+
 /// Nothing that the host does by itself may take its time: no duplicate address detection, no solicitations.
 fn prepare_host() -> Result<(), Error> {
     for (setting, value) in [("accept_dad", "0"), ("dad_transmits", "0"), ("router_solicitations", "0")] {
         // A kernel without IPv6 has none of them.
         let _ = sysctl::write(&["ipv6", "conf", "default", setting], value);
-    }
-    // Answers in another's stead are not held back.
-    for family in ["ipv4", "ipv6"] {
-        let _ = sysctl::write(&[family, "neigh", "default", "proxy_delay"], "0");
     }
     Ok(())
 }

@@ -50,6 +50,12 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         self.walk.learned.push(Learned { bridge: bridge.link.index, port: here, vid, change });
     }
 
+    /// Whether this frame's source was learned anew in a VLAN, which the FDB that was read does not show.
+    pub(super) fn just_learned(&self, bridge: &Bridge<'s>, vid: u16) -> bool {
+        let here = |learned: &&Learned| learned.bridge == bridge.link.index && learned.vid == vid;
+        self.walk.learned.iter().filter(here).any(|learned| learned.change != LearnedChange::Refresh)
+    }
+
     /// `br_fdb_update` with `BR_FDB_LOCKED`: MAC authentication bypass notes a source that a locked port refuses.
     pub(super) fn br_fdb_note_locked(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
         if bridge.hold_time() == Some(0) || !self.may_learn_more(skb, bridge) {

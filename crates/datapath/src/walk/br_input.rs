@@ -327,6 +327,16 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let function = "br_handle_frame_finish";
         let dev = bridged.skb.dev;
         let vid = bridged.vid;
+        // Learning comes first: a frame to its own source is on its own port by now.
+        if self.just_learned(bridge, vid) && self.frame.same(Field::Src, Field::Dst) {
+            let here = bridged.skb.port.unwrap_or(dev);
+            self.step(function, dev, format_args!("to where it came from"), format_args!("its own source"));
+            self.br_forward(&bridged, bridge, here);
+            if promisc {
+                self.br_pass_frame_up(&bridged, bridge, "promiscuous");
+            }
+            return;
+        }
         let mut entry = self.br_fdb_find(Field::Dst, bridge, vid);
         if entry.is_none() && vid != 0 && bridge.bool_opt(BoolOpt::FdbLocalVlan0) {
             entry = self

@@ -14,8 +14,6 @@ use crate::step::Step;
 
 /// An EtherType for local experiments (IEEE 802), which a handler listens for.
 pub(crate) const EXPERIMENT: EtherType = EtherType(0x88b5);
-/// How many bytes at the end of a frame tell it from every other.
-pub(crate) const COOKIE: usize = 8;
 
 /// What frames are aimed with.
 struct Aim<'r> {

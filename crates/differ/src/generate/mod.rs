@@ -12,7 +12,7 @@ use portcullis_snapshot::MacAddr;
 use crate::names::Name;
 use crate::step::Step;
 
-pub(crate) use frames::{COOKIE, EXPERIMENT};
+pub(crate) use frames::EXPERIMENT;
 
 /// A configuration and what is sent through it.
 #[derive(Debug, Clone)]
