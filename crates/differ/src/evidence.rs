@@ -114,17 +114,33 @@ pub(crate) fn gather(mark: &Mark<'_>, heard: &Heard, before: &Counters, after: &
     }
 }
 
-/// Whether a macvlan's copy is still to come: the kernel hands group frames to a thread of its own
-/// (`macvlan_process_broadcast`), and what a copy teaches a bridge must not come after the next frame.
-pub(crate) fn awaits_copies(mark: &Mark<'_>, heard: &Heard, netns: &Netns) -> bool {
+/// How far macvlans are with their copies: the kernel hands group frames to a thread of its own
+/// (`macvlan_process_broadcast`), and what a copy brings about must not be taken for the next frame's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copies {
+    /// No macvlan is involved.
+    None,
+    /// All have arrived, but what came of them may still be under way.
+    Arrived,
+    /// Some are still to come, if the macvlan wants them.
+    Awaited,
+}
+
+/// Says how far macvlans are with a frame's copies.
+pub(crate) fn macvlan_copies(mark: &Mark<'_>, heard: &Heard, netns: &Netns) -> Copies {
     let group = mark.sent.bytes.first().is_some_and(|first| first & 1 == 1);
     let arrived = |device| {
         let mut captured = heard.host.iter();
         captured.any(|one| one.device == device && one.pkt_type != OUTGOING && mark.is_copy(&one.bytes))
     };
     let macvlan = |link: &&Link| matches!(link.kind, LinkKind::Macvlan(_)) && link.is_up();
-    let mut macvlans = netns.links.known().iter().filter(macvlan);
-    group && macvlans.any(|link| link.link.is_some_and(arrived) && !arrived(link.index))
+    let macvlans = netns.links.known().iter().filter(macvlan);
+    let of = |link: &Link| match (group && link.link.is_some_and(arrived), arrived(link.index)) {
+        (false, _) => Copies::None,
+        (true, true) => Copies::Arrived,
+        (true, false) => Copies::Awaited,
+    };
+    macvlans.map(of).max_by_key(|copies| *copies as u8).unwrap_or(Copies::None)
 }
 
 const fn pkt_type(number: u8) -> Option<PacketType> {

@@ -29,6 +29,26 @@ pub struct Facts {
     pub prefix: Option<bool>,
 }
 
+impl Facts {
+    /// Returns them for people, a line each.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let copies = self.copies.iter().map(|(wire, bytes)| format!("a copy at wire {wire}: {}", hex(bytes)));
+        let delivered = self.delivered.iter().map(|(device, ethertype, protocol)| {
+            format!("IP protocol {protocol} ({ethertype}) delivered on {}", show(*device))
+        });
+        let handled = self.handled.iter().map(|(device, protocol, pkt_type)| {
+            format!("{protocol} handled on {} as {pkt_type:?}", show(*device))
+        });
+        let out = |what: &'static str, devices: &[IfIndex]| -> Vec<String> {
+            devices.iter().map(|device| format!("{what} out of {}", show(*device))).collect()
+        };
+        let answers =
+            [out("an ARP reply", &self.arp_replies), out("a neighbour advertisement", &self.advertisements)];
+        let routed = format!("TCP {}, routed on {:?}, prefix {:?}", self.tcp, self.forwarded, self.prefix);
+        copies.chain(delivered).chain(handled).chain(answers.concat()).chain([routed]).collect()
+    }
+}
+
 /// A point in which the kernel did otherwise than the walk said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {

@@ -30,9 +30,12 @@ struct Options {
     /// Keep the walk from seeing a knob: a mismatch is then what is wanted
     #[arg(long)]
     ignore: Option<Blind>,
-    /// Go on after a mismatch, without shrinking it
+    /// Go on until so many scenarios did not agree
+    #[arg(long, default_value_t = 1)]
+    mismatches: u64,
+    /// Print what does not agree as it is, without making the scenario smaller
     #[arg(long)]
-    keep_going: bool,
+    no_shrink: bool,
 }
 
 fn main() -> ExitCode {
@@ -79,14 +82,16 @@ fn all(options: &Options) -> Result<bool, Error> {
         }
         if let Some(mismatch) = account.mismatch {
             total.mismatches += 1;
-            if options.keep_going {
+            if options.no_shrink {
                 println!("scenario {seed}: {}", mismatch.differences.join("; "));
-                continue;
+            } else {
+                println!("scenario {seed} does not agree; shrinking it");
+                let (scenario, mismatch) = shrink(&mut runner, &scenario, mismatch)?;
+                print_mismatch(&scenario, &mismatch);
             }
-            println!("scenario {seed} does not agree; shrinking it");
-            let (scenario, mismatch) = shrink(&mut runner, &scenario, mismatch)?;
-            print_mismatch(&scenario, &mismatch);
-            break;
+            if total.mismatches >= options.mismatches {
+                break;
+            }
         }
         if told.elapsed() > Duration::from_secs(5) {
             told = Instant::now();
@@ -102,6 +107,9 @@ fn all(options: &Options) -> Result<bool, Error> {
 fn print_mismatch(scenario: &Scenario, mismatch: &Mismatch) {
     for difference in &mismatch.differences {
         println!("  {difference}");
+    }
+    for seen in &mismatch.seen {
+        println!("  seen: {seen}");
     }
     println!("the walk:");
     for step in &mismatch.walk {

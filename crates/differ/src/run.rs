@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use portcullis_datapath::{Step as Decision, Trace};
+use portcullis_datapath::{Learned, Step as Decision, Trace};
 use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_kernel::netlink::Event;
 use portcullis_snapshot::{Kernel, Netns, SCHEMA, Snapshot};
 
 use crate::Error;
 use crate::blind::Blind;
-use crate::evidence::{Mark, awaits_copies, compare, gather};
+use crate::evidence::{Copies, Mark, compare, gather, macvlan_copies};
 use crate::expect::expect;
-use crate::facts::Difference;
+use crate::facts::{Difference, Facts};
 use crate::generate::{Scenario, Sent};
 use crate::names::index;
 use crate::readback::read_back;
@@ -24,8 +24,6 @@ use crate::state::{Stale, fdb_differences, learn, stale};
 const ROUNDS: u32 = 2;
 /// How long the kernel may take for what it hands to a thread of its own, such as a macvlan's broadcasts.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// The same where nothing is missing yet, and perhaps nothing will come.
-const SHORT_PATIENCE: Duration = Duration::from_millis(10);
 
 /// What came of a scenario.
 #[derive(Debug, Default)]
@@ -47,12 +45,14 @@ pub struct Account {
 }
 
 /// A disagreement.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Mismatch {
     /// The frame that showed it; `None` if the state read back was not what was configured.
     pub frame: Option<usize>,
     /// In which points.
     pub differences: Vec<String>,
+    /// What the kernel did, in all.
+    pub seen: Vec<String>,
     /// The walk's steps.
     pub walk: Vec<String>,
 }
@@ -114,6 +114,14 @@ impl Drop for Runner {
     }
 }
 
+/// What came of sending a frame once.
+struct Attempt {
+    differences: Vec<Difference>,
+    learned: Vec<Learned>,
+    events: Vec<Event>,
+    seen: Facts,
+}
+
 /// A scenario under way.
 struct Course<'a> {
     scenario: &'a Scenario,
@@ -139,16 +147,16 @@ impl<'a> Course<'a> {
     fn first_mismatch(&mut self) -> Result<Option<Mismatch>, Error> {
         let lost = self.read_back();
         if !lost.is_empty() {
-            return Ok(Some(Mismatch { frame: None, differences: lost, walk: Vec::new() }));
+            return Ok(Some(Mismatch { frame: None, differences: lost, ..Mismatch::default() }));
         }
         for (at, sent) in self.scenario.frames.iter().enumerate() {
-            if let Some((differences, walk)) = self.frame(sent)? {
-                return Ok(Some(mismatch(Some(at), &differences, walk)));
+            if let Some(mismatch) = self.frame(sent)? {
+                return Ok(Some(Mismatch { frame: Some(at), ..mismatch }));
             }
         }
         let differences = self.renew(Stale::Tables)?;
         let last = self.scenario.frames.len().checked_sub(1);
-        Ok((!differences.is_empty()).then(|| mismatch(last, &differences, Vec::new())))
+        Ok((!differences.is_empty()).then(|| Mismatch { frame: last, ..Mismatch::of(&differences) }))
     }
 
     fn netns(&self) -> Result<&Netns, Error> {
@@ -163,9 +171,9 @@ impl<'a> Course<'a> {
         self.netns().map_or_else(|_| Vec::new(), |netns| read_back(steps, netns))
     }
 
-    /// Sends one frame; what did not agree, and the walk's steps.
-    fn frame(&mut self, sent: &Sent) -> Result<Option<(Vec<Difference>, Vec<String>)>, Error> {
-        let Some((differences, learned, events)) = self.attempt(sent)? else {
+    /// Sends one frame; what did not agree.
+    fn frame(&mut self, sent: &Sent) -> Result<Option<Mismatch>, Error> {
+        let Some(Attempt { mut differences, learned, events, seen }) = self.attempt(sent)? else {
             self.account.unsent += 1;
             return Ok(None);
         };
@@ -175,20 +183,15 @@ impl<'a> Course<'a> {
         if let Some(netns) = self.snapshot.namespaces.first_mut() {
             learn(netns, &learned, &sent.bytes);
         }
-        if differences.is_empty() {
-            let state = if stale > Stale::Nothing { self.renew(stale)? } else { Vec::new() };
-            return Ok((!state.is_empty()).then(|| (state, Vec::new())));
+        if stale > Stale::Nothing || !differences.is_empty() {
+            differences.extend(self.renew(stale)?);
         }
-        let state = fdb_differences(self.netns()?, &self.stand.snapshot()?);
-        Ok(Some((differences.into_iter().chain(state).collect(), walk)))
+        let seen = seen.lines();
+        Ok((!differences.is_empty()).then(|| Mismatch { walk, seen, ..Mismatch::of(&differences) }))
     }
 
     /// Walks a frame, sends it, and compares. `None` if nothing takes it.
-    #[expect(clippy::type_complexity, reason = "three lists, taken apart at once")]
-    fn attempt(
-        &mut self,
-        sent: &Sent,
-    ) -> Result<Option<(Vec<Difference>, Vec<portcullis_datapath::Learned>, Vec<Event>)>, Error> {
+    fn attempt(&mut self, sent: &Sent) -> Result<Option<Attempt>, Error> {
         let seen_by_walk = self.blind.map(|blind| blind.applied_to(&self.snapshot));
         let snapshot = seen_by_walk.as_ref().unwrap_or(&self.snapshot);
         let Some(expected) = expect(snapshot, index(sent.into), &sent.bytes, Trace::Off) else {
@@ -204,18 +207,23 @@ impl<'a> Course<'a> {
         loop {
             self.stand.settle(ROUNDS)?;
             heard.add(self.stand.listen()?);
-            let after = self.stand.counters()?;
-            let differences = compare(&expected, &gather(&mark, &heard, &before, &after), netns);
-            let waits = awaits_copies(&mark, &heard, netns);
-            let patience = if differences.is_empty() { SHORT_PATIENCE } else { PATIENCE };
-            if (differences.is_empty() && !waits) || !self.stand.hears_more(patience)? {
+            let seen = gather(&mark, &heard, &before, &self.stand.counters()?);
+            let differences = compare(&expected, &seen, netns);
+            let patience = match (differences.is_empty(), macvlan_copies(&mark, &heard, netns)) {
+                (true, Copies::None) => Duration::ZERO,
+                (true, Copies::Arrived) => Duration::from_millis(2),
+                (true, Copies::Awaited) => Duration::from_millis(10),
+                (false, _) => PATIENCE,
+            };
+            if patience.is_zero() || !self.stand.hears_more(patience)? {
                 if expected.open {
                     self.account.open += 1;
                     self.account
                         .questions
                         .extend(expected.walk.open.iter().map(|open| open.kind.to_string()));
                 }
-                return Ok(Some((differences, expected.walk.learned, heard.events)));
+                let (learned, events) = (expected.walk.learned, heard.events);
+                return Ok(Some(Attempt { differences, learned, events, seen }));
             }
         }
     }
@@ -240,8 +248,10 @@ impl<'a> Course<'a> {
     }
 }
 
-fn mismatch(frame: Option<usize>, differences: &[Difference], walk: Vec<String>) -> Mismatch {
-    Mismatch { frame, differences: differences.iter().map(ToString::to_string).collect(), walk }
+impl Mismatch {
+    fn of(differences: &[Difference]) -> Self {
+        Self { differences: differences.iter().map(ToString::to_string).collect(), ..Self::default() }
+    }
 }
 
 fn wrap(netns: Netns) -> Snapshot {

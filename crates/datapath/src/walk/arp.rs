@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use portcullis_snapshot::{Address, EtherType, IfIndex, LinkFlags, NftFamily};
 
-use super::route::{FibResult, Flow, Input, LOOPBACK, MULTICAST};
+use super::route::{FibResult, Flow, Input, LOOPBACK, MULTICAST, RTN_LOCAL};
 use super::{Effect, PacketType, Skb, Walker};
 use crate::frame::{ArpField, Field, Frame, Partition, Set};
 use crate::network::NfHook;
@@ -129,7 +129,7 @@ impl<F: Frame> Walker<'_, '_, F> {
                 );
                 true
             }
-            Some(Input::Forward(oif)) if self.arp_proxies(skb, oif, tip) => {
+            Some(Input::Forward(oif)) if self.arp_proxies(skb, oif, sip, tip) => {
                 self.step(
                     "arp_process",
                     skb.dev,
@@ -144,10 +144,10 @@ impl<F: Frame> Walker<'_, '_, F> {
     }
 
     /// `arp_fwd_proxy`, `arp_fwd_pvlan`, `pneigh_lookup`.
-    fn arp_proxies(&mut self, skb: &mut Skb, oif: IfIndex, tip: Field) -> bool {
+    fn arp_proxies(&mut self, skb: &mut Skb, oif: IfIndex, sip: Field, tip: Field) -> bool {
         const NTF_PROXY: u8 = 8;
         if oif == skb.dev {
-            return self.ipv4_conf(skb.dev, |conf| conf.proxy_arp_pvlan) != 0;
+            return !self.frame.same(sip, tip) && self.ipv4_or(skb, |conf| conf.proxy_arp_pvlan);
         }
         if self.ipv4_or(skb, |conf| conf.proxy_arp) {
             return true;
@@ -202,7 +202,11 @@ impl<F: Frame> Walker<'_, '_, F> {
     fn arp_filter(&mut self, skb: &mut Skb, sip: Field, tip: Field) -> bool {
         let back = Flow { ipv6: false, daddr: sip, saddr: tip, iif: None, oif: None };
         match self.fib_lookup(skb, &back) {
-            FibResult::Route(route) => !route.nexthops.iter().any(|nexthop| nexthop.device == Some(skb.dev)),
+            // To one of the host's own addresses the way is by `lo`, whatever device the route names.
+            FibResult::Route(route) => {
+                let here = route.nexthops.iter().any(|nexthop| nexthop.device == Some(skb.dev));
+                route.kind == RTN_LOCAL || !here
+            }
             _ => true,
         }
     }

@@ -12,6 +12,8 @@ use super::{HwTag, TagVid, Walker};
 use crate::frame::{ArpField, Field, Frame, Icmp6Field, Ip6Field, Partition, Set};
 use crate::network::{Bridge, FdbDst, Port, membership};
 
+const RT_SCOPE_LINK: u8 = 253;
+const RT_SCOPE_HOST: u8 = 254;
 /// `NUD_VALID`: permanent, noarp, reachable, probe, stale, delay.
 const NUD_VALID: u16 = 0xde;
 
@@ -157,11 +159,17 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let ipv6 = matches!(field, Field::Icmp6(..));
         let domains: Vec<_> = devices.iter().map(|device| self.l3mdev_master(*device)).collect();
         let addresses = network.netns().addresses.known().iter();
-        // ipv6_chk_addr is not strict here: any address of the same VRF, whichever device it is on.
-        let of_them = addresses.filter(|address| match ipv6 {
-            true => domains.contains(&self.l3mdev_master(address.device)),
-            false => devices.contains(&address.device),
+        // ipv6_chk_addr is not strict here: any address of the same VRF will do, except those that mean something on
+        // their own link or host only.
+        let of_them = addresses.filter(|address| {
+            let anywhere = ipv6 && !matches!(address.scope, RT_SCOPE_LINK | RT_SCOPE_HOST);
+            devices.contains(&address.device)
+                || (anywhere && domains.contains(&self.l3mdev_master(address.device)))
         });
+        if !ipv6 && self.frame.is(field, Set::Exactly(0)) {
+            // inet_confirm_addr takes 0.0.0.0 for "any" and finds 0.0.0.0 where there is none: the two compare equal.
+            return devices.iter().any(|device| !self.has_ipv4_address(*device));
+        }
         let own: Vec<Set> = of_them.filter_map(|address| set_of(address.address.addr(), ipv6)).collect();
         own.into_iter().any(|own| self.frame.is(field, own))
     }

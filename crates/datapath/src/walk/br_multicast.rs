@@ -196,19 +196,24 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// `br_multicast_flood`: to the members of a group and to router ports.
     pub(super) fn br_multicast_flood(&mut self, bridged: &Bridged, bridge: &Bridge<'s>, group: Group) {
+        let mut bridged = *bridged;
+        self.routers_were_told(&mut bridged.skb, bridge);
         let routers = bridge.routers.iter().map(|router| router.port);
-        let mut ports: Vec<_> = group.members.iter().copied().chain(routers).collect();
+        let always =
+            bridge.ports.iter().filter(|port| port.options.mcast_router == Some(McastRouter::Permanent));
+        let always = always.map(|port| port.link.index);
+        let mut ports: Vec<_> = group.members.iter().copied().chain(routers).chain(always).collect();
         ports.sort_unstable();
         ports.dedup();
         let function = "br_multicast_flood";
         for device in ports {
             let Some(port) = bridge.port(device) else { continue };
-            if let Err(reason) = self.should_deliver(bridged, bridge, port) {
+            if let Err(reason) = self.should_deliver(&bridged, bridge, port) {
                 let name = &port.link.name;
                 self.step(function, bridged.skb.dev, format_args!("not to {name}"), format_args!("{reason}"));
                 continue;
             }
-            self.multicast_copy(bridged, bridge, port);
+            self.multicast_copy(&bridged, bridge, port);
         }
         self.drop_skb(
             function,
@@ -216,6 +221,24 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             "for members and routers only",
             format_args!("{}", bridge.link.name),
         );
+    }
+
+    /// `br_rports_fill_info`: while the bridge itself is set never to lead to a router, it does not tell which ports do,
+    /// and floods to them all the same.
+    fn routers_were_told(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) {
+        let may_learn = |port: &Port<'_>| port.options.mcast_router == Some(McastRouter::TempQuery);
+        if bridge.options.mcast_router == Some(McastRouter::Disabled)
+            && self.other_querier_was_heard(bridge)
+            && bridge.ports.iter().any(may_learn)
+        {
+            let what = format!("which ports of {} lead to routers", bridge.link.name);
+            self.assume(skb, "br_multicast_flood", OpenKind::Unread(what));
+        }
+    }
+
+    fn other_querier_was_heard(&self, bridge: &Bridge<'s>) -> bool {
+        let state = bridge.options.mcast_querier_state;
+        state.is_none_or(|state| state.ipv4_other_timer.is_some() || state.ipv6_other_timer.is_some())
     }
 
     fn multicast_copy(&mut self, bridged: &Bridged, bridge: &Bridge<'s>, port: &Port<'s>) {

@@ -159,7 +159,8 @@ impl<F: Frame> Walker<'_, '_, F> {
         if self.frame.is(Field::Ip6(skb.depth, Ip6Field::HopLimit), Set::Range(0, 1)) {
             return self.drop_skb(function, &skb, "the hop limit is over", format_args!("hop_limit"));
         }
-        if self.frame.is_any(flow.saddr, &[Set::Exactly(0), LINK_LOCAL6]) {
+        // Back out of the same interface, the kernel sends a redirect and asks no such question.
+        if oif != skb.dev && self.frame.is_any(flow.saddr, &[Set::Exactly(0), LINK_LOCAL6]) {
             return self.drop_skb(function, &skb, "the source stays on its link", format_args!("saddr"));
         }
         self.nf_hook(&mut skb, function, NftFamily::Ip6, NfHook::Forward);
