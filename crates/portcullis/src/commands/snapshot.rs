@@ -11,7 +11,7 @@ use portcullis_snapshot::Snapshot;
 use super::source::State;
 use crate::arguments::{Format, SnapshotArguments};
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{print, print_document};
 
 pub(crate) fn run(arguments: &SnapshotArguments) -> Result<ExitCode, Failure> {
     let mut state = State::read(&arguments.source)?;
@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &SnapshotArguments) -> Result<ExitCode, Failure> {
                 print(|mut out| text::snapshot(&mut out, &snapshot))?;
             }
         }
-        (None, Format::Json) => print(|out| snapshot.save(out))?,
+        (None, Format::Json) => print_document(|out| snapshot.save(out))?,
         (None, Format::Text) => print(|mut out| text::snapshot(&mut out, &snapshot))?,
     }
     Ok(ExitCode::SUCCESS)
