@@ -123,12 +123,8 @@ pub fn account(netns: &Netns, link: &Link) -> Promiscuity {
 #[must_use]
 pub fn account_among(namespaces: &[Netns], netns: &Netns, link: &Link) -> Promiscuity {
     let place = Place { namespaces, netns, link };
-    let count = link.promiscuity.or_else(|| (link.is_promiscuous() == Some(false)).then_some(0));
-    let mut holders = Vec::new();
-    let user = link.flags.has(LinkFlags::PROMISC);
-    holders.extend(user.then(|| certain(HeldBy::Administrator)));
-    holders.extend(place.packet_sockets());
-    holders.extend(place.master());
+    let (count, user) = (place.count(), place.user());
+    let mut holders: Vec<_> = place.nearby().collect();
     holders.extend(place.uppers().filter_map(|(home, upper)| by_upper(home, upper)));
     if count != Some(0) {
         let explained =
@@ -138,6 +134,15 @@ pub fn account_among(namespaces: &[Netns], netns: &Netns, link: &Link) -> Promis
     }
     let unaccounted = unaccounted(count, &holders, netns);
     Promiscuity { count, user, holders, unaccounted, suspects: place.suspects() }
+}
+
+/// Whether what the device itself, its master and packet sockets tell explains its whole count, so that
+/// [`account_among`] finds nothing unaccounted for. It looks at no other device, which counts where there are thousands.
+#[must_use]
+pub fn is_plainly_accounted(netns: &Netns, link: &Link) -> bool {
+    let place = Place { namespaces: std::slice::from_ref(netns), netns, link };
+    let explained = place.nearby().filter(|holder| holder.certain).count();
+    place.count().is_some_and(|count| u32::try_from(explained).is_ok_and(|explained| count <= explained))
 }
 
 const fn certain(who: HeldBy) -> Holder {
@@ -173,6 +178,20 @@ struct Place<'s> {
 }
 
 impl<'s> Place<'s> {
+    fn count(&self) -> Option<u32> {
+        self.link.promiscuity.or_else(|| (self.link.is_promiscuous() == Some(false)).then_some(0))
+    }
+
+    fn user(&self) -> bool {
+        self.link.flags.has(LinkFlags::PROMISC)
+    }
+
+    /// The holders that are found without a look at every other device.
+    fn nearby(&self) -> impl Iterator<Item = Holder> {
+        let administrator = self.user().then(|| certain(HeldBy::Administrator));
+        administrator.into_iter().chain(self.packet_sockets()).chain(self.master())
+    }
+
     /// Each membership counts once for its device, however often its socket asked (`packet_mc_add`).
     fn packet_sockets(&self) -> impl Iterator<Item = Holder> {
         self.netns.packet_sockets.known().iter().flat_map(|socket| {

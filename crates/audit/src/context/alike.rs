@@ -32,7 +32,7 @@ impl<'b, 's> Alike<'b, 's> {
     }
 
     /// Returns all of them, the one that stands for all included.
-    pub fn members(&self) -> impl Iterator<Item = &'b PortView<'s>> {
+    pub fn members(&self) -> impl Iterator<Item = &'b PortView<'s>> + use<'b, 's> {
         let ports = &self.bridge.ports;
         self.members.iter().filter_map(move |at| ports.get(*at))
     }

@@ -1,6 +1,6 @@
 //! `foreign-bridge`: another product has taken the bridge device, or a port, as its own uplink.
 
-use portcullis_snapshot::promiscuity::account_among;
+use portcullis_snapshot::promiscuity::{account_among, is_plainly_accounted};
 use portcullis_snapshot::{Link, PacketSocket};
 
 use super::bridge_promiscuous::holders;
@@ -88,13 +88,14 @@ impl Rule for ForeignBridge {
 
 /// What shows that a device is somebody's uplink.
 pub(super) fn signs(context: &Context<'_>, bridge: &BridgeView<'_>, device: &Link) -> Vec<String> {
-    let held = account_among(&context.snapshot().namespaces, context.netns(), device);
     let mut signs: Vec<String> = Vec::new();
-    if held.unaccounted.at_least() > 0 {
-        signs.extend(holders(&held).pop());
-        signs.extend(
-            held.suspects.iter().map(|suspect| format!("receives every frame: {}", suspect.function)),
-        );
+    if !is_plainly_accounted(context.netns(), device) {
+        let held = account_among(&context.snapshot().namespaces, context.netns(), device);
+        if held.unaccounted.at_least() > 0 {
+            signs.extend(holders(&held).pop());
+            let suspects = held.suspects.iter();
+            signs.extend(suspects.map(|suspect| format!("receives every frame: {}", suspect.function)));
+        }
     }
     let here = |socket: &&PacketSocket| socket.promiscuous.contains(&device.index) && !is_capture(socket);
     for socket in context.netns().packet_sockets.known().iter().filter(here) {

@@ -3,7 +3,7 @@
 use portcullis_datapath::Payload;
 use portcullis_snapshot::McastRouter;
 
-use super::settings::{by_hand, guests, port_commands};
+use super::settings::{by_hand, port_commands};
 use crate::context::{Context, PortView};
 use crate::finding::{Findings, Severity};
 use crate::probe::{Destination, Probe};
@@ -43,18 +43,19 @@ impl Rule for MulticastTakeover {
         let query =
             Probe::new(Destination::ALL_HOSTS, |_| Payload::IgmpQuery { from: [192, 0, 2, 1].into() });
         for bridge in context.bridges().iter().filter(|bridge| bridge.options.mcast_snooping == Some(true)) {
-            let may = |port: &&PortView<'_>| {
+            let may = |port: &PortView<'_>| {
                 !matches!(port.options.mcast_router, Some(McastRouter::Disabled) | None)
             };
-            for port in guests(bridge).filter(may) {
-                let Some(frame) = query.frame(bridge, port, port.tags.first().map_or(&[], Vec::as_slice))
-                else {
-                    continue;
-                };
-                // A port that lets nothing in cannot become anything.
-                if context.probe(port.link.index, &frame).outcomes.is_empty() {
-                    continue;
-                }
+            let frame =
+                |port: &PortView<'_>| query.frame(bridge, port, port.tags.first().map_or(&[], Vec::as_slice));
+            // A port that lets nothing in cannot become anything.
+            let gets_in = |port: &PortView<'_>| {
+                let walked = frame(port).map(|frame| context.probe(port.link.index, &frame));
+                walked.is_some_and(|walk| !walk.outcomes.is_empty())
+            };
+            let groups = bridge.guests().filter(|alike| may(alike.first) && gets_in(alike.first));
+            for port in groups.flat_map(|alike| alike.members()) {
+                let Some(frame) = frame(port) else { continue };
                 let why = "Snooping is on and the port may become a multicast router port: one query from its guest makes it \
                            one, and makes the bridge believe that a querier exists.";
                 let finding = context
