@@ -7,6 +7,7 @@ mod alike;
 mod view;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use portcullis_datapath::{Concrete, Network, Trace, Walk, walk};
@@ -24,7 +25,7 @@ pub use view::{BridgeView, PortView, Tag};
 pub struct Context<'s> {
     snapshot: &'s Snapshot,
     netns: &'s Netns,
-    label: String,
+    label: Arc<str>,
     command_prefix: String,
     network: Network<'s>,
     policy: &'s Policy,
@@ -45,7 +46,7 @@ impl<'s> Context<'s> {
         let mut context = Self {
             snapshot,
             netns,
-            label: netns.label(),
+            label: netns.label().into(),
             command_prefix: command_prefix(snapshot, netns),
             network,
             policy,
@@ -134,8 +135,8 @@ impl<'s> Context<'s> {
         doc: &RuleDoc,
         bridge: &BridgeView<'_>,
         port: Option<&PortView<'_>>,
-        title: impl Into<String>,
-        why: impl Into<String>,
+        title: impl Into<Arc<str>>,
+        why: impl Into<Arc<str>>,
     ) -> Finding {
         let places = (Some(bridge.link), port.map(|port| port.link));
         finding::start(doc, (self.netns.id, self.label.clone()), places, (title.into(), why.into()))
@@ -147,8 +148,8 @@ impl<'s> Context<'s> {
         &self,
         doc: &RuleDoc,
         device: Option<&portcullis_snapshot::Link>,
-        title: impl Into<String>,
-        why: impl Into<String>,
+        title: impl Into<Arc<str>>,
+        why: impl Into<Arc<str>>,
     ) -> Finding {
         let id = (self.netns.id, self.label.clone());
         finding::start(doc, id, (device, None), (title.into(), why.into()))

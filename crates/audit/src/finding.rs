@@ -1,5 +1,7 @@
 //! What a rule found: values only. How it is said is the business of `portcullis-report`.
 
+use std::sync::Arc;
+
 use portcullis_snapshot::{IfIndex, Link, NetnsId};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +62,9 @@ impl From<&Link> for Device {
 }
 
 /// Something that is not as it should be, with what proves it.
+///
+/// What the findings of ports that are alike have in common is there once, however many they are: see
+/// [`at`](Self::at).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The rule that found it; [`crate::registry::doc`] has its manual page and references.
@@ -69,15 +74,15 @@ pub struct Finding {
     /// The namespace.
     pub netns: NetnsId,
     /// The name of the namespace ([`portcullis_snapshot::Netns::label`]).
-    pub netns_label: String,
+    pub netns_label: Arc<str>,
     /// The bridge or the macvlan's lower device.
     pub bridge: Option<Device>,
     /// The port, if it is about one.
     pub port: Option<Device>,
     /// What is wrong here, in a line. It does not name the port, so that findings which are alike share it.
-    pub title: String,
+    pub title: Arc<str>,
     /// How the kernel comes to it and what a guest gains, in a few sentences.
-    pub why: String,
+    pub why: Arc<str>,
     /// What was read that proves it.
     pub evidence: Vec<Evidence>,
     /// A frame that shows it.
@@ -85,7 +90,7 @@ pub struct Finding {
     /// What could still be different, because the walk did not see into it; empty if the finding is proven.
     pub unproven: Vec<String>,
     /// What helps, cheapest first.
-    pub remedies: Vec<Remedy>,
+    pub remedies: Vec<Arc<Remedy>>,
     /// The waiver that covers it, if the policy has one.
     pub waiver: Option<AppliedWaiver>,
     /// The waiver that covered it and has expired: the finding stands again, and says so.
@@ -96,9 +101,9 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     /// Where it comes from: `IFLA_BRPORT_ISOLATED of tap3`, `net.ipv4.conf.br0.rp_filter`.
-    pub source: String,
+    pub source: Arc<str>,
     /// What it is.
-    pub value: String,
+    pub value: Arc<str>,
 }
 
 /// A frame that gets through, and where a guest would send it.
@@ -109,7 +114,7 @@ pub struct Witness {
     /// The port that it comes in by.
     pub port: Device,
     /// Where it gets to, in words: "the host's ARP on br0", "tap2".
-    pub reaches: String,
+    pub reaches: Arc<str>,
 }
 
 /// A way to close a finding.
@@ -170,16 +175,22 @@ impl Role {
 }
 
 impl Finding {
+    /// Returns the same finding about another port.
+    #[must_use]
+    pub fn at(&self, port: &Link) -> Self {
+        Self { port: Some(port.into()), ..self.clone() }
+    }
+
     /// Returns the finding with another fact that proves it.
     #[must_use]
-    pub fn evidence(mut self, source: impl Into<String>, value: impl ToString) -> Self {
-        self.evidence.push(Evidence { source: source.into(), value: value.to_string() });
+    pub fn evidence(mut self, source: impl Into<Arc<str>>, value: impl ToString) -> Self {
+        self.evidence.push(Evidence { source: source.into(), value: value.to_string().into() });
         self
     }
 
     /// Returns the finding with the frame that shows it.
     #[must_use]
-    pub fn witness(mut self, port: &Link, frame: Vec<u8>, reaches: impl Into<String>) -> Self {
+    pub fn witness(mut self, port: &Link, frame: Vec<u8>, reaches: impl Into<Arc<str>>) -> Self {
         self.witness = Some(Witness { frame, port: port.into(), reaches: reaches.into() });
         self
     }
@@ -198,7 +209,7 @@ impl Finding {
     /// Returns the finding with ways to close it, after those it has.
     #[must_use]
     pub fn remedies(mut self, remedies: impl IntoIterator<Item = Remedy>) -> Self {
-        self.remedies.extend(remedies);
+        self.remedies.extend(remedies.into_iter().map(Arc::new));
         self
     }
 
@@ -255,9 +266,9 @@ impl Findings {
 /// Starts a finding of a rule in a namespace; see [`Context::finding`](crate::Context::finding).
 pub(crate) fn start(
     doc: &RuleDoc,
-    netns: (NetnsId, String),
+    netns: (NetnsId, Arc<str>),
     places: (Option<&Link>, Option<&Link>),
-    text: (String, String),
+    text: (Arc<str>, Arc<str>),
 ) -> Finding {
     Finding {
         rule: doc.id,

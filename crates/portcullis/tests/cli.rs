@@ -55,7 +55,7 @@ fn audit_gives_findings_as_the_contract_says() {
     for rule in ["link-local-to-host", "host-arp", "host-ipv4", "infra-address", "host-forwards"] {
         let finding = document.findings.iter().find(|finding| finding.rule == rule);
         let finding = finding.unwrap_or_else(|| panic!("no {rule}"));
-        assert_eq!((finding.netns.as_str(), finding.bridge.as_deref()), ("host", Some("br0")), "{rule}");
+        assert_eq!((&*finding.netns, finding.bridge.as_deref()), ("host", Some("br0")), "{rule}");
         assert!(
             !finding.evidence.is_empty() && !finding.remedies.is_empty() && !finding.references.is_empty()
         );

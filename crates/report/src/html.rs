@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use portcullis_audit::Severity;
 
-use crate::json::{AuditDocument, BridgeEntry, FindingEntry, LowerEntry, RemedyEntry};
+use crate::json::{AuditDocument, BridgeEntry, FindingEntry, Findings, LowerEntry, RemedyEntry};
 
 const STYLE: &str = "\
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -23,7 +23,7 @@ pre { background: #f5f5f5; padding: .5em } table { border-collapse: collapse } t
 ///
 /// # Errors
 /// Whatever writing gives.
-pub fn html(out: &mut impl Write, document: &AuditDocument) -> io::Result<()> {
+pub fn html(out: &mut impl Write, document: &AuditDocument<impl Findings>) -> io::Result<()> {
     let (host, kernel, taken) = (Text(&document.host), Text(&document.kernel), Text(&document.taken_at));
     writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">")?;
     writeln!(out, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")?;
@@ -31,8 +31,8 @@ pub fn html(out: &mut impl Write, document: &AuditDocument) -> io::Result<()> {
     writeln!(out, "<h1>Bridge isolation of {host}</h1>")?;
     writeln!(out, "<p>Linux {kernel}, as of {taken}, judged by Portcullis {}.</p>", Text(&document.version))?;
     write_counts(out, document)?;
-    for finding in &document.findings {
-        write_finding(out, finding)?;
+    for finding in document.findings.entries() {
+        write_finding(out, &finding)?;
     }
     write_unread(out, document)?;
     document.bridges.iter().try_for_each(|bridge| write_bridge(out, bridge))?;
@@ -60,7 +60,7 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-fn write_counts(out: &mut impl Write, document: &AuditDocument) -> io::Result<()> {
+fn write_counts(out: &mut impl Write, document: &AuditDocument<impl Findings>) -> io::Result<()> {
     let s = &document.summary;
     let rows = [
         ("critical", s.critical),
@@ -78,9 +78,9 @@ fn write_counts(out: &mut impl Write, document: &AuditDocument) -> io::Result<()
     writeln!(out, "</table>")
 }
 
-fn write_finding(out: &mut impl Write, finding: &FindingEntry) -> io::Result<()> {
+fn write_finding(out: &mut impl Write, finding: &FindingEntry<'_>) -> io::Result<()> {
     let place = [Some(&finding.netns), finding.bridge.as_ref(), finding.port.as_ref()];
-    let place: Vec<_> = place.into_iter().flatten().map(String::as_str).collect();
+    let place: Vec<_> = place.into_iter().flatten().map(AsRef::as_ref).collect();
     let class = if finding.waiver.is_some() { Severity::Info.name() } else { finding.severity.name() };
     writeln!(out, "<section class=\"{class}\">\n<h2>{}</h2>", Text(&finding.title))?;
     let (rule, place) = (Text(&finding.rule), place.join(" / "));
@@ -108,7 +108,7 @@ fn write_finding(out: &mut impl Write, finding: &FindingEntry) -> io::Result<()>
     writeln!(out, "</section>")
 }
 
-fn write_remedy(out: &mut impl Write, remedy: &RemedyEntry) -> io::Result<()> {
+fn write_remedy(out: &mut impl Write, remedy: &RemedyEntry<'_>) -> io::Result<()> {
     writeln!(out, "<details><summary>{}: {}</summary>", Text(&remedy.method), Text(&remedy.summary))?;
     if !remedy.commands.is_empty() {
         let lines: Vec<_> = remedy.commands.iter().map(|line| Text(line).to_string()).collect();
@@ -117,7 +117,7 @@ fn write_remedy(out: &mut impl Write, remedy: &RemedyEntry) -> io::Result<()> {
     writeln!(out, "</details>")
 }
 
-fn write_unread(out: &mut impl Write, document: &AuditDocument) -> io::Result<()> {
+fn write_unread(out: &mut impl Write, document: &AuditDocument<impl Findings>) -> io::Result<()> {
     if document.unread.is_empty() {
         return Ok(());
     }

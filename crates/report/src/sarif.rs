@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use portcullis_audit::Severity;
 use serde_json::{Value, json};
 
-use crate::json::{self, AuditDocument, ExplainDocument, FindingEntry, RulePage};
+use crate::json::{self, AuditDocument, ExplainDocument, FindingEntry, Findings, RulePage};
 
 /// Writes findings as one SARIF run; `rules` are the pages of all rules.
 ///
@@ -14,8 +14,12 @@ use crate::json::{self, AuditDocument, ExplainDocument, FindingEntry, RulePage};
 ///
 /// # Errors
 /// Whatever writing gives.
-pub fn sarif(out: &mut impl Write, document: &AuditDocument, rules: &ExplainDocument) -> io::Result<()> {
-    let results: Vec<_> = document.findings.iter().map(result).collect();
+pub fn sarif(
+    out: &mut impl Write,
+    document: &AuditDocument<impl Findings>,
+    rules: &ExplainDocument,
+) -> io::Result<()> {
+    let results: Vec<_> = document.findings.entries().map(|finding| result(&finding)).collect();
     let notifications = document.unread.iter().map(|entry| {
         let netns = entry.netns.as_deref().unwrap_or("the host");
         json!({
@@ -56,9 +60,9 @@ fn rule(page: &RulePage) -> Value {
     })
 }
 
-fn result(finding: &FindingEntry) -> Value {
+fn result(finding: &FindingEntry<'_>) -> Value {
     let place = [Some(&finding.netns), finding.bridge.as_ref(), finding.port.as_ref()];
-    let place: Vec<_> = place.into_iter().flatten().map(String::as_str).collect();
+    let place: Vec<_> = place.into_iter().flatten().map(AsRef::as_ref).collect();
     let mut result = json!({
         "ruleId": finding.rule,
         "level": level(finding.severity),

@@ -20,44 +20,44 @@ fn plain(print: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
     anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string()
 }
 
-fn texts(list: &[&str]) -> Vec<String> {
-    list.iter().map(|&text| text.to_owned()).collect()
+fn texts<T: From<String>>(list: &[&str]) -> Vec<T> {
+    list.iter().map(|&text| text.to_owned().into()).collect()
 }
 
 const HEADER: &str = "3333000000010200000000018 6dd";
 
-fn finding(rule: &str, severity: Severity, port: Option<&str>) -> FindingEntry {
+fn finding(rule: &str, severity: Severity, port: Option<&str>) -> FindingEntry<'static> {
     FindingEntry {
-        rule: rule.to_owned(),
+        rule: rule.to_owned().into(),
         severity,
-        netns: "host".to_owned(),
-        bridge: Some("br0".to_owned()),
-        port: port.map(str::to_owned),
-        title: "The host answers ARP requests of a guest".to_owned(),
+        netns: "host".into(),
+        bridge: Some("br0".into()),
+        port: port.map(|port| port.to_owned().into()),
+        title: "The host answers ARP requests of a guest".into(),
         why: "br0 has no address and is meant to be only a switch, but its ARP is on: arp_process answers for every \
               address of the host, on whichever interface it is. A guest that knows one of them talks to the host."
-            .to_owned(),
+            .into(),
         evidence: vec![
-            EvidenceEntry { source: "net.ipv4.conf.br0.arp_ignore".to_owned(), value: "0".to_owned() },
-            EvidenceEntry { source: "address of eth1".to_owned(), value: "192.0.2.1/24".to_owned() },
+            EvidenceEntry { source: "net.ipv4.conf.br0.arp_ignore".into(), value: "0".into() },
+            EvidenceEntry { source: "address of eth1".into(), value: "192.0.2.1/24".into() },
         ],
         witness: port.map(|port| WitnessEntry {
-            frame: HEADER.replace(' ', "").repeat(2),
-            port: port.to_owned(),
-            reaches: "the host's ARP on br0".to_owned(),
+            frame: HEADER.replace(' ', "").repeat(2).into(),
+            port: port.to_owned().into(),
+            reaches: "the host's ARP on br0".into(),
         }),
         unproven: Vec::new(),
         remedies: texts(&["vlan-filtering", "tc-ingress-drop"]),
         commands: vec![
             RemedyEntry {
-                method: "vlan-filtering".to_owned(),
+                method: "vlan-filtering".into(),
                 summary: "takes the bridge device out of every VLAN. Frames to 01:80:c2:00:00:0X still reach the host."
-                    .to_owned(),
+                    .into(),
                 commands: texts(&["ip link set br0 type bridge vlan_filtering 1", "bridge vlan del dev br0 vid 1 self"]),
             },
             RemedyEntry {
-                method: "tc-ingress-drop".to_owned(),
-                summary: "drops everything that comes up through br0.".to_owned(),
+                method: "tc-ingress-drop".into(),
+                summary: "drops everything that comes up through br0.".into(),
                 commands: texts(&["tc qdisc add dev br0 clsact"]),
             },
         ],
@@ -67,7 +67,7 @@ fn finding(rule: &str, severity: Severity, port: Option<&str>) -> FindingEntry {
     }
 }
 
-fn document(findings: Vec<FindingEntry>) -> AuditDocument {
+fn document(findings: Vec<FindingEntry<'static>>) -> AuditDocument {
     let port = |name: &str, role, guest: Option<&str>| PortEntry {
         name: name.to_owned(),
         role,
@@ -81,7 +81,11 @@ fn document(findings: Vec<FindingEntry>) -> AuditDocument {
         kernel: "6.12.0".to_owned(),
         taken_at: "2026-01-01T00:00:00Z".to_owned(),
         policy: None,
-        summary: Summary::of(&findings),
+        summary: Summary::of(
+            findings
+                .iter()
+                .map(|finding| (finding.severity, finding.waiver.is_none(), finding.unproven.is_empty())),
+        ),
         findings,
         bridges: vec![BridgeEntry {
             name: "br0".to_owned(),
@@ -115,20 +119,19 @@ fn full() -> AuditDocument {
     let mut findings: Vec<_> =
         (0..66).map(|at| finding("host-arp", Severity::High, Some(&format!("tap{at}")))).collect();
     let mut bypass = finding("link-local-to-host", Severity::Critical, Some("tap0"));
-    bypass.title = "Frames to 01:80:c2:00:00:02-0f reach the host's IP stack on the port".to_owned();
+    bypass.title = "Frames to 01:80:c2:00:00:02-0f reach the host's IP stack on the port".into();
     bypass.commands[0].commands =
         texts(&["tc qdisc add dev tap0 clsact", "tc filter add dev tap0 ingress …"]);
     bypass.unproven = texts(&["nftables chain bridge filter input (3 rules)", "a tc filter on tap0"]);
     findings.insert(0, bypass.clone());
-    bypass.port = Some("tap1".to_owned());
+    bypass.port = Some("tap1".into());
     findings.insert(1, bypass);
     let mut waived = finding("hub-mode", Severity::Medium, None);
-    waived.waiver =
-        Some(WaiverEntry { reason: "monitoring bridge".to_owned(), expires: "2027-01-01".to_owned() });
+    waived.waiver = Some(WaiverEntry { reason: "monitoring bridge".into(), expires: "2027-01-01".into() });
     findings.push(waived);
     let mut lapsed = finding("rogue-ra", Severity::Low, Some("e\u{1b}[31mvil"));
     lapsed.expired_waiver =
-        Some(WaiverEntry { reason: "until the upgrade".to_owned(), expires: "2025-01-01".to_owned() });
+        Some(WaiverEntry { reason: "until the upgrade".into(), expires: "2025-01-01".into() });
     findings.push(lapsed);
     findings.push(finding("packet-socket-listeners", Severity::Info, None));
     AuditDocument { unread: unread(), ..document(findings) }
@@ -160,7 +163,7 @@ fn audit_of_little() {
 fn audit_of_two_namespaces() {
     let mut one = finding("host-arp", Severity::High, Some("tap0"));
     let first = one.clone();
-    one.netns = "net:[4026532000]".to_owned();
+    one.netns = "net:[4026532000]".into();
     insta::assert_snapshot!(plain(|out| text::audit(out, &document(vec![first, one]))));
 }
 

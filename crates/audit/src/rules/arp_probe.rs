@@ -143,6 +143,6 @@ mod tests {
         host.address("br0", "192.0.2.1/24");
         let found = host.found("arp-probe");
         assert_eq!(found[0].severity, crate::Severity::Low);
-        assert_eq!(found[0].evidence[0].value, "10.1.2.3");
+        assert_eq!(&*found[0].evidence[0].value, "10.1.2.3");
     }
 }

@@ -125,6 +125,6 @@ mod tests {
         host.link("br0").promiscuity = Some(1);
         let found = host.found("bridge-promiscuous");
         assert_eq!(found.len(), 1);
-        assert!(found[0].evidence.iter().any(|evidence| evidence.source == "held by"));
+        assert!(found[0].evidence.iter().any(|evidence| &*evidence.source == "held by"));
     }
 }

@@ -48,7 +48,7 @@ impl Rule for Brouting {
             let mut finding =
                 context.finding(&DOC, bridge, None, "frames can be taken out of the bridge's path", why);
             for (source, value) in &found {
-                finding = finding.evidence(source, value);
+                finding = finding.evidence(source.as_str(), value);
             }
             let unproven = found.iter().map(|(_, value)| format!("{value} is not evaluated"));
             let finding = finding.unproven(unproven);

@@ -2,6 +2,7 @@
 //! reached host is reported.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use portcullis_datapath::frame::ArpOperation;
@@ -11,7 +12,7 @@ use portcullis_snapshot::{EtherType, IfIndex, LinkFlags, MacAddr};
 use crate::context::{BridgeView, Context, PortView, is_link_local};
 use crate::finding::{Finding, Findings, Severity};
 use crate::policy::Access;
-use crate::probe::{Destination, Probe, Reach};
+use crate::probe::{Destination, Hit, Probe, Reach};
 use crate::rule::RuleDoc;
 
 /// A source that belongs to nobody here (RFC 5737, TEST-NET-2).
@@ -139,9 +140,13 @@ impl Case<'_> {
                     })
                 };
                 let reach = context.reach(bridge, alike.first, &probes, denied);
-                for port in alike.members() {
-                    let finding = self.finding(context, bridge, port, &reach);
-                    findings.extend(finding.map(|finding| finding.remedies(remedies(bridge))));
+                if let Some((finding, best, device)) = self.finding(context, bridge, &reach) {
+                    let finding = finding.remedies(remedies(bridge));
+                    let reaches: Arc<str> = format!("the host's {} on {device}", self.protocol).into();
+                    findings.extend(alike.members().map(|port| {
+                        let frame = best.frame(bridge, port);
+                        finding.at(port.link).witness(port.link, frame, reaches.clone())
+                    }));
                 }
                 if reach.hits.is_empty() {
                     open.extend(reach.undecided);
@@ -151,13 +156,14 @@ impl Case<'_> {
         }
     }
 
-    fn finding(
+    /// Returns the finding as it is for every port that is alike, the hit that its witnesses are made of, and the name
+    /// of the device that is reached.
+    fn finding<'r, 'p>(
         &self,
         context: &Context<'_>,
         bridge: &BridgeView<'_>,
-        port: &PortView<'_>,
-        reach: &Reach<'_>,
-    ) -> Option<Finding> {
+        reach: &'r Reach<'p>,
+    ) -> Option<(Finding, &'r Hit<'p>, String)> {
         let best = reach.best()?;
         let device = context.name(best.host()?.device);
         let addresses: Vec<_> =
@@ -175,16 +181,14 @@ impl Case<'_> {
             "no: only by broadcast or multicast, which TCP and routing refuse"
         };
         let finding = context
-            .finding(self.doc, bridge, Some(port), title, self.why.replace("{device}", &device))
+            .finding(self.doc, bridge, None, title, self.why.replace("{device}", &device))
             .evidence("reached by", reach.ways())
             .evidence(format!("addresses of {device}"), listed);
         let finding = match self.protocol {
             EtherType::ARP => finding,
             _ => finding.evidence("connections possible", connections),
         };
-        let frame = best.frame(bridge, port);
-        let reaches = format!("the host's {} on {device}", self.protocol);
-        Some(finding.witness(port.link, frame, reaches).unproven(best.questions.iter().cloned()))
+        Some((finding.unproven(best.questions.iter().cloned()), best, device))
     }
 }
 

@@ -134,7 +134,10 @@ mod tests {
         let found = host.found("host-ipv4");
         assert_eq!(found.len(), 3);
         assert!(
-            found[0].evidence.iter().any(|e| e.source == "connections possible" && e.value.starts_with("no"))
+            found[0]
+                .evidence
+                .iter()
+                .any(|e| &*e.source == "connections possible" && e.value.starts_with("no"))
         );
     }
 

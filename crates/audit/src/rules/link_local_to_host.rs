@@ -2,6 +2,7 @@
 //! everything that the bridge is told.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use portcullis_datapath::{Outcome, Payload};
 use portcullis_snapshot::{EtherType, StpState};
@@ -9,7 +10,7 @@ use portcullis_snapshot::{EtherType, StpState};
 use super::host;
 use crate::context::{BridgeView, Context, PortView};
 use crate::finding::{Finding, Findings, Severity};
-use crate::probe::{Destination, Probe, Reach};
+use crate::probe::{Destination, Hit, Probe, Reach};
 use crate::remedy::{self, docs};
 use crate::rule::{Rule, RuleDoc, RuleId, refs};
 
@@ -54,8 +55,10 @@ impl Rule for LinkLocalToHost {
             for alike in bridge.guests() {
                 let on_port = |outcome: &Outcome| matches!(outcome, Outcome::Host(delivery) if delivery.device == alike.first.link.index);
                 let reach = context.reach(bridge, alike.first, &probes, on_port);
-                for port in alike.members() {
-                    findings.extend(finding(context, bridge, port, &reach));
+                if let Some(best) = reach.best() {
+                    let (title, ways) = (title(&reach), reach.ways());
+                    let finding = |port| finding(context, bridge, port, best, (&title, &ways));
+                    findings.extend(alike.members().map(finding));
                 }
                 if reach.hits.is_empty() {
                     open.extend(reach.undecided);
@@ -87,20 +90,22 @@ fn probes(context: &Context<'_>) -> Vec<Probe<'static>> {
     probes
 }
 
-fn finding(
-    context: &Context<'_>,
-    bridge: &BridgeView<'_>,
-    port: &PortView<'_>,
-    reach: &Reach<'_>,
-) -> Option<Finding> {
-    let best = reach.best()?;
+fn title(reach: &Reach<'_>) -> Arc<str> {
     let protocols: Vec<_> = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6]
         .into_iter()
         .filter(|one| reach.hits.iter().any(|hit| hit.host().is_some_and(|host| host.protocol == *one)))
         .map(|one| one.to_string())
         .collect();
-    let protocols = protocols.join(", ");
-    let title = format!("link-local frames reach the host's {protocols} on the port device");
+    format!("link-local frames reach the host's {} on the port device", protocols.join(", ")).into()
+}
+
+fn finding(
+    context: &Context<'_>,
+    bridge: &BridgeView<'_>,
+    port: &PortView<'_>,
+    best: &Hit<'_>,
+    (title, ways): (&Arc<str>, &str),
+) -> Finding {
     let stp = match bridge.options.stp_state {
         None | Some(StpState::Off) => "off",
         _ => "on",
@@ -113,16 +118,13 @@ fn finding(
     );
     let mask = port.options.group_fwd_mask.unwrap_or(0) | bridge.options.group_fwd_mask.unwrap_or(0);
     let finding = context
-        .finding(&DOC, bridge, Some(port), title, why)
-        .evidence("reached by", reach.ways())
+        .finding(&DOC, bridge, Some(port), title.clone(), why)
+        .evidence("reached by", ways)
         .evidence(format!("group_fwd_mask of {} and {name}", bridge.link.name), format!("{mask:#06x}"))
         .evidence(format!("stp_state of {}", bridge.link.name), stp)
         .witness(port.link, best.frame(bridge, port), format!("the host's stack on {name}"))
         .unproven(best.questions.iter().cloned());
-    Some(
-        finding
-            .remedies([remedy::drop_link_local(context, bridge, port), remedy::tc_link_local(context, port)]),
-    )
+    finding.remedies([remedy::drop_link_local(context, bridge, port), remedy::tc_link_local(context, port)])
 }
 
 #[cfg(test)]

@@ -1,17 +1,22 @@
 //! `portcullis.audit/1`: findings, and the bridges that were looked at.
 
+use std::borrow::Cow;
+
 use portcullis_audit::{
     AppliedWaiver, AuditReport, BridgeSummary, Finding, LowerDevice, PortSummary, Role, Severity, UnreadNote,
 };
 use portcullis_snapshot::{Netns, NetnsId, Problem, Snapshot, UnreadCause};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{RoleName, SeverityName, hex};
 
 /// What `portcullis audit` found.
+// `F` is where its findings are: a list of entries, as it is read back, or `Unmade` ones. (No doc comment: that would be
+// part of the published schema.)
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AuditDocument {
+#[schemars(rename = "AuditDocument")]
+pub struct AuditDocument<F = Vec<FindingEntry<'static>>> {
     /// [`SCHEMA`](Self::SCHEMA).
     pub schema: String,
     /// Version of the program that judged.
@@ -25,7 +30,7 @@ pub struct AuditDocument {
     /// The policy file that it was judged by; null if there was none.
     pub policy: Option<String>,
     /// What was found, worst first.
-    pub findings: Vec<FindingEntry>,
+    pub findings: F,
     /// The bridges that were looked at.
     pub bridges: Vec<BridgeEntry>,
     /// The lower devices of macvlans that were looked at.
@@ -36,80 +41,110 @@ pub struct AuditDocument {
     pub summary: Summary,
 }
 
+/// Findings that entries can be had of.
+pub trait Findings {
+    /// Returns the entries, in order.
+    fn entries(&self) -> impl Iterator<Item = Cow<'_, FindingEntry<'_>>>;
+}
+
+impl Findings for Vec<FindingEntry<'_>> {
+    fn entries(&self) -> impl Iterator<Item = Cow<'_, FindingEntry<'_>>> {
+        self.iter().map(Cow::Borrowed)
+    }
+}
+
+/// Findings whose entries are made when they are wanted, one at a time: there are thousands on a host with many
+/// guests, and no output needs two of them at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Unmade<'a>(&'a [Finding]);
+
+impl Findings for Unmade<'_> {
+    fn entries(&self) -> impl Iterator<Item = Cow<'_, FindingEntry<'_>>> {
+        self.0.iter().map(|finding| Cow::Owned(FindingEntry::from(finding)))
+    }
+}
+
+impl Serialize for Unmade<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.entries())
+    }
+}
+
 /// One finding.
+// Its texts are borrowed from the finding it is made of, or, once read back, its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FindingEntry {
+pub struct FindingEntry<'a> {
     /// The rule that found it, in kebab case.
-    pub rule: String,
+    pub rule: Cow<'a, str>,
     /// How much it matters.
     #[schemars(with = "SeverityName")]
     pub severity: Severity,
     /// The namespace: its name, or `net:[INODE]`.
-    pub netns: String,
+    pub netns: Cow<'a, str>,
     /// The bridge, or the lower device of macvlans.
-    pub bridge: Option<String>,
+    pub bridge: Option<Cow<'a, str>>,
     /// The port, if it is about one.
-    pub port: Option<String>,
+    pub port: Option<Cow<'a, str>>,
     /// What is wrong, in a line.
-    pub title: String,
+    pub title: Cow<'a, str>,
     /// How the kernel comes to it, and what a guest gains.
-    pub why: String,
+    pub why: Cow<'a, str>,
     /// What was read that proves it.
-    pub evidence: Vec<EvidenceEntry>,
+    pub evidence: Vec<EvidenceEntry<'a>>,
     /// A frame that shows it.
-    pub witness: Option<WitnessEntry>,
+    pub witness: Option<WitnessEntry<'a>>,
     /// What could still be different, because nothing here sees into it; empty if the finding is proven.
-    pub unproven: Vec<String>,
+    pub unproven: Vec<Cow<'a, str>>,
     /// The names of the methods that close it, cheapest first.
-    pub remedies: Vec<String>,
+    pub remedies: Vec<Cow<'a, str>>,
     /// The same methods with what they do and the commands for it, in the same order.
-    pub commands: Vec<RemedyEntry>,
+    pub commands: Vec<RemedyEntry<'a>>,
     /// Where to read on.
-    pub references: Vec<String>,
+    pub references: Vec<Cow<'a, str>>,
     /// The waiver of the policy that covers it.
-    pub waiver: Option<WaiverEntry>,
+    pub waiver: Option<WaiverEntry<'a>>,
     /// The waiver that covered it and has expired.
-    pub expired_waiver: Option<WaiverEntry>,
+    pub expired_waiver: Option<WaiverEntry<'a>>,
 }
 
 /// A fact that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct EvidenceEntry {
+pub struct EvidenceEntry<'a> {
     /// Where it was read.
-    pub source: String,
+    pub source: Cow<'a, str>,
     /// What it is.
-    pub value: String,
+    pub value: Cow<'a, str>,
 }
 
 /// A frame that gets through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WitnessEntry {
+pub struct WitnessEntry<'a> {
     /// Its bytes from the destination address on, in hex, without a frame check sequence.
-    pub frame: String,
+    pub frame: Cow<'a, str>,
     /// The port that it comes in by.
-    pub port: String,
+    pub port: Cow<'a, str>,
     /// Where it gets to, in words.
-    pub reaches: String,
+    pub reaches: Cow<'a, str>,
 }
 
 /// A method that closes a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RemedyEntry {
+pub struct RemedyEntry<'a> {
     /// Its name, in kebab case.
-    pub method: String,
+    pub method: Cow<'a, str>,
     /// What it does, and what it leaves open.
-    pub summary: String,
+    pub summary: Cow<'a, str>,
     /// The commands that do it, each a line for a shell.
-    pub commands: Vec<String>,
+    pub commands: Vec<Cow<'a, str>>,
 }
 
 /// A waiver of the policy.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WaiverEntry {
+pub struct WaiverEntry<'a> {
     /// Why it is accepted.
-    pub reason: String,
+    pub reason: Cow<'a, str>,
     /// Until when, that day included: `YYYY-MM-DD`.
-    pub expires: String,
+    pub expires: Cow<'a, str>,
 }
 
 /// A bridge.
@@ -192,21 +227,24 @@ pub struct Summary {
 impl AuditDocument {
     /// Name and version of the document.
     pub const SCHEMA: &str = "portcullis.audit/1";
+}
 
+impl<'a> AuditDocument<Unmade<'a>> {
     /// Makes the document of what an audit of a snapshot came to.
     #[must_use]
-    pub fn new(snapshot: &Snapshot, report: &AuditReport) -> Self {
-        let findings: Vec<_> = report.findings.iter().map(FindingEntry::from).collect();
+    pub fn new(snapshot: &Snapshot, report: &'a AuditReport) -> Self {
         let problems = snapshot.problems.iter().map(|problem| UnreadEntry::of_problem(snapshot, problem));
         Self {
-            schema: Self::SCHEMA.to_owned(),
+            schema: AuditDocument::SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: snapshot.kernel.host.clone(),
             kernel: snapshot.kernel.release.clone(),
             taken_at: snapshot.taken_at.clone(),
             policy: None,
-            summary: Summary::of(&findings),
-            findings,
+            summary: Summary::of(
+                report.findings.iter().map(|found| (found.severity, found.stands(), found.is_proven())),
+            ),
+            findings: Unmade(&report.findings),
             bridges: report.bridges.iter().map(BridgeEntry::from).collect(),
             lower_devices: report
                 .lower_devices
@@ -278,17 +316,17 @@ fn label(snapshot: &Snapshot, netns: NetnsId) -> String {
 }
 
 impl Summary {
-    /// Counts findings.
+    /// Counts findings: of each its severity, whether it stands (is not waived) and whether it is proven.
     #[must_use]
-    pub fn of(findings: &[FindingEntry]) -> Self {
+    pub fn of(findings: impl IntoIterator<Item = (Severity, bool, bool)>) -> Self {
         let mut summary = Self::default();
-        for finding in findings {
-            if finding.waiver.is_some() {
+        for (severity, stands, proven) in findings {
+            if !stands {
                 summary.waived += 1;
                 continue;
             }
-            summary.unproven += usize::from(!finding.unproven.is_empty());
-            match finding.severity {
+            summary.unproven += usize::from(!proven);
+            match severity {
                 Severity::Critical => summary.critical += 1,
                 Severity::High => summary.high += 1,
                 Severity::Medium => summary.medium += 1,
@@ -300,51 +338,54 @@ impl Summary {
     }
 }
 
-impl From<&Finding> for FindingEntry {
-    fn from(finding: &Finding) -> Self {
-        let name = |device: &portcullis_audit::Device| device.name.clone();
+impl<'a> From<&'a Finding> for FindingEntry<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        fn name(device: &portcullis_audit::Device) -> Cow<'_, str> {
+            device.name.as_str().into()
+        }
         Self {
-            rule: finding.rule.to_string(),
+            rule: finding.rule.0.into(),
             severity: finding.severity,
-            netns: finding.netns_label.clone(),
+            netns: (*finding.netns_label).into(),
             bridge: finding.bridge.as_ref().map(name),
             port: finding.port.as_ref().map(name),
-            title: finding.title.clone(),
-            why: finding.why.clone(),
+            title: (*finding.title).into(),
+            why: (*finding.why).into(),
             evidence: finding.evidence.iter().map(EvidenceEntry::from).collect(),
             witness: finding.witness.as_ref().map(WitnessEntry::from),
-            unproven: finding.unproven.clone(),
-            remedies: finding.remedies.iter().map(|remedy| remedy.method.to_owned()).collect(),
-            commands: finding.remedies.iter().map(RemedyEntry::from).collect(),
-            references: finding.references().iter().map(|&text| text.to_owned()).collect(),
+            unproven: finding.unproven.iter().map(Cow::from).collect(),
+            remedies: finding.remedies.iter().map(|remedy| remedy.method.into()).collect(),
+            commands: finding.remedies.iter().map(|remedy| RemedyEntry::from(&**remedy)).collect(),
+            references: finding.references().iter().map(|&text| text.into()).collect(),
             waiver: finding.waiver.as_ref().map(WaiverEntry::from),
             expired_waiver: finding.expired_waiver.as_ref().map(WaiverEntry::from),
         }
     }
 }
 
-impl From<&portcullis_audit::Evidence> for EvidenceEntry {
-    fn from(evidence: &portcullis_audit::Evidence) -> Self {
-        Self { source: evidence.source.clone(), value: evidence.value.clone() }
+impl<'a> From<&'a portcullis_audit::Evidence> for EvidenceEntry<'a> {
+    fn from(evidence: &'a portcullis_audit::Evidence) -> Self {
+        Self { source: (*evidence.source).into(), value: (*evidence.value).into() }
     }
 }
 
-impl From<&portcullis_audit::Witness> for WitnessEntry {
-    fn from(witness: &portcullis_audit::Witness) -> Self {
+impl<'a> From<&'a portcullis_audit::Witness> for WitnessEntry<'a> {
+    fn from(witness: &'a portcullis_audit::Witness) -> Self {
         let portcullis_audit::Witness { frame, port, reaches } = witness;
-        Self { frame: hex(frame), port: port.name.clone(), reaches: reaches.clone() }
+        Self { frame: hex(frame).into(), port: port.name.as_str().into(), reaches: (**reaches).into() }
     }
 }
 
-impl From<&portcullis_audit::Remedy> for RemedyEntry {
-    fn from(remedy: &portcullis_audit::Remedy) -> Self {
+impl<'a> From<&'a portcullis_audit::Remedy> for RemedyEntry<'a> {
+    fn from(remedy: &'a portcullis_audit::Remedy) -> Self {
         let portcullis_audit::Remedy { method, summary, commands } = remedy;
-        Self { method: (*method).to_owned(), summary: summary.clone(), commands: commands.clone() }
+        let commands = commands.iter().map(Cow::from).collect();
+        Self { method: (*method).into(), summary: summary.as_str().into(), commands }
     }
 }
 
-impl From<&AppliedWaiver> for WaiverEntry {
-    fn from(waiver: &AppliedWaiver) -> Self {
-        Self { reason: waiver.reason.clone(), expires: waiver.expires.clone() }
+impl<'a> From<&'a AppliedWaiver> for WaiverEntry<'a> {
+    fn from(waiver: &'a AppliedWaiver) -> Self {
+        Self { reason: waiver.reason.as_str().into(), expires: waiver.expires.as_str().into() }
     }
 }

@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use audit::{
-    AuditDocument, BridgeEntry, EvidenceEntry, FindingEntry, LowerEntry, PortEntry, RemedyEntry, Summary,
-    UnreadEntry, UpperEntry, WaiverEntry, WitnessEntry,
+    AuditDocument, BridgeEntry, EvidenceEntry, FindingEntry, Findings, LowerEntry, PortEntry, RemedyEntry,
+    Summary, Unmade, UnreadEntry, UpperEntry, WaiverEntry, WitnessEntry,
 };
 pub use explain::{ExplainDocument, RemedyPage, RulePage};
 pub use lab::{ArticleClaim, LabDocument, LabEntry, LabStep, LabsDocument};
@@ -74,9 +74,8 @@ pub(crate) enum RoleName {
 
 /// Returns bytes in lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let mut text = String::with_capacity(bytes.len() * 2);
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    text
 }

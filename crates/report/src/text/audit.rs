@@ -1,10 +1,11 @@
 //! `portcullis audit` for people: findings that are alike in one block, the fix beside each.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
 
 use super::{Clean, Severe, field, plural, wrapped};
-use crate::json::{AuditDocument, EvidenceEntry, FindingEntry, RemedyEntry, Summary, UnreadEntry};
+use crate::json::{AuditDocument, EvidenceEntry, FindingEntry, Findings, RemedyEntry, Summary, UnreadEntry};
 
 /// How many port names are listed before the rest is only counted.
 const PORTS: usize = 4;
@@ -17,22 +18,25 @@ const EVIDENCE: usize = 150;
 ///
 /// # Errors
 /// Whatever writing gives.
-pub fn audit(out: &mut impl Write, document: &AuditDocument) -> io::Result<()> {
-    let place = Places::of(document);
+pub fn audit(out: &mut impl Write, document: &AuditDocument<impl Findings>) -> io::Result<()> {
+    let blocks = blocks(document.findings.entries());
+    let place = Places::of(document, &blocks);
+    let (waived, standing): (Vec<_>, Vec<_>) =
+        blocks.into_iter().partition(|block| block.first.waiver.is_some());
     let mut explained = HashSet::new();
-    for block in blocks(&document.findings, false) {
-        let new = explained.insert(block.first.why.as_str());
-        write_block(out, &block, place, new)?;
+    for block in &standing {
+        let new = explained.insert(&block.first.why);
+        write_block(out, block, place, new)?;
     }
-    write_waived(out, &document.findings, place)?;
+    write_waived(out, &waived, place)?;
     write_summary(out, document)?;
     write_unread(out, &document.unread, place)
 }
 
 /// Findings that are alike but for their port.
 struct Block<'d> {
-    first: &'d FindingEntry,
-    ports: Vec<&'d str>,
+    first: Cow<'d, FindingEntry<'d>>,
+    ports: Vec<Cow<'d, str>>,
 }
 
 /// Whether places are said with their namespace.
@@ -42,10 +46,10 @@ struct Places {
 }
 
 impl Places {
-    fn of(document: &AuditDocument) -> Self {
-        let mut names: HashSet<_> = document.findings.iter().map(|finding| &finding.netns).collect();
-        names.extend(document.bridges.iter().map(|bridge| &bridge.netns));
-        names.extend(document.lower_devices.iter().map(|lower| &lower.netns));
+    fn of<F>(document: &AuditDocument<F>, blocks: &[Block<'_>]) -> Self {
+        let mut names: HashSet<&str> = blocks.iter().map(|block| block.first.netns.as_ref()).collect();
+        names.extend(document.bridges.iter().map(|bridge| bridge.netns.as_str()));
+        names.extend(document.lower_devices.iter().map(|lower| lower.netns.as_str()));
         Self { several: names.len() > 1 }
     }
 
@@ -60,18 +64,22 @@ impl Places {
 }
 
 /// Puts findings together that differ only in their port, in the order of the first of each.
-fn blocks(findings: &[FindingEntry], waived: bool) -> Vec<Block<'_>> {
-    let mut blocks: Vec<Block<'_>> = Vec::new();
-    let mut known = std::collections::HashMap::new();
-    for finding in findings.iter().filter(|finding| finding.waiver.is_some() == waived) {
-        let port = finding.port.as_deref();
-        let key = (
-            (&finding.rule, finding.severity, &finding.netns, &finding.bridge, &finding.title),
-            (&finding.unproven, &finding.remedies, &finding.waiver, &finding.expired_waiver, port.is_some()),
-        );
-        let at = *known.entry(key).or_insert(blocks.len());
-        match (blocks.get_mut(at), port) {
-            (Some(block), Some(port)) => block.ports.push(port),
+///
+/// Those of one rule about one bridge follow one another, so that only the latest blocks have to be looked at.
+fn blocks<'d>(findings: impl Iterator<Item = Cow<'d, FindingEntry<'d>>>) -> Vec<Block<'d>> {
+    fn place<'f>(finding: &'f FindingEntry<'_>) -> impl PartialEq + 'f {
+        (finding.severity, &finding.rule, &finding.netns, &finding.bridge)
+    }
+    fn rest<'f>(finding: &'f FindingEntry<'_>) -> impl PartialEq + 'f {
+        let FindingEntry { port, title, unproven, remedies, waiver, expired_waiver, .. } = finding;
+        (port.is_some(), title, unproven, remedies, waiver, expired_waiver)
+    }
+    let mut blocks: Vec<Block<'d>> = Vec::new();
+    for finding in findings {
+        let port = finding.port.clone();
+        let mut latest = blocks.iter_mut().rev().take_while(|block| place(&block.first) == place(&finding));
+        match latest.find(|block| rest(&block.first) == rest(&finding)) {
+            Some(block) if port.is_some() => block.ports.extend(port),
             _ => blocks.push(Block { first: finding, ports: port.into_iter().collect() }),
         }
     }
@@ -79,7 +87,7 @@ fn blocks(findings: &[FindingEntry], waived: bool) -> Vec<Block<'_>> {
 }
 
 fn write_block(out: &mut impl Write, block: &Block<'_>, place: Places, explain: bool) -> io::Result<()> {
-    let finding = block.first;
+    let finding = &block.first;
     let bridge = place.say(&finding.netns, finding.bridge.as_deref());
     writeln!(out, "{} · {} · {bridge}", Severe(finding.severity), Clean(&finding.rule))?;
     wrapped(out, 2, &finding.title)?;
@@ -110,7 +118,7 @@ fn write_block(out: &mut impl Write, block: &Block<'_>, place: Places, explain: 
     writeln!(out)
 }
 
-fn port_list(ports: &[&str]) -> String {
+fn port_list(ports: &[Cow<'_, str>]) -> String {
     let shown: Vec<_> = ports.iter().take(PORTS).map(|port| Clean(port).to_string()).collect();
     match ports.len().saturating_sub(PORTS) {
         0 => shown.join(", "),
@@ -119,7 +127,7 @@ fn port_list(ports: &[&str]) -> String {
 }
 
 /// Joins evidence as long as it is short, and counts the rest.
-fn evidence(evidence: &[EvidenceEntry]) -> String {
+fn evidence(evidence: &[EvidenceEntry<'_>]) -> String {
     let mut text = String::new();
     for (at, entry) in evidence.iter().enumerate() {
         let mut next = format!("{}: {}", entry.source, entry.value);
@@ -152,13 +160,13 @@ fn write_remedies(out: &mut impl Write, block: &Block<'_>) -> io::Result<()> {
         field(out, 4, "", &format!("and the same for the {others}"))?;
     }
     if !others.is_empty() {
-        let names: Vec<_> = others.iter().map(|remedy| remedy.method.as_str()).collect();
+        let names: Vec<_> = others.iter().map(|remedy| remedy.method.as_ref()).collect();
         field(out, 4, "or", &names.join(", "))?;
     }
     Ok(())
 }
 
-fn write_commands(out: &mut impl Write, remedy: &RemedyEntry) -> io::Result<()> {
+fn write_commands(out: &mut impl Write, remedy: &RemedyEntry<'_>) -> io::Result<()> {
     for line in remedy.commands.iter().take(COMMANDS) {
         writeln!(out, "                {}", Clean(line))?;
     }
@@ -189,9 +197,8 @@ fn shell_word(name: &str) -> String {
     }
 }
 
-fn write_waived(out: &mut impl Write, findings: &[FindingEntry], place: Places) -> io::Result<()> {
-    let waived = blocks(findings, true);
-    for block in &waived {
+fn write_waived(out: &mut impl Write, waived: &[Block<'_>], place: Places) -> io::Result<()> {
+    for block in waived {
         let Some(waiver) = &block.first.waiver else { continue };
         let bridge = place.say(&block.first.netns, block.first.bridge.as_deref());
         let ports = match block.ports.len() {
@@ -204,7 +211,7 @@ fn write_waived(out: &mut impl Write, findings: &[FindingEntry], place: Places) 
     if waived.is_empty() { Ok(()) } else { writeln!(out) }
 }
 
-fn write_summary(out: &mut impl Write, document: &AuditDocument) -> io::Result<()> {
+fn write_summary(out: &mut impl Write, document: &AuditDocument<impl Findings>) -> io::Result<()> {
     let looked_at = looked_at(document);
     let counts = counts(&document.summary);
     if document.bridges.is_empty() && document.lower_devices.is_empty() {
@@ -219,7 +226,7 @@ fn write_summary(out: &mut impl Write, document: &AuditDocument) -> io::Result<(
     wrapped(out, 0, &text)
 }
 
-fn looked_at(document: &AuditDocument) -> String {
+fn looked_at(document: &AuditDocument<impl Findings>) -> String {
     let mut parts = Vec::new();
     if !document.bridges.is_empty() {
         let ports = document.bridges.iter().map(|bridge| bridge.ports.len()).sum();

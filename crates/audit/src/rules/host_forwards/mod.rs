@@ -164,7 +164,7 @@ mod tests {
         let found = host.found("host-forwards");
         assert_eq!(found.len(), 3);
         assert_eq!(found[0].severity, Severity::Medium);
-        assert!(found[0].evidence.iter().any(|e| e.source == "forged sources" && e.value == "refused"));
+        assert!(found[0].evidence.iter().any(|e| &*e.source == "forged sources" && &*e.value == "refused"));
     }
 
     #[test]

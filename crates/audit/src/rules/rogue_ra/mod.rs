@@ -6,11 +6,11 @@ mod next_port;
 use std::net::Ipv6Addr;
 
 use portcullis_datapath::{Effect, Outcome, Payload, frame::RouterAdvertisement};
-use portcullis_snapshot::Ipv6Conf;
+use portcullis_snapshot::{Ipv6Conf, Link};
 
 use super::host::{ALL_NODES, link_local, to_each};
-use crate::context::{Alike, BridgeView, Context};
-use crate::finding::{Findings, Severity};
+use crate::context::{Alike, BridgeView, Context, PortView};
+use crate::finding::{Finding, Findings, Severity};
 use crate::policy::Access;
 use crate::probe::{Destination, Probe};
 use crate::remedy::{self, docs};
@@ -99,49 +99,54 @@ fn check_alike(
         let Some((best, on)) = reach.best().and_then(|best| Some((best, best.host()?.device))) else {
             continue;
         };
-        for port in alike.members() {
-            let device = if on_port { port.link.name.clone() } else { context.name(on) };
-            let place = if on_port { "the port device" } else { device.as_str() };
-            let why = format!(
-                "ndisc_router_discovery accepts it on {device}: accept_ra is on there and forwarding is off. One frame \
-                 gives the host a default route through the guest and an address in a prefix of the guest's choice."
-            );
-            let conf = context.network().link(if on_port { port.link.index } else { on });
-            let finding = context
-                .finding(
-                    &DOC,
-                    bridge,
-                    Some(port),
-                    format!("the host believes guests' router advertisements on {place}"),
-                    why,
-                )
-                .evidence("reached by", reach.ways())
-                .evidence(
-                    format!("IPv6 settings of {device}"),
-                    show(conf.and_then(|link| link.ipv6.as_ref())),
-                )
-                .witness(
-                    port.link,
-                    best.frame(bridge, port),
-                    format!("the host's router discovery on {device}"),
-                )
-                .unproven(best.questions.iter().cloned());
-            let off = remedy::sysctl(
-                context,
-                &docs::ACCEPT_RA_OFF,
-                format!("The kernel ignores router advertisements on {device}."),
-                &[("ipv6", &device, "accept_ra", 0)],
-            );
-            let closing = if on_port {
-                Some(remedy::drop_link_local(context, bridge, port))
-            } else {
-                // A bridge that guests may reach stays in their VLAN.
-                let denied = context.access_at(bridge, on) == Access::Deny;
-                if denied { remedy::vlan_filtering(context, bridge) } else { None }
-            };
-            findings.push(finding.remedies([off]).remedies(closing));
+        let ways = reach.ways();
+        let finding = |device: &Link, place: &str| {
+            believes(context, bridge, device, place, &ways).unproven(best.questions.iter().cloned())
+        };
+        let witnessed = |finding: Finding, port: &PortView<'_>, device: &str| {
+            let frame = best.frame(bridge, port);
+            finding.witness(port.link, frame, format!("the host's router discovery on {device}"))
+        };
+        if on_port {
+            findings.extend(alike.members().map(|port| {
+                let finding = finding(port.link, "the port device").at(port.link);
+                let drop = remedy::drop_link_local(context, bridge, port);
+                witnessed(finding.remedies([drop]), port, &port.link.name)
+            }));
+        } else if let Some(device) = context.network().link(on) {
+            let denied = context.access_at(bridge, on) == Access::Deny;
+            let closing = if denied { remedy::vlan_filtering(context, bridge) } else { None };
+            let finding = finding(device, &device.name).remedies(closing);
+            findings.extend(alike.members().map(|port| witnessed(finding.at(port.link), port, &device.name)));
         }
     }
+}
+
+/// What is found of a device that believes advertisements, whichever port they come in by.
+fn believes(
+    context: &Context<'_>,
+    bridge: &BridgeView<'_>,
+    device: &Link,
+    place: &str,
+    ways: &str,
+) -> Finding {
+    let name = &device.name;
+    let why = format!(
+        "ndisc_router_discovery accepts it on {name}: accept_ra is on there and forwarding is off. One frame gives the \
+         host a default route through the guest and an address in a prefix of the guest's choice."
+    );
+    let title = format!("the host believes guests' router advertisements on {place}");
+    let off = remedy::sysctl(
+        context,
+        &docs::ACCEPT_RA_OFF,
+        format!("The kernel ignores router advertisements on {name}."),
+        &[("ipv6", name, "accept_ra", 0)],
+    );
+    context
+        .finding(&DOC, bridge, None, title, why)
+        .evidence("reached by", ways)
+        .evidence(format!("IPv6 settings of {name}"), show(device.ipv6.as_ref()))
+        .remedies([off])
 }
 
 fn show(conf: Option<&Ipv6Conf>) -> String {
