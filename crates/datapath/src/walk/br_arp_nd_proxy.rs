@@ -157,6 +157,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             devices.extend(network.link(device).and_then(|link| link.master));
         }
         let ipv6 = matches!(field, Field::Icmp6(..));
+        if !ipv6 && self.frame.is(field, Set::Exactly(0)) {
+            // inet_confirm_addr takes 0.0.0.0 for "any" and finds 0.0.0.0 where there is none: the two compare equal.
+            return devices.iter().any(|device| !self.has_ipv4_address(*device));
+        }
         let domains: Vec<_> = devices.iter().map(|device| self.l3mdev_master(*device)).collect();
         let addresses = network.netns().addresses.known().iter();
         // ipv6_chk_addr is not strict here: any address of the same VRF will do, except those that mean something on
@@ -166,10 +170,6 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             devices.contains(&address.device)
                 || (anywhere && domains.contains(&self.l3mdev_master(address.device)))
         });
-        if !ipv6 && self.frame.is(field, Set::Exactly(0)) {
-            // inet_confirm_addr takes 0.0.0.0 for "any" and finds 0.0.0.0 where there is none: the two compare equal.
-            return devices.iter().any(|device| !self.has_ipv4_address(*device));
-        }
         let own: Vec<Set> = of_them.filter_map(|address| set_of(address.address.addr(), ipv6)).collect();
         own.into_iter().any(|own| self.frame.is(field, own))
     }
