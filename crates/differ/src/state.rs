@@ -14,6 +14,10 @@ const NTF_MASTER: u8 = 4;
 const NTF_EXT_LEARNED: u8 = 0x10;
 const NTF_EXT_LOCKED: u32 = 2;
 const AF_BRIDGE: u8 = 7;
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
 
 /// Puts what the walk says was learned into the FDB.
 pub(crate) fn learn(netns: &mut Netns, learned: &[Learned], bytes: &[u8]) {
@@ -86,8 +90,10 @@ pub(crate) enum Stale {
 /// Says what must be read anew, from what the kernel told and from what was sent.
 pub(crate) fn stale(events: &[Event], bytes: &[u8]) -> Stale {
     let of = |event: &Event| match event {
-        Event::Lost | Event::Message { kind: 16 | 17, .. } => Stale::Links,
-        Event::Message { kind: 28 | 29, family: AF_BRIDGE } => Stale::Nothing,
+        Event::Lost | Event::Message { kind: RTM_NEWLINK | RTM_DELLINK, .. } => Stale::Links,
+        // No frame takes an entry away: that is age, or a port that went down.
+        Event::Message { kind: RTM_DELNEIGH, family: AF_BRIDGE } => Stale::Links,
+        Event::Message { kind: RTM_NEWNEIGH, family: AF_BRIDGE } => Stale::Nothing,
         Event::Message { .. } => Stale::Tables,
     };
     let told = events.iter().map(of).max().unwrap_or(Stale::Nothing);

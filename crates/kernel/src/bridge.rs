@@ -59,9 +59,11 @@ pub fn vlan_state(device: IfIndex, id: VlanId, state: u8, on_bridge: bool) -> Ch
     const BRIDGE_VLANDB_ENTRY_INFO: u16 = 1;
     const BRIDGE_VLANDB_ENTRY_STATE: u16 = 3;
     const BRENTRY: u16 = 0x20;
+    // BRIDGE_VLAN_INFO_ONLY_OPTS: the membership and its flags stay as they are.
+    const ONLY_OPTS: u16 = 0x40;
     let mut header = vec![libc::AF_BRIDGE as u8, 0, 0, 0];
     header.extend(device.0.to_ne_bytes());
-    let flags = if on_bridge { BRENTRY } else { 0 };
+    let flags = ONLY_OPTS | if on_bridge { BRENTRY } else { 0 };
     let info = [flags.to_ne_bytes(), id.get().to_ne_bytes()].concat();
     let message = Message::new(RTM_NEWVLAN, 0).header(&header).nest(BRIDGE_VLANDB_ENTRY, |entry| {
         entry.put(BRIDGE_VLANDB_ENTRY_INFO, &info).put(BRIDGE_VLANDB_ENTRY_STATE, &[state])

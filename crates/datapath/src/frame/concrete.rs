@@ -134,6 +134,7 @@ impl<'a> Concrete<'a> {
             Ip4Field::DestinationPort if matches!(inside, 6 | 17) => self.number(at + header + 2, 2),
             Ip4Field::DestinationPort if matches!(inside, 1 | 2) => self.number(at + header, 1),
             Ip4Field::DestinationPort => 0,
+            Ip4Field::Igmp => self.ip_mc_check_igmp(at, header),
         }
     }
 
@@ -143,6 +144,28 @@ impl<'a> Concrete<'a> {
         let total = self.number(at + 2, 2) as usize;
         let lengths = header >= 20 && header <= packet.len() && total >= header && total <= packet.len();
         self.number(at, 1) >> 4 == 4 && lengths && checksum(packet.get(..header).unwrap_or_default(), 0) == 0
+    }
+
+    /// `ip_mc_check_igmp` (net/ipv4/igmp.c), of a packet whose header is right.
+    fn ip_mc_check_igmp(&self, at: usize, header: usize) -> u128 {
+        const QUERY: u128 = 0x11;
+        const REPORTS_AND_LEAVE: [u128; 4] = [0x12, 0x16, 0x17, 0x22];
+        let message = at + header;
+        let length = (self.number(at + 2, 2) as usize).saturating_sub(header);
+        let body = self.rest(message).get(..length).unwrap_or_default();
+        if length < 8 || checksum(body, 0) != 0 {
+            return 0;
+        }
+        match self.number(message, 1) {
+            QUERY => {
+                let whole = length == 8 || length >= 12;
+                let general = self.number(message + 4, 4) == 0;
+                let to_all = self.number(at + 16, 4) == 0xe000_0001;
+                if whole && (!general || to_all) { QUERY } else { 0 }
+            }
+            kind if REPORTS_AND_LEAVE.contains(&kind) => kind,
+            _ => 1,
+        }
     }
 
     fn ip6(&self, at: usize, field: Ip6Field) -> u128 {

@@ -69,6 +69,8 @@ pub enum Ip4Field {
     SourcePort,
     /// Destination port of UDP or TCP; the type for ICMP and IGMP.
     DestinationPort,
+    /// What `ip_mc_check_igmp` makes of an IGMP message: its type; 0 if it is malformed, 1 if the type is not known.
+    Igmp,
 }
 
 /// Fields of an IPv6 packet (RFC 8200).

@@ -4,7 +4,7 @@ use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, McastRouter, MdbGroup};
 
 use super::br_input::Bridged;
 use super::{OpenKind, Skb, Walker};
-use crate::frame::{Field, Frame, Icmp6Field, Ip4Field, Ip6Field, Partition, Set};
+use crate::frame::{Field, Frame, Ip4Field, Ip6Field, Partition, Set};
 use crate::network::{Bridge, Port};
 
 /// What `br_multicast_rcv` noted of a frame.
@@ -64,10 +64,24 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             let local = self.frame.is(Field::Ip4(d, Ip4Field::Destination), LOCAL_MULTICAST);
             return Some(Multicast { mrouters_only: !local, control: false });
         }
-        let kinds: [Set; 4] = [0x11u8, 0x12, 0x16, 0x22].map(Set::from);
-        let kind = self.frame.which(Field::Ip4(d, Ip4Field::DestinationPort), &kinds);
-        // Reports go to routers only; queries and leaves to everybody.
-        Some(Multicast { mrouters_only: matches!(kind, Some(1..=3)), control: true })
+        // Malformed, of no known type; reports of versions 1 and 2.
+        let kinds: [Set; 4] = [0u8, 1, 0x12, 0x16].map(Set::from);
+        match self.frame.which(Field::Ip4(d, Ip4Field::Igmp), &kinds) {
+            Some(0) => {
+                self.drop_skb(
+                    "ip_mc_check_igmp",
+                    skb,
+                    "malformed IGMP message",
+                    format_args!("mcast_snooping on"),
+                );
+                None
+            }
+            Some(1) => {
+                let local = self.frame.is(Field::Ip4(d, Ip4Field::Destination), LOCAL_MULTICAST);
+                Some(Multicast { mrouters_only: !local, control: false })
+            }
+            kind => Some(Multicast { mrouters_only: kind.is_some(), control: true }),
+        }
     }
 
     /// `br_multicast_ipv6_rcv`, with `ipv6_mc_check_mld` (net/ipv6/mcast_snoop.c).
@@ -82,21 +96,13 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
             return None;
         }
-        let mut mld = false;
-        let next: [Set; 2] = [58u8, 0].map(Set::from);
-        match self.frame.which(Field::Ip6(d, Ip6Field::NextHeader), &next) {
-            Some(0) => {
-                let kinds: [Set; 4] = [130u8, 131, 132, 143].map(Set::from);
-                mld = self.frame.which(Field::Icmp6(d, Icmp6Field::Type), &kinds).is_some();
-            }
-            Some(_) => {
-                let what = "an MLD message behind extension headers".to_owned();
-                self.assume(skb, "ipv6_mc_check_mld", OpenKind::Unmodelled(what));
-            }
-            None => {}
+        // MLD comes behind a hop-by-hop header, which holds the router alert (ipv6_mc_check_exthdrs).
+        if self.frame.is(Field::Ip6(d, Ip6Field::NextHeader), 0u8) {
+            let what = "an MLD message behind extension headers".to_owned();
+            self.assume(skb, "ipv6_mc_check_mld", OpenKind::Unmodelled(what));
         }
         let all_nodes = self.frame.is(Field::Ip6(d, Ip6Field::Destination), ALL_NODES);
-        Some(Multicast { mrouters_only: !mld && !all_nodes, control: mld })
+        Some(Multicast { mrouters_only: !all_nodes, control: false })
     }
 
     /// The multicast case of `br_handle_frame_finish`: the group, if frames go by it, and whether the bridge device gets
