@@ -59,7 +59,7 @@ fn leave(netns: &Netns, delivery: &PortDelivery, frame: &Concrete<'_>) -> Option
     let mut bytes = delivery.bytes(frame);
     let mut link = netns.link(delivery.device)?;
     for _ in 0..4 {
-        if !link.is_up() {
+        if !link.is_up() || link.carrier == Some(false) {
             return None;
         }
         match &link.kind {

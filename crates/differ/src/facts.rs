@@ -120,13 +120,9 @@ pub(crate) fn below(netns: &Netns, device: IfIndex) -> Vec<IfIndex> {
     while let Some(link) = all.get(at).and_then(|index| netns.link(*index)) {
         at += 1;
         if link.bridge().is_some() || matches!(link.kind, LinkKind::Bond(_)) {
-            all.extend(
-                netns
-                    .ports(link.index)
-                    .map(|port| port.index)
-                    .filter(|port| !all.contains(port))
-                    .collect::<Vec<_>>(),
-            );
+            let ports = netns.links.known().iter().filter(|port| port.master == Some(link.index));
+            let new: Vec<_> = ports.map(|port| port.index).filter(|port| !all.contains(port)).collect();
+            all.extend(new);
         }
         if matches!(link.kind, LinkKind::Vlan(_) | LinkKind::Macvlan(_)) {
             all.extend(link.link.filter(|lower| !all.contains(lower)));

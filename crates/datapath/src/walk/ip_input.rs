@@ -193,6 +193,13 @@ impl<F: Frame> Walker<'_, '_, F> {
     /// Ends one way of the frame in the host's stack.
     pub(super) fn host(&mut self, skb: &Skb, protocol: EtherType, effect: Effect) {
         let (device, pkt_type, assumes) = (skb.dev, skb.pkt_type, skb.assumes);
+        // A bond that is down still gets what its ports receive; its answers are not sent.
+        let mute = self.link(device).is_some_and(|link| !link.is_up());
+        let effect = match effect {
+            Effect::ArpReply if mute => Effect::ArpUpdate,
+            Effect::NeighbourAdvertisement if mute => Effect::NeighbourUpdate,
+            effect => effect,
+        };
         self.arrive(Outcome::Host(HostDelivery { device, protocol, effect, pkt_type, assumes }));
     }
 
