@@ -7,9 +7,11 @@ mod fib;
 mod hooks;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use portcullis_snapshot::{
-    EtherType, IfIndex, Link, LinkKind, MacvlanOptions, Netns, NetnsId, PortKind, Reading, Snapshot,
+    EtherType, IfIndex, Link, LinkKind, MacvlanOptions, Membership, Netns, NetnsId, PortKind, Reading,
+    Snapshot,
 };
 
 pub use bridge::{Bridge, Port};
@@ -25,6 +27,8 @@ pub struct Network<'s> {
     bridges: HashMap<IfIndex, Bridge<'s>>,
     fib: Fib<'s>,
     hooks: Hooks,
+    /// In the order of their devices.
+    memberships: Vec<&'s Membership>,
 }
 
 /// The devices on top of a device that its receive path looks at.
@@ -70,12 +74,15 @@ impl<'s> Network<'s> {
         let mut bridges: HashMap<_, _> =
             netns.bridges().filter_map(|link| Some((link.index, Bridge::new(netns, link)?))).collect();
         bridge::fill(netns, &mut bridges);
+        let mut memberships: Vec<_> = netns.memberships.known().iter().collect();
+        memberships.sort_by_key(|membership| membership.device);
         Some(Self {
             netns,
             uppers: uppers(snapshot, netns),
             bridges,
             fib: Fib::new(netns),
             hooks: Hooks::new(netns),
+            memberships,
         })
     }
 
@@ -121,6 +128,14 @@ impl<'s> Network<'s> {
     #[must_use]
     pub const fn fib(&self) -> &Fib<'s> {
         &self.fib
+    }
+
+    /// Returns the groups that the host joined on a device, as far as they were read.
+    pub(crate) fn groups(&self, device: IfIndex) -> impl Iterator<Item = IpAddr> {
+        let start = self.memberships.partition_point(|membership| membership.device < device);
+        let here =
+            self.memberships.iter().skip(start).take_while(move |membership| membership.device == device);
+        here.map(|membership| membership.group)
     }
 
     pub(crate) const fn hooks(&self) -> &Hooks {

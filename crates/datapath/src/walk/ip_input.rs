@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use portcullis_snapshot::{EtherType, IfIndex, NftFamily, Reading};
+use portcullis_snapshot::{EtherType, IfIndex, NftFamily};
 
 use super::route::{Flow, Input, MULTICAST};
 use super::{Effect, HostDelivery, OpenKind, Outcome, PacketType, Skb, Walker};
@@ -126,23 +126,20 @@ impl<F: Frame> Walker<'_, '_, F> {
     /// `ip_check_mc_rcu`, `ipv6_chk_mcast_addr`: whether the host joined the group on this interface.
     pub(super) fn is_member(&mut self, skb: &mut Skb, group: Field, ipv6: bool) -> bool {
         let network = self.network;
-        let memberships = match &network.netns().memberships {
-            Reading::Read(memberships) => memberships,
-            Reading::Unread(why) => {
-                let all = if ipv6 { Set::Exactly((0xff02 << 112) | 1) } else { ALL_HOSTS };
-                if self.frame.is(group, all) {
-                    return true;
-                }
-                let what = format!("group memberships were not read: {}", why.reason);
-                self.assume(skb, "ip_check_mc_rcu", OpenKind::Unread(what));
-                return false;
+        if let Some(why) = network.netns().memberships.unread() {
+            let all = if ipv6 { Set::Exactly((0xff02 << 112) | 1) } else { ALL_HOSTS };
+            if self.frame.is(group, all) {
+                return true;
             }
-        };
-        let here = memberships.iter().filter(|membership| membership.device == skb.dev);
+            let what = format!("group memberships were not read: {}", why.reason);
+            self.assume(skb, "ip_check_mc_rcu", OpenKind::Unread(what));
+            return false;
+        }
+        let here = network.groups(skb.dev).filter(|group| group.is_ipv6() == ipv6);
         let groups: Vec<Set> = here
-            .filter_map(|membership| match membership.group {
-                IpAddr::V4(group) => (!ipv6).then(|| group.into()),
-                IpAddr::V6(group) => ipv6.then(|| group.into()),
+            .map(|group| match group {
+                IpAddr::V4(group) => group.into(),
+                IpAddr::V6(group) => group.into(),
             })
             .collect();
         self.frame.is_any(group, &groups)
