@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use nix::errno::Errno;
 use portcullis_snapshot::{
     BoolOpt, BridgeOptions, FdbEntry, Link, LinkFlags, Mdb, MstState, VlanFlags, VlanGlobal, VlanTable,
 };
@@ -88,7 +89,11 @@ pub(super) fn vlans(route: &mut Socket, links: &[Link]) -> Result<Vec<VlanTable>
         }
     });
     let tables = match tables {
-        Err(Error::Refused { errno: nix::errno::Errno::EOPNOTSUPP, .. }) => {
+        // The older dump tells every port's options once more, which is for nothing where there are no VLANs.
+        Err(Error::Refused { errno: Errno::EOPNOTSUPP, .. }) if !links.iter().any(can_filter_vlans) => {
+            return Ok(Vec::new());
+        }
+        Err(Error::Refused { errno: Errno::EOPNOTSUPP, .. }) => {
             let message = get_links(AF_BRIDGE, RTEXT_FILTER_BRVLAN_COMPRESSED);
             route.dump("reading VLANs", &message, Vec::new, |tables, reply| {
                 tables.extend(bridge::vlan_table_of_link(reply.payload));
@@ -108,6 +113,11 @@ pub(super) fn vlans(route: &mut Socket, links: &[Link]) -> Result<Vec<VlanTable>
         table.vlans.iter_mut().for_each(|entry| entry.flags.0 |= VlanFlags::BRENTRY);
     }
     Ok(tables)
+}
+
+/// Whether this is a bridge of a kernel that can filter VLANs: only such a kernel has a TPID to tell of.
+fn can_filter_vlans(link: &Link) -> bool {
+    link.bridge().is_some_and(|bridge| bridge.vlan_protocol.is_some())
 }
 
 /// Adds the VLANs that only the older dump tells: kernels before 5.15 leave ranges out of the newer one.
