@@ -35,14 +35,14 @@ impl ProcessTable {
     }
 
     fn take_in(&mut self, pid: u32, path: &Path) -> Option<()> {
-        let netns = NetnsId(fs::metadata(path.join("ns/net")).ok()?.ino());
-        let name = printable(fs::read_to_string(path.join("comm")).ok()?.trim());
-        let process = ProcessRef { pid, name };
-        // Kernel threads live in the first namespace and hold nothing.
+        // Kernel threads live in the first namespace and hold nothing. They are most of the processes of many a host.
         let kernel_thread = fs::read(path.join("cmdline")).is_ok_and(|line| line.is_empty());
         if kernel_thread {
             return None;
         }
+        let netns = NetnsId(fs::metadata(path.join("ns/net")).ok()?.ino());
+        let name = printable(fs::read_to_string(path.join("comm")).ok()?.trim());
+        let process = ProcessRef { pid, name };
         push(self.by_netns.entry(netns).or_default(), process.clone());
         for fd in fs::read_dir(path.join("fd")).ok()?.flatten() {
             let Ok(target) = fs::read_link(fd.path()) else { continue };
