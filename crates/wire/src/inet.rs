@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use portcullis_snapshot::{Address, IfIndex, Neighbour, NextHop, PolicyRule, Route};
+use portcullis_snapshot::{Address, IfIndex, Membership, Neighbour, NextHop, PolicyRule, Route};
 
 use crate::attribute::{u8_at, u16_at, u32_at};
 use crate::{Attribute, Attributes};
@@ -170,6 +170,14 @@ pub fn neighbour(message: &[u8]) -> Option<Neighbour> {
     })
 }
 
+/// Decodes `RTM_GETMULTICAST`, as answers are called too: a group that the host joined.
+#[must_use]
+pub fn membership(message: &[u8]) -> Option<Membership> {
+    const IFA_MULTICAST: u16 = 7;
+    let group = Attributes::after(message, IFADDRMSG).get(IFA_MULTICAST)?.ip()?;
+    Some(Membership { device: IfIndex(u32_at(message, 4)?), group })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,7 +191,7 @@ mod tests {
             let _ = (address(&bytes), route(&bytes), rule(&bytes), neighbour(&bytes), crate::link::link(&bytes));
             let _ = (crate::bridge::vlan_table(&bytes), crate::bridge::vlan_globals(&bytes));
             let _ = (crate::bridge::fdb_entry(&bytes), crate::bridge::mst_states(&bytes));
-            let _ = crate::bridge::vlan_table_of_link(&bytes);
+            let _ = (crate::bridge::vlan_table_of_link(&bytes), membership(&bytes));
         }
     }
 }

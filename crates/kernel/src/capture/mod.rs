@@ -167,7 +167,7 @@ fn read(id: NetnsId, route: &mut Socket) -> Result<Netns, Error> {
         listeners: sockets::listeners(),
         packet_sockets: sockets::packet_sockets(),
         protocol_handlers: reading(sockets::protocol_handlers()),
-        memberships: reading(sockets::memberships(&links)),
+        memberships: reading(sockets::memberships(route, &links)),
         links: Reading::Read(links),
     })
 }

@@ -1,13 +1,13 @@
 //! Sockets that take what arrives, and the stack's protocol handlers.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use nix::errno::Errno;
 use portcullis_snapshot::{
     EtherType, IfIndex, Link, ListenProtocol, Listener, Membership, PacketSocket, ProtocolHandler, Reading,
     Unread, UnreadCause,
 };
-use portcullis_wire::diag;
+use portcullis_wire::{Message, diag, inet};
 
 use crate::Error;
 use crate::netlink::{Family, Socket};
@@ -99,14 +99,30 @@ fn parse_ptype(text: &str) -> Vec<ProtocolHandler> {
     text.lines().skip(1).filter_map(handler).collect()
 }
 
-/// The groups in `/proc/net/igmp` and `/proc/net/igmp6`.
-pub(super) fn memberships(links: &[Link]) -> Result<Vec<Membership>, Error> {
-    let mut all = parse_igmp(&proc_net("igmp")?);
-    // No such file where the kernel runs no IPv6.
-    all.extend(proc_net("igmp6").map(|text| parse_igmp6(&text)).unwrap_or_default());
+/// The groups that the host joined, those of IPv4 from `/proc/net/igmp` where a kernel before 6.15 has no messages of
+/// them. The kernel writes that file anew for each of its pages, which takes long on many interfaces.
+pub(super) fn memberships(route: &mut Socket, links: &[Link]) -> Result<Vec<Membership>, Error> {
+    let unsupported = |error: &Error| error.errno() == Some(Errno::EOPNOTSUPP);
+    let mut all = match joined(route, libc::AF_INET) {
+        Err(error) if unsupported(&error) => parse_igmp(&proc_net("igmp")?),
+        groups => groups?,
+    };
+    match joined(route, libc::AF_INET6) {
+        // This kernel runs no IPv6.
+        Err(error) if unsupported(&error) => {}
+        groups => all.extend(groups?),
+    }
     // Links are in the order of their indices.
     all.retain(|membership| links.binary_search_by_key(&membership.device, |link| link.index).is_ok());
     Ok(all)
+}
+
+fn joined(route: &mut Socket, family: i32) -> Result<Vec<Membership>, Error> {
+    const RTM_GETMULTICAST: u16 = 58;
+    let message = Message::new(RTM_GETMULTICAST, 0).header(&[family as u8, 0, 0, 0, 0, 0, 0, 0]);
+    route.dump("reading multicast memberships", &message, Vec::new, |all, reply| {
+        all.extend(inet::membership(reply.payload));
+    })
 }
 
 /// A line of an interface begins with its index; those of its groups follow, indented, as numbers in host byte order.
@@ -122,17 +138,6 @@ fn parse_igmp(text: &str) -> Vec<Membership> {
         }
     }
     all
-}
-
-/// A line is an index, a name, a group in hex, and more.
-fn parse_igmp6(text: &str) -> Vec<Membership> {
-    let membership = |line: &str| {
-        let mut words = line.split_whitespace();
-        let (device, group) = (words.next()?.parse().ok()?, words.nth(1)?);
-        let group = u128::from_str_radix(group, 16).ok()?;
-        Some(Membership { device: IfIndex(device), group: IpAddr::V6(Ipv6Addr::from(group)) })
-    };
-    text.lines().filter_map(membership).collect()
 }
 
 #[cfg(test)]
@@ -174,17 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_both_families() {
+    fn groups_in_host_byte_order() {
         let igmp = "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n\
                     2\tbr0       :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n";
         let all = "224.0.0.1".parse::<IpAddr>().unwrap();
         if cfg!(target_endian = "little") {
             assert_eq!(parse_igmp(igmp), [Membership { device: IfIndex(2), group: all }]);
         }
-        let igmp6 = "2    br0             ff020000000000000000000000000001     1 0000000C 0\n";
-        assert_eq!(
-            parse_igmp6(igmp6),
-            [Membership { device: IfIndex(2), group: "ff02::1".parse().unwrap() }]
-        );
     }
 }
