@@ -53,7 +53,9 @@ impl<'s> Context<'s> {
             addresses,
             bridges: Vec::new(),
         };
-        let bridges = netns.bridges().filter_map(|link| BridgeView::new(&context, &roles, link)).collect();
+        let index = alike::Index::new(&context);
+        let bridge = |link| BridgeView::new(&context, &roles, &index, link);
+        let bridges = netns.bridges().filter_map(bridge).collect();
         context.bridges = bridges;
         Some(context)
     }

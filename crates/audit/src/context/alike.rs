@@ -63,8 +63,11 @@ struct Traits<'s> {
 }
 
 /// Returns the groups, as indices into `ports`, in the order of their first members.
-pub(super) fn group(context: &Context<'_>, ports: &[PortView<'_>]) -> Vec<Vec<usize>> {
-    let index = Index::new(context);
+pub(super) fn group<'s>(
+    context: &Context<'s>,
+    index: &Index<'s>,
+    ports: &[PortView<'s>],
+) -> Vec<Vec<usize>> {
     let mut groups: Vec<(Traits<'_>, Vec<usize>)> = Vec::new();
     for (at, port) in ports.iter().enumerate() {
         let traits = index.traits(context, port);
@@ -77,8 +80,8 @@ pub(super) fn group(context: &Context<'_>, ports: &[PortView<'_>]) -> Vec<Vec<us
     groups.into_iter().map(|(_, members)| members).collect()
 }
 
-/// What hangs on each device, gathered once.
-struct Index<'s> {
+/// What hangs on each device, gathered once for all bridges.
+pub(super) struct Index<'s> {
     routes: HashMap<IfIndex, usize>,
     memberships: HashMap<IfIndex, usize>,
     filters: HashMap<IfIndex, Vec<(TcHookKind, &'s [TcFilter])>>,
@@ -88,7 +91,7 @@ struct Index<'s> {
 }
 
 impl<'s> Index<'s> {
-    fn new(context: &Context<'s>) -> Self {
+    pub(super) fn new(context: &Context<'s>) -> Self {
         let netns = context.netns();
         let mut index = Self {
             routes: HashMap::new(),

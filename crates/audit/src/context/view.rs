@@ -7,7 +7,7 @@ use portcullis_snapshot::{
     BridgeOptions, EtherType, IfIndex, Link, MacAddr, PortOptions, VlanEntry, VlanFlags, VlanId, VlanTable,
 };
 
-use super::{Alike, Context};
+use super::{Alike, Context, alike};
 use crate::finding::Role;
 use crate::policy::BridgePolicy;
 use crate::roles::Roles;
@@ -57,7 +57,12 @@ pub struct PortView<'s> {
 }
 
 impl<'s> BridgeView<'s> {
-    pub(super) fn new(context: &Context<'s>, roles: &Roles<'_>, link: &'s Link) -> Option<Self> {
+    pub(super) fn new(
+        context: &Context<'s>,
+        roles: &Roles<'_>,
+        index: &alike::Index<'s>,
+        link: &'s Link,
+    ) -> Option<Self> {
         let bridge = context.network().bridge(link.index)?;
         let mut sources = sources(bridge);
         let port = |port: &portcullis_datapath::network::Port<'s>| {
@@ -79,7 +84,7 @@ impl<'s> BridgeView<'s> {
             }
         };
         let ports: Vec<_> = bridge.ports.iter().map(port).collect();
-        let groups = super::alike::group(context, &ports);
+        let groups = alike::group(context, index, &ports);
         let policy = context.policy().bridge(context.label(), &link.name);
         Some(Self { link, options: bridge.options, policy, ports, vlans: bridge.vlans, groups })
     }
