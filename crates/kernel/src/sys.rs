@@ -177,6 +177,18 @@ pub(crate) fn bpf_prog_query(ifindex: u32, attach_type: u32) -> Result<Vec<u32>,
     Ok(ids.iter().take(query.count as usize).copied().collect())
 }
 
+/// `BPF_PROG_GET_NEXT_ID`: the lowest id of a loaded program above `id`; `ENOENT` if there is none.
+pub(crate) fn bpf_prog_get_next_id(id: u32) -> Result<u32, Errno> {
+    const BPF_PROG_GET_NEXT_ID: libc::c_long = 11;
+    // start_id, next_id, open_flags
+    let mut query = [id, 0, 0];
+    let (pointer, length) = (query.as_mut_ptr(), size_of_val(&query));
+    // SAFETY: `query` begins like the kernel's union bpf_attr, and its length is passed; the kernel writes `next_id`.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_GET_NEXT_ID, pointer, length) };
+    Errno::result(result)?;
+    Ok(query[1])
+}
+
 /// `struct ebt_replace`: what the kernel tells of an ebtables table, and where it is to put the rest.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

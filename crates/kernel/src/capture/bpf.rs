@@ -16,8 +16,10 @@ const BPF_NETKIT_PEER: u32 = 55;
 /// A netkit's programs run as frames leave one of its ends: the primary's own on the way out of it, the peer's on the
 /// way in. Only the primary tells of either (`netkit_dev_fetch`).
 pub(super) fn tcx(links: &[Link]) -> Reading<Vec<TcxPrograms>> {
+    // Where nobody loaded a program, one interface is enough to tell whether this kernel has tcx.
+    let none_loaded = sys::bpf_prog_get_next_id(0) == Err(Errno::ENOENT);
     let mut found = Vec::new();
-    for link in links {
+    for link in links.iter().take(if none_loaded { 1 } else { usize::MAX }) {
         let netkit = matches!(&link.kind, LinkKind::Other(kind) if kind == "netkit");
         let tcx = [(TcHookKind::Ingress, BPF_TCX_INGRESS), (TcHookKind::Egress, BPF_TCX_EGRESS)];
         let of_netkit = [(TcHookKind::Egress, BPF_NETKIT_PRIMARY), (TcHookKind::Ingress, BPF_NETKIT_PEER)];
