@@ -5,6 +5,8 @@ use portcullis_snapshot::{
     PortOptions, Reading, Snapshot,
 };
 
+use crate::step::Step;
+
 /// A knob that the walk is kept from seeing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Blind {
@@ -49,6 +51,29 @@ impl Blind {
             self.hide(netns);
         }
         snapshot
+    }
+
+    /// Whether a step turns the knob.
+    #[must_use]
+    pub fn is_about(self, step: &Step) -> bool {
+        let keyword = match self {
+            Self::Isolated => "isolated",
+            Self::Flood => "flood",
+            Self::Hairpin => "hairpin",
+            Self::GroupFwdMask => "group_fwd_mask",
+            Self::VlanFiltering => "vlan_filtering",
+            Self::Locked => "locked",
+            Self::Learning => "learning",
+            Self::LocalEntries => "bridge",
+            Self::Promiscuity => "flag",
+            Self::RpFilter => "rp_filter",
+            Self::ArpIgnore => "arp_ignore",
+            Self::Forwarding => "forwarding",
+            Self::Rules => "rule",
+            Self::UnicastInMulticast => "drop_unicast_in_l2_multicast",
+            Self::AgeingTime => "ageing_time",
+        };
+        step.sort() == keyword
     }
 
     fn hide(self, netns: &mut Netns) {

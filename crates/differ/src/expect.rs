@@ -57,6 +57,7 @@ fn take_in(facts: &mut Facts, netns: &Netns, delivery: &HostDelivery) {
 /// Follows a copy from a bridge port to the end of a cable: through a VLAN device, which adds its tag, a macvlan or a bond.
 fn leave(netns: &Netns, delivery: &PortDelivery, frame: &Concrete<'_>) -> Option<(usize, Vec<u8>)> {
     let mut bytes = delivery.bytes(frame);
+    let mut beside = delivery.hwtag.is_some();
     let mut link = netns.link(delivery.device)?;
     for _ in 0..4 {
         if !link.is_up() || link.carrier == Some(false) {
@@ -66,12 +67,21 @@ fn leave(netns: &Netns, delivery: &PortDelivery, frame: &Concrete<'_>) -> Option
             LinkKind::Vlan(vlan) => {
                 let tag = [vlan.protocol.0.to_be_bytes(), vlan.id.to_be_bytes()].concat();
                 bytes.splice(12..12, tag);
+                beside = true;
                 link = netns.link(link.link?)?;
             }
             LinkKind::Macvlan(_) => link = netns.link(link.link?)?,
             LinkKind::Bond(bond) => link = netns.link(bond.active_slave?)?,
+            // The other end of a cable throws away what ends within a tag, before anybody sees it.
+            LinkKind::Veth if !beside && ends_within_a_tag(&bytes) => return None,
             _ => return Some((names::wire(names::name(link.index)?)?, bytes)),
         }
     }
     None
+}
+
+/// Whether `skb_vlan_untag` would find too little behind a tag.
+fn ends_within_a_tag(bytes: &[u8]) -> bool {
+    let tagged = matches!(bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]));
+    tagged && bytes.len() < Concrete::HEADER + 6
 }

@@ -10,23 +10,23 @@ use crate::names;
 
 /// What became of a frame.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Copies at the far ends of cables and taps, by the wire's number.
-    pub copies: Vec<(usize, Vec<u8>)>,
+    pub(crate) copies: Vec<(usize, Vec<u8>)>,
     /// What the transport layer got: the device that the IP layer saw, IPv4 or IPv6, the IP protocol.
-    pub delivered: Vec<(IfIndex, EtherType, u8)>,
+    pub(crate) delivered: Vec<(IfIndex, EtherType, u8)>,
     /// Whether TCP took a segment.
-    pub tcp: bool,
+    pub(crate) tcp: bool,
     /// How many packets were routed on, IPv4 and IPv6.
-    pub forwarded: [u64; 2],
+    pub(crate) forwarded: [u64; 2],
     /// Devices that an ARP reply of the host's left by.
-    pub arp_replies: Vec<IfIndex>,
+    pub(crate) arp_replies: Vec<IfIndex>,
     /// Devices that a neighbour advertisement of the host's left by.
-    pub advertisements: Vec<IfIndex>,
+    pub(crate) advertisements: Vec<IfIndex>,
     /// What reached protocol handlers: the device, the protocol, what the frame was taken for.
-    pub handled: Vec<(IfIndex, EtherType, PacketType)>,
+    pub(crate) handled: Vec<(IfIndex, EtherType, PacketType)>,
     /// Whether a prefix was taken from a router advertisement; `None` if nothing would show it.
-    pub prefix: Option<bool>,
+    pub(crate) prefix: Option<bool>,
 }
 
 impl Facts {
@@ -51,7 +51,7 @@ impl Facts {
 
 /// A point in which the kernel did otherwise than the walk said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Difference {
+pub(crate) enum Difference {
     /// The walk said so, and it was not seen.
     Missing(String),
     /// It was seen, and the walk had not said so.
@@ -138,6 +138,6 @@ pub(crate) fn show(device: IfIndex) -> String {
 
 /// Returns bytes in hexadecimal.
 #[must_use]
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

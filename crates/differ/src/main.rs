@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -13,6 +13,7 @@ use portcullis_differ::generate::{self, Scenario};
 use portcullis_differ::run::{Account, Mismatch, Runner};
 use portcullis_differ::script::script;
 use portcullis_differ::shrink::shrink;
+use portcullis_kernel::drops::DropTrace;
 use portcullis_kernel::namespace;
 
 /// Holds the walk against this kernel, with random configurations and frames.
@@ -27,6 +28,12 @@ struct Options {
     /// How many frames to send through each configuration
     #[arg(long, default_value_t = 50)]
     frames: usize,
+    /// Run this scenario only; may be repeated
+    #[arg(long = "scenario", value_name = "SEED")]
+    scenarios: Vec<u64>,
+    /// Load a kernel module first, such as br_netfilter; may be repeated
+    #[arg(long, value_name = "MODULE")]
+    load: Vec<String>,
     /// Keep the walk from seeing a knob: a mismatch is then what is wanted
     #[arg(long)]
     ignore: Option<Blind>,
@@ -64,12 +71,20 @@ struct Total {
 
 /// Runs until enough frames were sent; whether everything agreed.
 fn all(options: &Options) -> Result<bool, Error> {
+    for module in &options.load {
+        let loaded = Command::new("modprobe").arg(module).status();
+        if !loaded.is_ok_and(|status| status.success()) {
+            println!("module {module} could not be loaded; going on without it");
+        }
+    }
     namespace::enter_user_namespace()?;
     namespace::pin_to_one_processor()?;
     let (start, mut told, mut total) = (Instant::now(), Instant::now(), Total::default());
     let mut runner = Runner::new(options.ignore);
-    while total.cases < options.cases {
-        let seed = options.seed + total.scenarios;
+    let listed = !options.scenarios.is_empty();
+    let mut seeds: Box<dyn Iterator<Item = u64>> =
+        if listed { Box::new(options.scenarios.iter().copied()) } else { Box::new(options.seed..) };
+    while let Some(seed) = seeds.next().filter(|_| listed || total.cases < options.cases) {
         let scenario = generate::scenario(seed, options.frames);
         let account = runner.run(&scenario)?;
         total.add(&scenario, &account);
@@ -88,6 +103,7 @@ fn all(options: &Options) -> Result<bool, Error> {
                 println!("scenario {seed} does not agree; shrinking it");
                 let (scenario, mismatch) = shrink(&mut runner, &scenario, mismatch)?;
                 print_mismatch(&scenario, &mismatch);
+                print_drops(&mut runner, &scenario)?;
             }
             if total.mismatches >= options.mismatches {
                 break;
@@ -116,6 +132,28 @@ fn print_mismatch(scenario: &Scenario, mismatch: &Mismatch) {
         println!("  {step}");
     }
     println!("to repeat it:\n{}", script(scenario));
+}
+
+/// Runs a scenario once more and prints where the kernel dropped anything meanwhile, and why.
+fn print_drops(runner: &mut Runner, scenario: &Scenario) -> Result<(), Error> {
+    let mut trace = match DropTrace::start() {
+        Ok(trace) => trace,
+        Err(error) => {
+            println!("where the kernel dropped it is not known: {error}");
+            return Ok(());
+        }
+    };
+    runner.run(scenario)?;
+    let mut places: BTreeMap<String, u64> = BTreeMap::new();
+    for dropped in trace.drain()? {
+        let reason = dropped.reason.as_deref().unwrap_or("no reason given");
+        *places.entry(format!("{}: {reason} ({})", dropped.location, dropped.protocol)).or_default() += 1;
+    }
+    println!("dropped meanwhile, on the whole machine:");
+    for (place, count) in places {
+        println!("  {count} times at {place}");
+    }
+    Ok(())
 }
 
 impl Total {

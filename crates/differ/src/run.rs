@@ -133,7 +133,7 @@ struct Course<'a> {
 
 impl<'a> Course<'a> {
     fn start(scenario: &'a Scenario, blind: Option<Blind>) -> Result<Self, Error> {
-        let mut stand = Stand::build(&scenario.steps)?;
+        let stand = Stand::build(&scenario.steps)?;
         let snapshot = wrap(stand.snapshot()?);
         let refused = stand.refused.iter().map(|(at, error)| (*at, error.to_string())).collect();
         Ok(Self { scenario, blind, stand, snapshot, account: Account { refused, ..Account::default() } })

@@ -85,7 +85,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     /// The special case of an address probe (RFC 5227): answered for every address of the host, with no question to
     /// rules, routes or `arp_filter`.
     fn arp_probe(&mut self, mut skb: Skb, request: bool, tip: Field) {
-        if request && self.is_local_type(tip) && !self.arp_ignore(&mut skb, None, tip) {
+        if request && self.is_local_type(skb.dev, tip) && !self.arp_ignore(&mut skb, None, tip) {
             self.step(
                 "arp_process",
                 skb.dev,

@@ -8,7 +8,7 @@ use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, LinkFlags, MacAddr, Neigh
 
 use super::br_input::Bridged;
 use super::route::{LOOPBACK, MULTICAST};
-use super::{HwTag, TagVid, Walker};
+use super::{HwTag, OpenKind, TagVid, Walker};
 use crate::frame::{ArpField, Field, Frame, Icmp6Field, Ip6Field, Partition, Set};
 use crate::network::{Bridge, FdbDst, Port, membership};
 
@@ -48,7 +48,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 return;
             }
             let reverse = self.frame.is_any(operation, &[3u16, 4].map(Set::from));
-            if !reverse && (self.frame.is(sip, Set::Exactly(0)) || self.frame.same(sip, tip)) {
+            if !reverse && self.frame.is(sip, Set::Exactly(0)) {
+                return self.probe_is_open(bridged, bridge);
+            }
+            if !reverse && self.frame.same(sip, tip) {
                 return self.replied(bridged, "a gratuitous message is kept from suppressed ports");
             }
         }
@@ -105,8 +108,11 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     fn suppress_solicitation(&mut self, bridged: &mut Bridged, bridge: &Bridge<'s>, d: u8) {
         let (saddr, daddr) = (Field::Ip6(d, Ip6Field::Source), Field::Ip6(d, Ip6Field::Destination));
-        if self.frame.is(saddr, Set::Exactly(0)) || self.frame.same(saddr, daddr) {
-            return self.replied(bridged, "an address probe is kept from suppressed ports");
+        if self.frame.is(saddr, Set::Exactly(0)) {
+            return self.probe_is_open(bridged, bridge);
+        }
+        if self.frame.same(saddr, daddr) {
+            return self.replied(bridged, "a gratuitous message is kept from suppressed ports");
         }
         let target = Field::Icmp6(d, Icmp6Field::Target);
         let Some(device) = self.vlan_device(bridged, bridge) else { return };
@@ -117,6 +123,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if bridge.fdb.find(mac, bridged.vid).is_some() {
             self.replied(bridged, "the address is known");
         }
+    }
+
+    /// Address probes (RFC 5227, and of duplicate address detection) were kept from suppressed ports at first, and are
+    /// not any more: stable releases differ in that, and nothing tells them apart.
+    fn probe_is_open(&mut self, bridged: &mut Bridged, bridge: &Bridge<'s>) {
+        let what =
+            format!("whether {} keeps address probes from ports with neigh_suppress", bridge.link.name);
+        self.assume(&mut bridged.skb, "br_do_proxy_suppress_arp", OpenKind::Unmodelled(what));
     }
 
     /// `proxyarp_replied`: ports that suppress, or stand for such, are passed over from here on.

@@ -112,8 +112,12 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         self.frame.which(field, &Members(port.vlans)).and_then(|class| u16::try_from(class).ok())
     }
 
-    /// `br_vlan_state_allowed` for learning: the state of the port in this VLAN. A learning port stays one.
+    /// `br_vlan_state_allowed` for learning: the state of the port in this VLAN, which only a forwarding port is asked
+    /// about. A learning port learns in VLANs that are blocked there, too.
     fn br_vlan_state(&mut self, skb: &Skb, entry: Option<&VlanEntry>, state: PortState) -> Option<PortState> {
+        if state != PortState::Forwarding {
+            return Some(state);
+        }
         match entry.and_then(|entry| entry.state) {
             None | Some(PortState::Forwarding) => Some(state),
             Some(PortState::Learning) => Some(PortState::Learning),

@@ -1,9 +1,9 @@
 //! `drivers/net/macvlan.c`: what a lower device's macvlans take, and what is left for its own stack.
 
-use portcullis_snapshot::{Link, MacvlanMode, MacvlanOptions};
+use portcullis_snapshot::{EtherType, Link, MacvlanMode, MacvlanOptions};
 
 use super::{OpenKind, Outcome, PacketType, Skb, Walker};
-use crate::frame::{Field, Frame, Set};
+use crate::frame::{Field, Frame, Ip4Field, Set};
 use crate::network::Upper;
 
 /// What `macvlan_handle_frame` made of a frame.
@@ -24,6 +24,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let network = self.network;
         let macvlans = network.uppers(skb.dev).map_or(&[][..], |uppers| &uppers.macvlans);
         if self.frame.is(Field::Dst, Set::MULTICAST) {
+            let ipv4 = self.frame.is(Field::Protocol(skb.depth), EtherType::IPV4);
+            if ipv4 && self.frame.is(Field::Ip4(skb.depth, Ip4Field::Fragment), 1u8) {
+                return self.ip_check_defrag(skb);
+            }
             return self.macvlan_multicast(skb, macvlans);
         }
         if let Handled::Consumed = self.macvlan_forward_source(skb, macvlans) {
@@ -54,6 +58,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             format_args!("no macvlan has that address"),
         );
         Handled::Pass(skb)
+    }
+
+    /// `ip_check_defrag`: fragments in group frames wait for the others, whoever would get them.
+    fn ip_check_defrag(&mut self, mut skb: Skb) -> Handled {
+        let what = "whether the other fragments come".to_owned();
+        self.assume(&mut skb, "ip_check_defrag", OpenKind::Changing(what));
+        self.drop_skb("ip_check_defrag", &skb, "waits for the other fragments", format_args!("a fragment"));
+        Handled::Consumed
     }
 
     /// Broadcast and multicast: a copy for each macvlan, and the frame itself for the lower device.

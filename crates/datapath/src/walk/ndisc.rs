@@ -9,7 +9,7 @@ use super::{Effect, Skb, Walker};
 use crate::frame::{Field, Frame, Icmp6Field, Ip6Field, Set};
 
 /// ff02::1:ff00:0/104.
-const SOLICITED_NODE: Set = Set::Masked { value: 0xff02 << 112 | 0x1ff00_0000, mask: u128::MAX << 24 };
+const SOLICITED_NODE: Set = Set::Masked { value: 0xff02 << 112 | 0x0001_ff00_0000, mask: u128::MAX << 24 };
 
 fn ipv6_set(address: IpAddr) -> Option<Set> {
     match address {
@@ -53,7 +53,6 @@ impl<F: Frame> Walker<'_, '_, F> {
 
     /// `ndisc_recv_ns`: answered for addresses of this very interface, and for proxied ones.
     fn ndisc_recv_ns(&mut self, skb: Skb) {
-        const NTF_PROXY: u8 = 8;
         let d = skb.depth;
         let target = Field::Icmp6(d, Icmp6Field::Target);
         if self.frame.is(target, MULTICAST6) {

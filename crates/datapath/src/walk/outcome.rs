@@ -5,7 +5,7 @@ use std::fmt;
 use portcullis_snapshot::{EtherType, IfIndex, MacAddr, NetnsId};
 
 use super::{HwTag, PacketType, TagVid};
-use crate::frame::{Concrete, Field};
+use crate::frame::Concrete;
 
 /// The result of walking one frame.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

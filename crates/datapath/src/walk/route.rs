@@ -129,7 +129,11 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// `l3mdev_fib_table_rcu`: the table of the VRF that an interface is in.
     fn l3mdev_fib_table(&self, flow: &Flow) -> Option<u32> {
-        let link = self.network.link(flow.iif.or(flow.oif)?)?;
+        self.l3mdev_table_of(flow.iif.or(flow.oif)?)
+    }
+
+    fn l3mdev_table_of(&self, device: IfIndex) -> Option<u32> {
+        let link = self.network.link(device)?;
         let vrf = match (&link.kind, &link.port, link.master) {
             (LinkKind::Vrf { .. }, _, _) => Some(link),
             (_, Some(PortKind::Other(kind)), Some(master)) if kind == "vrf" => self.network.link(master),
@@ -383,10 +387,12 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
     }
 
-    /// Whether an IPv4 address is one of the host's, whatever rules say (`inet_addr_type_dev_table`).
-    pub(super) fn is_local_type(&mut self, field: Field) -> bool {
+    /// Whether an IPv4 address is one of the host's, or of the device's VRF, whatever rules say
+    /// (`inet_addr_type_dev_table`).
+    pub(super) fn is_local_type(&mut self, device: IfIndex, field: Field) -> bool {
         let network = self.network;
-        let Some(table) = network.fib().family(false).table(RT_TABLE_LOCAL) else { return false };
+        let id = self.l3mdev_table_of(device).unwrap_or(RT_TABLE_LOCAL);
+        let Some(table) = network.fib().family(false).table(id) else { return false };
         let class = self.frame.which(field, table);
         class.is_some_and(|class| table.routes(class).iter().any(|route| route.kind == RTN_LOCAL))
     }
