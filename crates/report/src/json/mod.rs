@@ -74,12 +74,11 @@ pub(crate) enum RoleName {
 
 /// Returns bytes in lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    // Digit by digit: there is a frame with each finding, and `{:02x}` takes ten times as long.
-    let mut text = String::with_capacity(bytes.len() * 2);
+    // By hand: there is a frame with each finding, and `{:02x}` takes ten times as long.
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
+    let mut text = Vec::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        for digit in [byte >> 4, byte & 0xf] {
-            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
-        }
+        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
     }
-    text
+    String::from_utf8(text).unwrap_or_default()
 }
