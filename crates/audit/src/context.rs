@@ -159,8 +159,10 @@ impl<'s> Context<'s> {
 
     /// Returns a command as it has to be typed, so that it runs in this namespace.
     #[must_use]
-    pub fn command(&self, command: impl AsRef<str>) -> String {
-        format!("{}{}", self.command_prefix, command.as_ref())
+    pub fn command(&self, command: impl Into<String>) -> String {
+        let mut command = command.into();
+        command.insert_str(0, &self.command_prefix);
+        command
     }
 
     /// Returns the devices of this namespace that policy rules single out.

@@ -1,5 +1,6 @@
 //! What a rule found: values only. How it is said is the business of `portcullis-report`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use portcullis_snapshot::{IfIndex, Link, NetnsId};
@@ -123,7 +124,7 @@ pub struct Remedy {
     /// The name of the method, in kebab case.
     pub method: &'static str,
     /// What it does, and what it leaves open, in a line or two.
-    pub summary: String,
+    pub summary: Cow<'static, str>,
     /// The commands that do it by hand, each a line for a shell.
     pub commands: Vec<String>,
 }

@@ -2,6 +2,8 @@
 //!
 //! Values only; nothing is run. Names of devices are put in as a shell and nft need them, whatever they contain.
 
+use std::borrow::Cow;
+
 use portcullis_snapshot::Link;
 
 use crate::context::{BridgeView, Context, PortView};
@@ -92,7 +94,7 @@ pub(crate) fn vlan_filtering(context: &Context<'_>, bridge: &BridgeView<'_>) -> 
     }
     let summary = "The bridge device leaves every VLAN, so that nothing is passed up to it. \
                    Frames to 01:80:c2:00:00:00–0f stay open: see link-local-to-host.";
-    Some(Remedy { method: docs::VLAN_FILTERING.method, summary: summary.to_owned(), commands })
+    Some(Remedy { method: docs::VLAN_FILTERING.method, summary: summary.into(), commands })
 }
 
 /// Drops, with nftables, whatever is passed up to a device.
@@ -107,7 +109,8 @@ pub(crate) fn drop_on_bridge(context: &Context<'_>, device: &Link) -> Remedy {
         summary: format!(
             "Whatever is passed up to {} is dropped there. Link-local frames stay open: see link-local-to-host.",
             device.name
-        ),
+        )
+        .into(),
         commands: vec![
             context.command(format!("nft add table {TABLE}")),
             context.command(nft_command(&chain)),
@@ -121,8 +124,7 @@ pub(crate) fn drop_link_local(context: &Context<'_>, bridge: &BridgeView<'_>, po
     let rule = format!("ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00{} drop", except(allowed));
     Remedy {
         method: docs::DROP_LINK_LOCAL.method,
-        summary: "Frames to link-local group addresses are dropped at the port, before the bridge."
-            .to_owned(),
+        summary: "Frames to link-local group addresses are dropped at the port, before the bridge.".into(),
         commands: at_port(context, port, &rule),
     }
 }
@@ -163,7 +165,7 @@ pub(crate) fn tc_link_local(context: &Context<'_>, port: &PortView<'_>) -> Remed
     let filter = "protocol all flower dst_mac 01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0 action drop";
     Remedy {
         method: docs::TC_LINK_LOCAL.method,
-        summary: "The same with tc.".to_owned(),
+        summary: "The same with tc.".into(),
         commands: vec![
             context.command(format!("tc qdisc add dev {name} clsact")),
             context.command(format!("tc filter add dev {name} ingress {filter}")),
@@ -175,7 +177,7 @@ pub(crate) fn tc_link_local(context: &Context<'_>, port: &PortView<'_>) -> Remed
 pub(crate) fn sysctl(
     context: &Context<'_>,
     doc: &RemedyDoc,
-    summary: impl Into<String>,
+    summary: impl Into<Cow<'static, str>>,
     settings: &[(&str, &str, &str, i32)],
 ) -> Remedy {
     let command = |(family, device, name, value): &(&str, &str, &str, i32)| {
@@ -194,12 +196,15 @@ pub(crate) fn sysctl_name(family: &str, device: &str, name: &str) -> String {
 
 /// Returns a text as one word for a shell.
 #[must_use]
-pub(crate) fn shell(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
+pub(crate) fn shell(text: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@+=".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.into();
     }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    if text.contains('\'') {
+        return format!("'{}'", text.replace('\'', r"'\''")).into();
+    }
+    format!("'{text}'").into()
 }
 
 /// Returns a device's name as a string for nft.

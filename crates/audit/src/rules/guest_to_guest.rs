@@ -142,7 +142,7 @@ fn finding(
         .unproven(best.questions.iter().cloned());
     finding.remedies([crate::Remedy {
         method: ISOLATED.method,
-        summary: "Isolated ports exchange frames only with ports that are not.".to_owned(),
+        summary: "Isolated ports exchange frames only with ports that are not.".into(),
         commands: wrong,
     }])
 }

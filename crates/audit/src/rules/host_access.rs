@@ -100,7 +100,7 @@ fn input_allow_list(context: &Context<'_>, device: &str) -> crate::Remedy {
     let rules: Vec<_> = rules.iter().map(String::as_str).collect();
     crate::Remedy {
         method: INPUT_ALLOW_LIST.method,
-        summary: format!("Guests reach ICMP, DNS and DHCP at {device}, and nothing else."),
+        summary: format!("Guests reach ICMP, DNS and DHCP at {device}, and nothing else.").into(),
         commands: crate::remedy::nft_commands(context, &rules),
     }
 }

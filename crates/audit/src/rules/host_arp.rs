@@ -89,7 +89,7 @@ fn remedies(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<crate::Remedy
     let name = remedy::shell(&bridge.link.name);
     let arp_off = crate::Remedy {
         method: docs::ARP_OFF.method,
-        summary: "The bridge device takes no ARP. IPv4 and IPv6 stay reachable without it.".to_owned(),
+        summary: "The bridge device takes no ARP. IPv4 and IPv6 stay reachable without it.".into(),
         commands: vec![context.command(format!("ip link set dev {name} arp off"))],
     };
     let mut remedies = remedy::close_the_way_up(context, bridge);

@@ -153,7 +153,7 @@ fn remedies(context: &Context<'_>, bridge: &BridgeView<'_>, denied: bool) -> Vec
         format!("add rule inet portcullis input iifname \"{name}\" fib daddr . iif type != {types} drop");
     let input = crate::Remedy {
         method: NFT_INPUT.method,
-        summary: format!("Packets on {name} to an address of another device are dropped."),
+        summary: format!("Packets on {name} to an address of another device are dropped.").into(),
         commands: remedy::nft_commands(
             context,
             &[

@@ -19,8 +19,8 @@ pub(super) fn nothing(_: &PortView<'_>) -> Payload {
 }
 
 /// Returns a remedy of commands.
-pub(super) fn by_hand(doc: &RemedyDoc, summary: &str, commands: Vec<String>) -> Remedy {
-    Remedy { method: doc.method, summary: summary.to_owned(), commands }
+pub(super) fn by_hand(doc: &RemedyDoc, summary: &'static str, commands: Vec<String>) -> Remedy {
+    Remedy { method: doc.method, summary: summary.into(), commands }
 }
 
 /// Returns `bridge link set dev PORT …` for some ports.

@@ -96,7 +96,7 @@ fn forwarded(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut Find
             let drop = crate::remedy::at_port(context, port, "ether daddr 01:80:c2:00:00:00 drop");
             findings.push(finding.remedies([crate::Remedy {
                 method: crate::remedy::docs::DROP_LINK_LOCAL.method,
-                summary: "BPDUs are dropped at the guest port.".to_owned(),
+                summary: "BPDUs are dropped at the guest port.".into(),
                 commands: drop,
             }]));
         }

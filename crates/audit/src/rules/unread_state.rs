@@ -50,7 +50,7 @@ impl Rule for UnreadState {
         if permission {
             finding = finding.remedies([crate::Remedy {
                 method: "read-as-root",
-                summary: "Root may read it.".to_owned(),
+                summary: "Root may read it.".into(),
                 commands: vec!["sudo portcullis snapshot -o snapshot.json".to_owned()],
             }]);
         }

@@ -380,7 +380,7 @@ impl<'a> From<&'a portcullis_audit::Remedy> for RemedyEntry<'a> {
     fn from(remedy: &'a portcullis_audit::Remedy) -> Self {
         let portcullis_audit::Remedy { method, summary, commands } = remedy;
         let commands = commands.iter().map(Cow::from).collect();
-        Self { method: (*method).into(), summary: summary.as_str().into(), commands }
+        Self { method: (*method).into(), summary: (**summary).into(), commands }
     }
 }
 

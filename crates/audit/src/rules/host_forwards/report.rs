@@ -63,7 +63,7 @@ pub(super) fn between_isolated(
     let rule = format!("add rule inet portcullis forward iifname \"{name}\" oifname \"{name}\" drop");
     let nft = crate::Remedy {
         method: docs::NFT_FORWARD.method,
-        summary: format!("What comes in by {name} does not leave by {name}."),
+        summary: format!("What comes in by {name} does not leave by {name}.").into(),
         commands: remedy::nft_commands(
             context,
             &[

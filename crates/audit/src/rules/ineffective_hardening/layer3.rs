@@ -101,7 +101,7 @@ fn move_local(context: &Context<'_>, rule: &PolicyRule, local: Option<&PolicyRul
         method: MOVE_LOCAL.method,
         summary: "The local table is consulted after the rule. Keep the order: without the local table the host is \
                   cut off."
-            .to_owned(),
+            .into(),
         commands: [
             format!("{ip} rule add pref {behind} lookup local"),
             format!("{ip} rule del pref {now} lookup local"),

@@ -134,7 +134,7 @@ fn probes(context: &Context<'_>) -> Vec<Probe<'static>> {
 fn drop_tagged(context: &Context<'_>, port: &crate::PortView<'_>) -> crate::Remedy {
     crate::Remedy {
         method: DROP_TAGGED.method,
-        summary: "Tagged frames are dropped at the port, before every other filter.".to_owned(),
+        summary: "Tagged frames are dropped at the port, before every other filter.".into(),
         commands: crate::remedy::at_port(context, port, "ether type { 0x8100, 0x88a8 } drop"),
     }
 }
