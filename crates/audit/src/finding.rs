@@ -68,8 +68,10 @@ impl From<&Link> for Device {
 /// [`at`](Self::at).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The rule that found it; [`crate::registry::doc`] has its manual page and references.
+    /// The rule that found it; [`crate::registry::doc`] has its manual page.
     pub rule: RuleId,
+    /// Where the rule says to read on.
+    pub references: &'static [&'static str],
     /// How much it matters here.
     pub severity: Severity,
     /// The namespace.
@@ -232,12 +234,6 @@ impl Finding {
     pub const fn is_proven(&self) -> bool {
         self.unproven.is_empty()
     }
-
-    /// Returns its rule's references.
-    #[must_use]
-    pub fn references(&self) -> &'static [&'static str] {
-        crate::registry::doc(self.rule).map_or(&[], |doc| doc.references)
-    }
 }
 
 /// Where rules put what they find.
@@ -273,6 +269,7 @@ pub(crate) fn start(
 ) -> Finding {
     Finding {
         rule: doc.id,
+        references: doc.references,
         severity: doc.severity,
         netns: netns.0,
         netns_label: netns.1,

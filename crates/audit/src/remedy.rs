@@ -224,8 +224,7 @@ fn nft_command(command: &str) -> String {
 
 /// A chain's name that nft can parse, whatever the device is called.
 fn chain_name(prefix: &str, device: &Link) -> String {
-    let clean = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    format!("{prefix}_{}", device.name.chars().map(clean).collect::<String>())
+    format!("{prefix}_{}", device.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
 }
 
 #[cfg(test)]

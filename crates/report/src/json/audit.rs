@@ -356,7 +356,7 @@ impl<'a> From<&'a Finding> for FindingEntry<'a> {
             unproven: finding.unproven.iter().map(Cow::from).collect(),
             remedies: finding.remedies.iter().map(|remedy| remedy.method.into()).collect(),
             commands: finding.remedies.iter().map(|remedy| RemedyEntry::from(&**remedy)).collect(),
-            references: finding.references().iter().map(|&text| text.into()).collect(),
+            references: finding.references.iter().map(|&text| text.into()).collect(),
             waiver: finding.waiver.as_ref().map(WaiverEntry::from),
             expired_waiver: finding.expired_waiver.as_ref().map(WaiverEntry::from),
         }
