@@ -3,7 +3,7 @@
 //! A [`Probe`] is a frame with blanks: the port fills in addresses and tags. So one probe serves every port that is
 //! alike, and each finding gets a witness with its own port's addresses.
 
-use portcullis_datapath::{FrameBuilder, HostDelivery, Outcome, PacketType, Payload};
+use portcullis_datapath::{FrameBuilder, HostDelivery, Outcome, PacketType, Payload, Walk};
 use portcullis_snapshot::{IfIndex, MacAddr};
 
 use crate::context::{BridgeView, Context, PortView, Tag};
@@ -161,6 +161,32 @@ impl<'p> Reach<'p> {
         }
         ways.join(", ")
     }
+
+    /// Takes in what came of a probe.
+    fn take_in(
+        &mut self,
+        walk: &Walk,
+        (probe, tags): (&'p Probe<'p>, &[Tag]),
+        wanted: impl Fn(&Outcome) -> bool,
+    ) {
+        let questions = |assumes| walk.questions(assumes).map(|open| open.kind.to_string()).collect();
+        match walk.outcomes.iter().find(|outcome| wanted(outcome)) {
+            Some(outcome) => self.hits.push(Hit {
+                probe,
+                tags: tags.to_vec(),
+                outcome: outcome.clone(),
+                questions: questions(outcome.assumes()),
+            }),
+            None => {
+                let open: Vec<Vec<String>> = walk.drops.iter().map(|drop| questions(drop.assumes)).collect();
+                for question in open.into_iter().flatten() {
+                    if !self.undecided.contains(&question) {
+                        self.undecided.push(question);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Context<'_> {
@@ -172,17 +198,35 @@ impl Context<'_> {
         probes: &'p [Probe<'p>],
         wanted: impl Fn(&Outcome) -> bool,
     ) -> Reach<'p> {
-        let mut reach = Reach::default();
+        let [reach] = self.reaches(bridge, port, probes, [wanted]);
+        reach
+    }
+
+    /// Likewise for several sorts of wanted outcomes, by one walk of each frame.
+    pub fn reaches<'p, const N: usize>(
+        &self,
+        bridge: &BridgeView<'_>,
+        port: &PortView<'_>,
+        probes: &'p [Probe<'p>],
+        wanted: [impl Fn(&Outcome) -> bool; N],
+    ) -> [Reach<'p>; N] {
+        let mut reaches = [(); N].map(|()| Reach::default());
         for probe in probes {
             // Link-local frames meet no VLAN filter, so that it does not matter how the port lets others in.
             let untagged = [Vec::new()];
             let past_the_filter = matches!(probe.to, Destination::LinkLocal(_));
             for tags in if past_the_filter { &untagged[..] } else { &port.tags } {
-                self.reach_once(bridge, port, (probe, tags), &wanted, &mut reach);
+                let Some(frame) = probe.frame(bridge, port, tags) else { continue };
+                let walk = self.probe(port.link.index, &frame);
+                for (reach, wanted) in reaches.iter_mut().zip(&wanted) {
+                    reach.take_in(&walk, (probe, tags), wanted);
+                }
             }
         }
-        reach.hits.sort_by_key(|hit| !hit.questions.is_empty());
-        reach
+        for reach in &mut reaches {
+            reach.hits.sort_by_key(|hit| !hit.questions.is_empty());
+        }
+        reaches
     }
 
     /// Returns the ports by which a probe leaves.
@@ -195,34 +239,5 @@ impl Context<'_> {
     ) -> Vec<IfIndex> {
         let Some(frame) = probe.frame(bridge, port, tags) else { return Vec::new() };
         self.probe(port.link.index, &frame).ports().map(|delivery| delivery.device).collect()
-    }
-
-    fn reach_once<'p>(
-        &self,
-        bridge: &BridgeView<'_>,
-        port: &PortView<'_>,
-        (probe, tags): (&'p Probe<'p>, &[Tag]),
-        wanted: impl Fn(&Outcome) -> bool,
-        reach: &mut Reach<'p>,
-    ) {
-        let Some(frame) = probe.frame(bridge, port, tags) else { return };
-        let walk = self.probe(port.link.index, &frame);
-        let questions = |assumes| walk.questions(assumes).map(|open| open.kind.to_string()).collect();
-        match walk.outcomes.iter().find(|outcome| wanted(outcome)) {
-            Some(outcome) => reach.hits.push(Hit {
-                probe,
-                tags: tags.to_vec(),
-                outcome: outcome.clone(),
-                questions: questions(outcome.assumes()),
-            }),
-            None => {
-                let open: Vec<Vec<String>> = walk.drops.iter().map(|drop| questions(drop.assumes)).collect();
-                for question in open.into_iter().flatten() {
-                    if !reach.undecided.contains(&question) {
-                        reach.undecided.push(question);
-                    }
-                }
-            }
-        }
     }
 }

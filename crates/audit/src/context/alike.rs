@@ -63,11 +63,7 @@ struct Traits<'s> {
 }
 
 /// Returns the groups, as indices into `ports`, in the order of their first members.
-pub(super) fn group<'s>(
-    context: &Context<'s>,
-    index: &Index<'s>,
-    ports: &[PortView<'s>],
-) -> Vec<Vec<usize>> {
+pub(super) fn group<'s>(context: &Context<'s>, index: &Index<'s>, ports: &[PortView<'s>]) -> Vec<Vec<usize>> {
     let mut groups: Vec<(Traits<'_>, Vec<usize>)> = Vec::new();
     for (at, port) in ports.iter().enumerate() {
         let traits = index.traits(context, port);

@@ -93,15 +93,18 @@ fn check_alike(
     findings: &mut Findings,
 ) {
     let index = alike.first.link.index;
-    for on_port in [false, true] {
-        let believed = |outcome: &Outcome| matches!(outcome, Outcome::Host(to) if to.effect == Effect::RouterAdvertisement && (to.device == index) == on_port);
-        let reach = context.reach(bridge, alike.first, probes, believed);
+    let believed = [false, true].map(|on_port| {
+        move |outcome: &Outcome| matches!(outcome, Outcome::Host(to) if to.effect == Effect::RouterAdvertisement && (to.device == index) == on_port)
+    });
+    let reaches = context.reaches(bridge, alike.first, probes, believed);
+    for (reach, on_port) in reaches.iter().zip([false, true]) {
         let Some((best, on)) = reach.best().and_then(|best| Some((best, best.host()?.device))) else {
             continue;
         };
         let ways = reach.ways();
-        let finding = |device: &Link, place: &str| {
-            believes(context, bridge, device, place, &ways).unproven(best.questions.iter().cloned())
+        let finding = |port: Option<&PortView<'_>>, device: &Link, place: &str| {
+            let finding = believes(context, (bridge, port), device, place, &ways);
+            finding.unproven(best.questions.iter().cloned())
         };
         let witnessed = |finding: Finding, port: &PortView<'_>, device: &str| {
             let frame = best.frame(bridge, port);
@@ -109,23 +112,23 @@ fn check_alike(
         };
         if on_port {
             findings.extend(alike.members().map(|port| {
-                let finding = finding(port.link, "the port device").at(port.link);
+                let finding = finding(Some(port), port.link, "the port device");
                 let drop = remedy::drop_link_local(context, bridge, port);
                 witnessed(finding.remedies([drop]), port, &port.link.name)
             }));
         } else if let Some(device) = context.network().link(on) {
             let denied = context.access_at(bridge, on) == Access::Deny;
             let closing = if denied { remedy::vlan_filtering(context, bridge) } else { None };
-            let finding = finding(device, &device.name).remedies(closing);
+            let finding = finding(None, device, &device.name).remedies(closing);
             findings.extend(alike.members().map(|port| witnessed(finding.at(port.link), port, &device.name)));
         }
     }
 }
 
-/// What is found of a device that believes advertisements, whichever port they come in by.
+/// What is found of a device that believes advertisements, by one port or whichever they come in by.
 fn believes(
     context: &Context<'_>,
-    bridge: &BridgeView<'_>,
+    (bridge, port): (&BridgeView<'_>, Option<&PortView<'_>>),
     device: &Link,
     place: &str,
     ways: &str,
@@ -143,7 +146,7 @@ fn believes(
         &[("ipv6", name, "accept_ra", 0)],
     );
     context
-        .finding(&DOC, bridge, None, title, why)
+        .finding(&DOC, bridge, port, title, why)
         .evidence("reached by", ways)
         .evidence(format!("IPv6 settings of {name}"), show(device.ipv6.as_ref()))
         .remedies([off])
