@@ -110,6 +110,7 @@ pub(crate) fn gather(mark: &Mark<'_>, heard: &Heard, before: &Counters, after: &
         handled: handled
             .filter_map(|(protocol, c)| Some((c.device, *protocol, pkt_type(c.pkt_type)?)))
             .collect(),
+        neighbours: Vec::new(),
         prefix: Some(prefix),
     }
 }

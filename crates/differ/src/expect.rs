@@ -44,13 +44,17 @@ fn take_in(facts: &mut Facts, netns: &Netns, delivery: &HostDelivery) {
     match effect {
         Effect::Deliver { protocol: 6 } => facts.tcp = true,
         Effect::Deliver { protocol: ip } => facts.delivered.push((device, protocol, ip)),
-        Effect::ArpReply => facts.arp_replies.push(device),
+        Effect::ArpReply => {
+            facts.arp_replies.push(device);
+            facts.neighbours.push(device);
+        }
+        Effect::ArpUpdate => facts.neighbours.push(device),
         Effect::NeighbourAdvertisement => facts.advertisements.push(device),
         Effect::RouterAdvertisement => {
             let takes = netns.link(device).and_then(|link| link.ipv6.as_ref()?.accept_ra_pinfo);
-            facts.prefix = (takes == Some(1)).then_some(true);
+            facts.prefix = facts.prefix.or((takes == Some(1)).then_some(true));
         }
-        Effect::ArpUpdate | Effect::NeighbourUpdate | Effect::Handler => {}
+        Effect::NeighbourUpdate | Effect::Handler => {}
     }
 }
 

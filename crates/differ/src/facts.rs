@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) forwarded: [u64; 2],
     /// Devices that an ARP reply of the host's left by.
     pub(crate) arp_replies: Vec<IfIndex>,
+    /// Devices on which ARP took the sender into the neighbour table, or found it there.
+    pub(crate) neighbours: Vec<IfIndex>,
     /// Devices that a neighbour advertisement of the host's left by.
     pub(crate) advertisements: Vec<IfIndex>,
     /// What reached protocol handlers: the device, the protocol, what the frame was taken for.

@@ -13,6 +13,7 @@ mod facts;
 pub mod generate;
 pub mod knobs;
 pub mod names;
+mod neighbours;
 mod readback;
 pub mod run;
 pub mod script;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_datapath::{Learned, Step as Decision, Trace};
 use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_kernel::netlink::Event;
-use portcullis_snapshot::{Kernel, Netns, SCHEMA, Snapshot};
+use portcullis_snapshot::{Kernel, Netns, Reading, SCHEMA, Snapshot};
 
 use crate::Error;
 use crate::blind::Blind;
@@ -16,6 +16,7 @@ use crate::expect::expect;
 use crate::facts::{Difference, Facts};
 use crate::generate::{Scenario, Sent};
 use crate::names::index;
+use crate::neighbours::Sender;
 use crate::readback::read_back;
 use crate::stand::{Heard, Stand};
 use crate::state::{Stale, fdb_differences, learn, stale};
@@ -192,6 +193,13 @@ impl<'a> Course<'a> {
 
     /// Walks a frame, sends it, and compares. `None` if nothing takes it.
     fn attempt(&mut self, sent: &Sent) -> Result<Option<Attempt>, Error> {
+        let sender = Sender::of(&sent.bytes);
+        if sender.is_some()
+            && let Some(netns) = self.snapshot.namespaces.first_mut()
+        {
+            // The kernel does not tell when it begins to look for a neighbour.
+            netns.neighbours = Reading::Read(self.stand.neighbours()?);
+        }
         let seen_by_walk = self.blind.map(|blind| blind.applied_to(&self.snapshot));
         let snapshot = seen_by_walk.as_ref().unwrap_or(&self.snapshot);
         let Some(expected) = expect(snapshot, index(sent.into), &sent.bytes, Trace::Off) else {
@@ -208,7 +216,11 @@ impl<'a> Course<'a> {
             self.stand.settle(ROUNDS)?;
             heard.add(self.stand.listen()?);
             let seen = gather(&mark, &heard, &before, &self.stand.counters()?);
-            let differences = compare(&expected, &seen, netns);
+            let mut differences = compare(&expected, &seen, netns);
+            if let Some(sender) = sender {
+                let after = self.stand.neighbours()?;
+                differences.extend(sender.differences(&expected, netns.neighbours.known(), &after));
+            }
             let patience = match (differences.is_empty(), macvlan_copies(&mark, &heard, netns)) {
                 (true, Copies::None) => Duration::ZERO,
                 (true, Copies::Arrived) => Duration::from_millis(2),

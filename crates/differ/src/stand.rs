@@ -12,7 +12,7 @@ use portcullis_kernel::packet::{self, Captured, EVERY_PROTOCOL, PacketSocket, Pr
 use portcullis_kernel::raw::{Delivered, RawSocket};
 use portcullis_kernel::tap::Tap;
 use portcullis_kernel::{Change, Error, capture, link, sysctl};
-use portcullis_snapshot::{EtherType, Netns as Seen};
+use portcullis_snapshot::{EtherType, Neighbour, Netns as Seen};
 
 use crate::generate::EXPERIMENT;
 use crate::names::{self, MARKER, Name, far_end, index, mac};
@@ -182,6 +182,11 @@ impl Stand {
     /// Reads the host's namespace.
     pub(crate) fn snapshot(&self) -> Result<Seen, Error> {
         capture::here()
+    }
+
+    /// Reads the neighbour table.
+    pub(crate) fn neighbours(&mut self) -> Result<Vec<Neighbour>, Error> {
+        capture::neighbours(&mut self.route)
     }
 
     /// Reads the stack's counters.

@@ -91,6 +91,19 @@ pub enum Payload {
         /// Source address.
         from: Ipv4Addr,
     },
+    /// An IPv4 packet of any protocol.
+    Ip4 {
+        /// The IP protocol.
+        protocol: u8,
+        /// Source address.
+        from: Ipv4Addr,
+        /// Destination address.
+        to: Ipv4Addr,
+        /// What follows the header.
+        body: Vec<u8>,
+        /// Where in the body its Internet checksum goes, if it has one there.
+        sum_at: Option<usize>,
+    },
     /// A spanning tree configuration BPDU that claims to be the root.
     Bpdu {
         /// The priority it claims; 0 beats every other.
@@ -186,6 +199,14 @@ impl FrameBuilder {
             }
             P::RouterAdvertisement(ra) => icmp6(frame, ra.from, ra.to, self.router_advertisement(ra)),
             P::IgmpQuery { from } => igmp_query(frame, *from),
+            P::Ip4 { protocol, from, to, body, sum_at } => {
+                let mut body = body.clone();
+                if let Some(at) = *sum_at {
+                    let sum = checksum(&body, 0);
+                    put_be16(&mut body, at, sum);
+                }
+                ipv4(frame, *protocol, *from, *to, &body);
+            }
             P::Bpdu { priority } => self.bpdu(frame, *priority),
             P::Raw { ethertype, data } => {
                 frame.extend(ethertype.0.to_be_bytes());

@@ -79,7 +79,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         if request && self.arp_request(&mut skb, sip, tip) {
             return;
         }
-        self.arp_update(skb, sip);
+        self.arp_update(skb, request, sip, tip);
     }
 
     /// The special case of an address probe (RFC 5227): answered for every address of the host, with no question to
@@ -212,7 +212,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     }
 
     /// The end of `arp_process`: an entry of the sender is refreshed, or made where unsolicited ARP is accepted.
-    fn arp_update(&mut self, mut skb: Skb, sip: Field) {
+    fn arp_update(&mut self, mut skb: Skb, request: bool, sip: Field, tip: Field) {
         let network = self.network;
         let neighbours = network.netns().neighbours.known().iter();
         let known: Vec<Ipv4Addr> = neighbours
@@ -222,22 +222,47 @@ impl<F: Frame> Walker<'_, '_, F> {
                 IpAddr::V6(_) => None,
             })
             .collect();
-        let accept = self.ipv4_max(&mut skb, |conf| conf.arp_accept) != 0;
-        if accept || self.frame.which(sip, &Addresses(&known)).is_some() {
-            self.step(
+        let why = if self.frame.which(sip, &Addresses(&known)).is_some() {
+            "known"
+        } else if self.arp_accept(&mut skb, sip) && self.is_unsolicited(&skb, request, sip, tip) {
+            "arp_accept"
+        } else {
+            return self.drop_skb(
                 "arp_process",
-                skb.dev,
-                format_args!("neighbour entry"),
-                format_args!("known, or arp_accept"),
+                &skb,
+                "nothing that concerns the host",
+                format_args!("no entry, arp_accept"),
             );
-            return self.host(&skb, EtherType::ARP, Effect::ArpUpdate);
+        };
+        self.step("arp_process", skb.dev, format_args!("neighbour entry"), format_args!("{why}"));
+        self.host(&skb, EtherType::ARP, Effect::ArpUpdate);
+    }
+
+    /// `arp_accept`: whether unsolicited ARP may make an entry; 2 is for senders in a subnet of the interface's.
+    fn arp_accept(&mut self, skb: &mut Skb, sip: Field) -> bool {
+        match self.ipv4_max(skb, |conf| conf.arp_accept) {
+            1 => true,
+            2 => {
+                let network = self.network;
+                let here = network.netns().addresses.known().iter().filter(|a| a.device == skb.dev);
+                let nets: Vec<ipnet::Ipv4Net> = here
+                    .filter_map(|address| match address.address {
+                        ipnet::IpNet::V4(net) => Some(net),
+                        ipnet::IpNet::V6(_) => None,
+                    })
+                    .collect();
+                nets.into_iter().any(|net| self.frame.is(sip, net))
+            }
+            _ => false,
         }
-        self.drop_skb(
-            "arp_process",
-            &skb,
-            "nothing that concerns the host",
-            format_args!("no entry, arp_accept 0"),
-        );
+    }
+
+    /// Gratuitous ARP (`arp_is_garp`), or any reply; from an address that could be another host's.
+    fn is_unsolicited(&mut self, skb: &Skb, request: bool, sip: Field, tip: Field) -> bool {
+        if request && !self.frame.same(sip, tip) {
+            return false;
+        }
+        self.is_unicast_type(skb.dev, sip)
     }
 }
 

@@ -390,10 +390,23 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// Whether an IPv4 address is one of the host's, or of the device's VRF, whatever rules say
     /// (`inet_addr_type_dev_table`).
     pub(super) fn is_local_type(&mut self, device: IfIndex, field: Field) -> bool {
+        self.addr_type_route(device, field).is_some_and(|kind| kind == RTN_LOCAL)
+    }
+
+    /// Whether an IPv4 address could be another host's: neither a group's, nor the host's own, nor a broadcast.
+    pub(super) fn is_unicast_type(&mut self, device: IfIndex, field: Field) -> bool {
+        let never = [MULTICAST, LIMITED_BROADCAST, ZERONET];
+        !self.frame.is_any(field, &never)
+            && self.addr_type_route(device, field).is_none_or(|kind| kind == RTN_UNICAST)
+    }
+
+    /// The type of the route to an address in the table of local ones, if the device, or no device, is on its way.
+    fn addr_type_route(&mut self, device: IfIndex, field: Field) -> Option<u8> {
         let network = self.network;
         let id = self.l3mdev_table_of(device).unwrap_or(RT_TABLE_LOCAL);
-        let Some(table) = network.fib().family(false).table(id) else { return false };
-        let class = self.frame.which(field, table);
-        class.is_some_and(|class| table.routes(class).iter().any(|route| route.kind == RTN_LOCAL))
+        // A host that never had an address has no such table, and everything is a broadcast to it.
+        let Some(table) = network.fib().family(false).table(id) else { return Some(RTN_BROADCAST) };
+        let class = self.frame.which(field, table)?;
+        table.routes(class).first().map(|route| route.kind)
     }
 }

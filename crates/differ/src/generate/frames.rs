@@ -266,6 +266,7 @@ impl<'r> Aim<'r> {
                 prefix: Ipv6Addr::new(0x2001, 0xdb8, 0x99, 0, 0, 0, 0, 0),
             }),
             18 if one_in(self.rng, 4) => Payload::IgmpQuery { from: self.source4(guest) },
+            18 if one_in(self.rng, 2) => self.igmp_message(guest),
             19 => Payload::Bpdu { priority: 0x8000 },
             _ => {
                 let ethertype =
@@ -275,6 +276,26 @@ impl<'r> Aim<'r> {
                     data: b"portcullis".to_vec(),
                 }
             }
+        }
+    }
+
+    /// A report or a leave, of either version.
+    fn igmp_message(&mut self, guest: Option<usize>) -> Payload {
+        let kind = pick(self.rng, &[0x12, 0x16, 0x17, 0x22, 0x30]).unwrap_or(0x16);
+        let group = self.host4();
+        let mut message = vec![kind, 0, 0, 0];
+        message.extend(if kind == 0x22 { [0, 0, 0, 1] } else { group.octets() });
+        if kind == 0x22 {
+            // One record: to exclude nothing, which is to join.
+            message.extend([4, 0, 0, 0]);
+            message.extend(group.octets());
+        }
+        Payload::Ip4 {
+            protocol: 2,
+            from: self.source4(guest),
+            to: self.host4(),
+            body: message,
+            sum_at: Some(2),
         }
     }
 

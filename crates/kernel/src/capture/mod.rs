@@ -15,7 +15,8 @@ mod sockets;
 
 use nix::sys::utsname::uname;
 use portcullis_snapshot::{
-    FdbEntry, Kernel, Link, Netns, NetnsId, Problem, Reading, SCHEMA, Snapshot, Unread, UnreadCause,
+    FdbEntry, Kernel, Link, Neighbour, Netns, NetnsId, Problem, Reading, SCHEMA, Snapshot, Unread,
+    UnreadCause,
 };
 
 use crate::Error;
@@ -63,6 +64,14 @@ pub fn links_and_fdb(route: &mut Socket) -> Result<(Vec<Link>, Vec<FdbEntry>), E
 pub fn here() -> Result<Netns, Error> {
     let (id, mut route) = (crate::namespace::Netns::current()?.id(), Socket::open(Family::Route)?);
     read(id, &mut route)
+}
+
+/// Reads the neighbour entries of the namespace that a socket was opened in, and nothing else.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn neighbours(route: &mut Socket) -> Result<Vec<Neighbour>, Error> {
+    inet::neighbours(route)
 }
 
 /// How often a namespace that changes under the reader is read.
