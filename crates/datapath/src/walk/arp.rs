@@ -200,7 +200,7 @@ impl<F: Frame> Walker<'_, '_, F> {
 
     /// `arp_filter`: whether the way back to the sender is by another interface.
     fn arp_filter(&mut self, skb: &mut Skb, sip: Field, tip: Field) -> bool {
-        let back = Flow { ipv6: false, daddr: sip, saddr: tip, iif: None, oif: None };
+        let back = Flow { ipv6: false, daddr: sip, saddr: tip, iif: self.l3mdev_master(skb.dev), oif: None };
         match self.fib_lookup(skb, &back) {
             // To one of the host's own addresses the way is by `lo`, whatever device the route names.
             FibResult::Route(route) => {

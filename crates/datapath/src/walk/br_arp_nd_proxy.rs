@@ -63,8 +63,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             return self.replied(bridged, "an address of the host's own");
         }
         let Some(mac) = self.neigh_lookup(device, tip) else { return };
-        let Some(entry) = bridge.fdb.find(mac, vid) else { return };
-        let behind = match entry.dst {
+        let Some(dst) = self.fdb_find_after_learning(bridged, bridge, mac) else { return };
+        let behind = match dst {
             FdbDst::Port(to) => bridge.port(to),
             FdbDst::Local(_) => None,
         };
@@ -120,7 +120,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             return self.replied(bridged, "an address of the host's own");
         }
         let Some(mac) = self.neigh_lookup(device, target) else { return };
-        if bridge.fdb.find(mac, bridged.vid).is_some() {
+        if self.fdb_find_after_learning(bridged, bridge, mac).is_some() {
             self.replied(bridged, "the address is known");
         }
     }
@@ -186,6 +186,19 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         });
         let own: Vec<Set> = of_them.filter_map(|address| set_of(address.address.addr(), ipv6)).collect();
         own.into_iter().any(|own| self.frame.is(field, own))
+    }
+
+    /// `br_fdb_find_rcu`, once this very frame's source has been learned.
+    fn fdb_find_after_learning(
+        &mut self,
+        bridged: &Bridged,
+        bridge: &Bridge<'s>,
+        mac: MacAddr,
+    ) -> Option<FdbDst> {
+        if self.just_learned(bridge, bridged.vid) && self.frame.is(Field::Src, mac) {
+            return bridged.skb.port.map(FdbDst::Port);
+        }
+        bridge.fdb.find(mac, bridged.vid).map(|entry| entry.dst)
     }
 
     /// `neigh_lookup`: the hardware address that the host knows for the one asked for, if the entry is valid.

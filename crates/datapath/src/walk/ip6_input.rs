@@ -1,10 +1,10 @@
 //! `net/ipv6/ip6_input.c`, `net/ipv6/ip6_output.c`: IPv6 in the host's stack.
 
-use portcullis_snapshot::{EtherType, IfIndex, Ipv6Conf, LinkFlags, NftFamily};
+use portcullis_snapshot::{EtherType, IfIndex, Ipv6Conf, LinkFlags, NftFamily, Route};
 
 use super::route::{FibResult, Flow, RTN_LOCAL, RTN_UNICAST};
 use super::{OpenKind, PacketType, Skb, Walker};
-use crate::frame::{Field, Frame, Ip6Field, Set};
+use crate::frame::{Field, Frame, Icmp6Field, Ip6Field, Set};
 use crate::network::NfHook;
 
 const fn prefix(high: u16, bits: u32) -> Set {
@@ -22,7 +22,7 @@ const NARROW_MULTICAST: [Set; 2] = [
 ];
 const LOOPBACK6: Set = Set::Exactly(1);
 
-impl<F: Frame> Walker<'_, '_, F> {
+impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `ipv6_rcv`, `ip6_rcv_core`.
     pub(super) fn ipv6_rcv(&mut self, mut skb: Skb) {
         let function = "ip6_rcv_core";
@@ -76,7 +76,12 @@ impl<F: Frame> Walker<'_, '_, F> {
         // rt6_need_strict: such addresses mean something on one interface only.
         let strict = multicast || self.frame.is(flow.daddr, LINK_LOCAL6);
         let flow = Flow { oif: strict.then_some(skb.dev), ..flow };
-        match self.fib_lookup(&mut skb, &flow) {
+        let in_vrf = if strict { self.vrf_ip6_input_dst(&skb, &flow) } else { None };
+        let found = match in_vrf {
+            Some(route) => FibResult::Route(route),
+            None => self.fib_lookup(&mut skb, &flow),
+        };
+        match found {
             FibResult::Refused(action) => {
                 self.drop_skb(function, &skb, "a rule or route refuses it", format_args!("{action}"));
             }
@@ -94,6 +99,20 @@ impl<F: Frame> Walker<'_, '_, F> {
             FibResult::Route(route) => {
                 self.drop_skb(function, &skb, "not a route to take", format_args!("type {}", route.kind));
             }
+        }
+    }
+
+    /// `vrf_ip6_input_dst` (drivers/net/vrf.c): a VRF finds the route of what means something on one interface only in
+    /// its own table, with no question to rules; neighbour discovery aside.
+    fn vrf_ip6_input_dst(&mut self, skb: &Skb, flow: &Flow) -> Option<&'s Route> {
+        let network = self.network;
+        let table = network.fib().family(true).table(self.l3mdev_table_of(skb.dev)?)?;
+        let d = skb.depth;
+        let discovery = self.frame.is(Field::Ip6(d, Ip6Field::NextHeader), 58u8)
+            && self.frame.is(Field::Icmp6(d, Icmp6Field::Type), Set::Range(133, 137));
+        match self.fib_table_lookup(table, flow, None) {
+            Some(FibResult::Route(route)) if !discovery => Some(route),
+            _ => None,
         }
     }
 

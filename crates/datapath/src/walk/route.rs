@@ -132,7 +132,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         self.l3mdev_table_of(flow.iif.or(flow.oif)?)
     }
 
-    fn l3mdev_table_of(&self, device: IfIndex) -> Option<u32> {
+    pub(super) fn l3mdev_table_of(&self, device: IfIndex) -> Option<u32> {
         let link = self.network.link(device)?;
         let vrf = match (&link.kind, &link.port, link.master) {
             (LinkKind::Vrf { .. }, _, _) => Some(link),
@@ -146,7 +146,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `fib_table_lookup`: longest prefix; a `throw` route, or one by the wrong interface, sends the search on.
-    fn fib_table_lookup(
+    pub(super) fn fib_table_lookup(
         &mut self,
         table: &FibTable<'s>,
         flow: &Flow,
@@ -329,6 +329,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     pub(super) fn l3mdev_master(&self, device: IfIndex) -> Option<IfIndex> {
         let link = self.network.link(device)?;
+        if matches!(link.kind, LinkKind::Vrf { .. }) {
+            return Some(device);
+        }
         matches!(&link.port, Some(PortKind::Other(kind)) if kind == "vrf").then_some(link.master).flatten()
     }
 
