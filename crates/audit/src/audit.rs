@@ -4,6 +4,8 @@
 //! rule knows about them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use jiff::civil::Date;
 use portcullis_snapshot::{Link, LinkKind, Netns, NetnsId, Snapshot, UnreadCause};
@@ -12,6 +14,7 @@ use crate::context::{BridgeView, Context};
 use crate::finding::{AppliedWaiver, Device, Finding, Findings, Role, Severity};
 use crate::policy::{Policy, Waiver};
 use crate::registry::RULES;
+use crate::rule::Rule;
 
 /// What an audit came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,13 +114,7 @@ impl AuditReport {
 pub fn audit(snapshot: &Snapshot, policy: &Policy, today: Date) -> AuditReport {
     let contexts: Vec<_> =
         snapshot.namespaces.iter().filter_map(|netns| Context::new(snapshot, netns, policy)).collect();
-    let mut findings = Findings::default();
-    for context in &contexts {
-        for rule in RULES {
-            rule.check(context, &mut findings);
-        }
-    }
-    let mut findings = findings.into_vec();
+    let mut findings = check_all(&contexts);
     for finding in &mut findings {
         apply_waivers(finding, &policy.waivers, today);
     }
@@ -131,6 +128,46 @@ pub fn audit(snapshot: &Snapshot, policy: &Policy, today: Date) -> AuditReport {
         unread: snapshot.namespaces.iter().flat_map(unread).collect(),
         fail_on: policy.fail_on,
     }
+}
+
+/// From so many interfaces on, rules are checked by several threads at once.
+const LARGE: usize = 256;
+
+/// Runs every rule over every namespace. What is found is in the order of namespaces and rules, however many threads
+/// there are.
+fn check_all(contexts: &[Context<'_>]) -> Vec<Finding> {
+    let tasks: Vec<_> =
+        contexts.iter().flat_map(|context| RULES.iter().map(move |rule| (context, rule))).collect();
+    let check = |(context, rule): &(&Context<'_>, &&dyn Rule)| {
+        let mut findings = Findings::default();
+        rule.check(context, &mut findings);
+        findings.into_vec()
+    };
+    let interfaces: usize = contexts.iter().map(|context| context.netns().links.known().len()).sum();
+    let threads = if interfaces < LARGE { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(task) = tasks.get(at) else { return done };
+            done.push((at, check(task)));
+        }
+    };
+    let mut found: Vec<(usize, Vec<Finding>)> = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(tasks.len())).map(|_| scope.spawn(work)).collect();
+        let mut found = work();
+        for other in others {
+            match other.join() {
+                Ok(done) => found.extend(done),
+                // A rule's panic is this thread's own.
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        found
+    });
+    found.sort_unstable_by_key(|(at, _)| *at);
+    found.into_iter().flat_map(|(_, findings)| findings).collect()
 }
 
 /// What the order of findings goes by.

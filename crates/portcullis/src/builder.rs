@@ -142,7 +142,10 @@ fn group(payload: &Payload) -> Option<MacAddr> {
             to.is_multicast().then(|| group_of_v6(*to))
         }
         Payload::RouterAdvertisement(ra) => ra.to.is_multicast().then(|| group_of_v6(ra.to)),
-        Payload::Ping4 { to, .. } | Payload::Udp4 { to, .. } | Payload::TcpSyn4 { to, .. } => {
+        Payload::Ping4 { to, .. }
+        | Payload::Udp4 { to, .. }
+        | Payload::TcpSyn4 { to, .. }
+        | Payload::Ip4 { to, .. } => {
             if to.is_broadcast() {
                 Some(MacAddr::BROADCAST)
             } else {

@@ -1,5 +1,6 @@
 //! `portcullis audit`.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -25,7 +26,8 @@ pub(crate) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failure> {
     document.policy = policy_path;
     match arguments.format {
         AuditFormat::Text => print(|mut out| text::audit(&mut out, &document)),
-        AuditFormat::Json => print_document(|out| json::write(out, &document)),
+        AuditFormat::Json if io::stdout().is_terminal() => print_document(|out| json::write(out, &document)),
+        AuditFormat::Json => print_document(|out| json::write_line(out, &document)),
         AuditFormat::Sarif => {
             print_document(|out| sarif(out, &document, &ExplainDocument::new(registry::docs())))
         }

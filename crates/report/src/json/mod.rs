@@ -33,6 +33,15 @@ pub fn write(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> 
     out.write_all(b"\n")
 }
 
+/// Writes a document on a single line: for programs, where it can be many megabytes long.
+///
+/// # Errors
+/// Whatever writing gives.
+pub fn write_line(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, document)?;
+    out.write_all(b"\n")
+}
+
 /// Returns the schema of every document, by the name of its file in `schemas/`.
 #[must_use]
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
