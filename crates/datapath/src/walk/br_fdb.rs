@@ -1,5 +1,7 @@
 //! `net/bridge/br_fdb.c`: looking addresses up, and learning them.
 
+use portcullis_snapshot::IfIndex;
+
 use super::outcome::LearnedChange;
 use super::{Learned, OpenKind, Skb, Walker};
 use crate::frame::{Field, Frame};
@@ -30,7 +32,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
         }
         let here = port.link.index;
-        let change = match self.br_fdb_find(Field::Src, bridge, vid).map(|entry| (entry.dst, entry.sticky)) {
+        let entry = self.learned_before(bridge, vid).map(|port| (FdbDst::Port(port), false));
+        let entry = entry
+            .or_else(|| self.br_fdb_find(Field::Src, bridge, vid).map(|entry| (entry.dst, entry.sticky)));
+        let change = match entry {
             None => LearnedChange::New,
             // "received packet with own address as source address": logged, not learned, and not stopped.
             Some((FdbDst::Local(_), _)) => return,
@@ -48,6 +53,12 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             self.step(function, skb.dev, what, format_args!("learning on"));
         }
         self.walk.learned.push(Learned { bridge: bridge.link.index, port: here, vid, change });
+    }
+
+    /// The port that this frame's source was learned on when the frame came by earlier: it can come back by another.
+    fn learned_before(&self, bridge: &Bridge<'s>, vid: u16) -> Option<IfIndex> {
+        let here = |learned: &&Learned| learned.bridge == bridge.link.index && learned.vid == vid;
+        self.walk.learned.iter().rev().find(here).map(|learned| learned.port)
     }
 
     /// Whether this frame's source was learned anew in a VLAN, which the FDB that was read does not show.

@@ -138,6 +138,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             let what = format!("a switch chip forwards for {} by itself", port.link.name);
             self.assume(&mut skb, "nbp_switchdev_allowed_egress", OpenKind::Unmodelled(what));
         }
+        if let Some(back) = self.macvlan_queue_xmit(&skb, port.link) {
+            return self.netif_receive_skb_core(back);
+        }
         let why = if flooded { "flooded" } else { "FDB or MDB entry" };
         self.step(
             "br_dev_queue_push_xmit",

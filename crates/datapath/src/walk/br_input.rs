@@ -386,14 +386,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let Some(mut skb) = self.br_vlan_up(bridged, bridge) else { return };
         // The hook still sees the port as its ingress device, so it is asked before the change of device shows.
         self.nf_hook(&mut skb, "NF_BR_LOCAL_IN", NftFamily::Bridge, NfHook::LocalIn);
-        if !bridge.link.is_up() {
-            return self.drop_skb(
-                "br_pass_frame_up",
-                &skb,
-                "the bridge device is down",
-                format_args!("IFF_UP"),
-            );
-        }
+        // Nothing asks whether the bridge device is up: its ports are disabled while it is not, unless MST is on.
         self.netif_receive_skb_core(Skb { dev: brdev, ..skb });
     }
 }

@@ -1,6 +1,6 @@
 //! `drivers/net/macvlan.c`: what a lower device's macvlans take, and what is left for its own stack.
 
-use portcullis_snapshot::{EtherType, Link, MacvlanMode, MacvlanOptions};
+use portcullis_snapshot::{EtherType, Link, LinkKind, MacvlanMode, MacvlanOptions};
 
 use super::{OpenKind, Outcome, PacketType, Skb, Walker};
 use crate::frame::{Field, Frame, Ip4Field, Set};
@@ -146,6 +146,27 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             }
             None => self.netif_receive_skb_core(Skb { dev: upper.link.index, pkt_type, ..skb }),
         }
+    }
+
+    /// `macvlan_queue_xmit`, of a macvlan that is a bridge port: in bridge mode, what is addressed to it or to a sibling
+    /// does not leave, but arrives at their lower device. Returns the frame as that gets it.
+    pub(super) fn macvlan_queue_xmit(&mut self, skb: &Skb, port: &Link) -> Option<Skb> {
+        let bridging = |kind: &LinkKind| match kind {
+            LinkKind::Macvlan(options) | LinkKind::Macvtap(options) => options.mode == MacvlanMode::Bridge,
+            _ => false,
+        };
+        if !bridging(&port.kind) || self.frame.is(Field::Dst, Set::MULTICAST) {
+            return None;
+        }
+        let network = self.network;
+        let lower = network.link(port.link?)?;
+        let siblings = network.uppers(lower.index).map_or(&[][..], |uppers| &uppers.macvlans);
+        let mut siblings = siblings.iter().filter(|(upper, _)| bridging(&upper.link.kind));
+        let sibling = siblings.find(|(upper, _)| self.dst_is(upper.link.address))?;
+        let why = format_args!("the address of {}, in bridge mode", sibling.0.link.name);
+        self.step("macvlan_queue_xmit", skb.dev, format_args!("back to {}", lower.name), why);
+        let pkt_type = self.eth_type_trans(lower);
+        Some(Skb { dev: lower.index, pkt_type, port: None, ..*skb })
     }
 
     fn src_is(&mut self, link: &Link) -> bool {

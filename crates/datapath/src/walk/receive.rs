@@ -55,7 +55,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `eth_type_trans` (net/ethernet/eth.c): whom the receiving device takes the frame to be for.
-    fn eth_type_trans(&mut self, link: &Link) -> PacketType {
+    pub(super) fn eth_type_trans(&mut self, link: &Link) -> PacketType {
         let pkt_type = if self.dst_is(link.address) {
             PacketType::Host
         } else if !self.frame.is(Field::Dst, Set::MULTICAST) {
