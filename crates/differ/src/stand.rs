@@ -117,11 +117,13 @@ impl Stand {
         let mut waiting: Vec<(usize, Change)> = Vec::new();
         let mut there: Vec<(usize, Change)> = Vec::new();
         for (at, step) in steps.iter().enumerate().filter(|(_, step)| step.is_late() == late) {
-            if let Step::Up(name) = step
-                && names::is_far(name)
-            {
-                there.push((at, link::up(index(name))));
-                continue;
+            if let Step::Up(name) = step {
+                if names::is_far(name) {
+                    there.push((at, link::up(index(name))));
+                    continue;
+                }
+                // The far ends first, so that no cable comes up twice.
+                self.turn_on_far_ends(&mut waiting, &mut there)?;
             }
             match step.means(&self.guests) {
                 Means::Netlink(changes) => waiting.extend(changes.into_iter().map(|change| (at, change))),
@@ -136,10 +138,23 @@ impl Stand {
                 }
             }
         }
-        // The far ends first, so that no cable comes up twice.
-        let refused = self.guests.run(|| batch(&mut Socket::open(Family::Route)?, &mut there))??;
-        self.refused.extend(refused);
+        self.turn_on_far_ends(&mut waiting, &mut there)?;
         self.flush(&mut waiting)
+    }
+
+    /// Turns on what waits for it in the guests' namespace, once its cables are there.
+    fn turn_on_far_ends(
+        &mut self,
+        waiting: &mut Vec<(usize, Change)>,
+        there: &mut Vec<(usize, Change)>,
+    ) -> Result<(), Error> {
+        if there.is_empty() {
+            return Ok(());
+        }
+        self.flush(waiting)?;
+        let refused = self.guests.run(|| batch(&mut Socket::open(Family::Route)?, there))??;
+        self.refused.extend(refused);
+        Ok(())
     }
 
     fn flush(&mut self, waiting: &mut Vec<(usize, Change)>) -> Result<(), Error> {

@@ -1,0 +1,336 @@
+//! What the walk once got wrong: each mismatch that the harness found, made small, and named after what the kernel does.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this is a test, which may fail")]
+
+use std::net::IpAddr;
+
+use portcullis_differ::generate::{Scenario, Sent, guest_mac};
+use portcullis_differ::knobs::{BRIDGE_KNOBS, PORT_KNOBS, STATE};
+use portcullis_differ::names::{BRIDGE, GUESTS, LOWERS, Name, OUTSIDE, PORTS, UPLINK, VRF};
+use portcullis_differ::run::Runner;
+use portcullis_differ::step::{Rule, Step};
+use portcullis_kernel::link::NUD_REACHABLE;
+use portcullis_kernel::namespace::pin_to_one_processor;
+use portcullis_snapshot::{BoolOpt, MacAddr, MdbGroup, VlanFlags, VlanId};
+use portcullis_testnet::fresh;
+
+/// A bridge with these ports, each a cable, all of it on.
+fn bridge(ports: &[usize]) -> Vec<Step> {
+    let mut steps = vec![Step::Bridge(BRIDGE), Step::Up(BRIDGE)];
+    for &number in ports {
+        steps.extend(cable(PORTS[number], GUESTS[number]));
+        steps.push(Step::Master { device: PORTS[number], master: BRIDGE });
+    }
+    steps
+}
+
+fn cable(near: Name, far: Name) -> [Step; 3] {
+    [Step::Cable { near, far }, Step::Up(far), Step::Up(near)]
+}
+
+/// A macvlan on a cable, as a port.
+fn macvlan_port(number: usize, mode: u32) -> Vec<Step> {
+    let (name, lower) = (PORTS[number], LOWERS[number]);
+    let mut steps = Vec::from(cable(lower, GUESTS[number]));
+    steps.push(Step::Macvlan { name, lower, mode });
+    steps.push(Step::Master { device: name, master: BRIDGE });
+    steps.push(Step::Up(name));
+    steps
+}
+
+fn on(port: Name, keyword: &str, value: u32) -> Step {
+    let knob = PORT_KNOBS.iter().chain([&STATE]).find(|knob| knob.keyword == keyword).unwrap();
+    Step::PortOption { port, knob, value }
+}
+
+fn on_bridge(keyword: &str, value: u32) -> Step {
+    let knob = BRIDGE_KNOBS.iter().find(|knob| knob.keyword == keyword).unwrap();
+    Step::BridgeOption { bridge: BRIDGE, knob, value }
+}
+
+fn address(device: Name, address: &str) -> Step {
+    let address: IpAddr = address.parse().unwrap();
+    Step::Address { device, address, prefix: if address.is_ipv4() { 24 } else { 64 } }
+}
+
+fn ipv4(device: Name, setting: &'static str, value: u32) -> Step {
+    Step::Sysctl { family: "ipv4", device: Some(device), setting, value }
+}
+
+fn vrf(device: Name) -> [Step; 3] {
+    [Step::Vrf { name: VRF, table: 10 }, Step::Up(VRF), Step::Master { device, master: VRF }]
+}
+
+/// Builds the steps, sends the frames, and wants the kernel and the walk to agree.
+fn agrees(steps: Vec<Step>, frames: &[(Name, &str)]) {
+    let sent = |(into, hex): &(Name, &str)| {
+        let digits: Vec<_> = hex.as_bytes().chunks(2).collect();
+        let byte = |pair: &&[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        Sent { into, bytes: digits.iter().map(byte).collect() }
+    };
+    let scenario = Scenario { steps, frames: frames.iter().map(sent).collect() };
+    fresh(|| {
+        pin_to_one_processor().unwrap();
+        let account = Runner::new(None).run(&scenario).unwrap();
+        assert!(account.mismatch.is_none(), "{:#?}", account.mismatch);
+        assert_eq!(account.cases, frames.len() as u64, "not every frame was sent");
+    });
+}
+
+/// A scenario of one frame, from the guest behind port 0.
+fn one(steps: Vec<Step>, hex: &str) {
+    agrees(steps, &[(PORTS[0], hex)]);
+}
+
+const ARP: &str = "08060001080006040001";
+const PADDING: &str = "000000000000000000000000000000000000";
+
+#[test]
+fn a_frame_to_its_own_source_is_on_its_own_port_by_then() {
+    one(bridge(&[0, 1]), "02000000200002000000200088b5706f727463756c6c6973");
+}
+
+#[test]
+fn the_pvid_keeps_the_priority_of_a_priority_tag() {
+    let steps =
+        [bridge(&[0, 1]), vec![on_bridge("vlan_filtering", 1)], vec![member(PORTS[1], 1, VlanFlags::PVID)]];
+    one(steps.concat(), "ffffffffffff0200000020008100f00088b5706f727463756c6c6973");
+}
+
+fn member(device: Name, id: u16, flags: u16) -> Step {
+    Step::Member { device, id: VlanId::new(id).unwrap(), flags: Some(flags) }
+}
+
+#[test]
+fn gratuitous_arp_is_kept_from_suppressed_ports() {
+    let steps = [bridge(&[0, 1]), vec![on(PORTS[1], "neigh_suppress", 1)]].concat();
+    one(steps, &format!("ffffffffffff020000002000{ARP}0200000020000a00000b0000000000000a00000b{PADDING}"));
+}
+
+#[test]
+fn a_global_address_on_any_interface_keeps_solicitations_from_suppressed_ports() {
+    let steps = [
+        bridge(&[0, 1]),
+        cable(UPLINK, OUTSIDE).into(),
+        vec![on(PORTS[1], "neigh_suppress", 1), address(UPLINK, "2001:db8::1")],
+    ];
+    one(
+        steps.concat(),
+        "ffffffffffff02000000200086dd6000002200203afffd00000000000000000000000000000c20010db8000000000000000000000001\
+         8700fd210000000020010db800000000000000000000000101010200000020007063ac9b04290022",
+    );
+}
+
+#[test]
+fn a_bridge_in_a_vrf_counts_the_addresses_of_its_vrf_only() {
+    let steps = [
+        bridge(&[0, 1]),
+        cable(UPLINK, OUTSIDE).into(),
+        vrf(BRIDGE).into(),
+        vec![on(PORTS[1], "neigh_suppress", 1), address(UPLINK, "2001:db8::1")],
+    ];
+    one(
+        steps.concat(),
+        "ffffffffffff02000000200086dd6000000200203afffd00000000000000000000000000000cfd0000000000000000000000000000018\
+         7002dda0000000020010db800000000000000000000000101010200000020007063b71ac4ae0002",
+    );
+}
+
+#[test]
+fn address_0_0_0_0_is_local_to_a_bridge_without_one() {
+    let steps = [bridge(&[0, 1]), vec![on(PORTS[1], "neigh_suppress", 1)]].concat();
+    one(steps, &format!("333300000001020000002000{ARP}020000002000cb00710900000000000000000000{PADDING}"));
+}
+
+#[test]
+fn a_neighbour_that_this_very_frame_teaches_is_known() {
+    let neighbour = Step::Neighbour { device: BRIDGE, address: [10, 0, 0, 12].into(), mac: guest_mac(0) };
+    let steps = [bridge(&[0, 1]), vec![on(PORTS[1], "neigh_suppress", 1), neighbour]].concat();
+    one(steps, &format!("ffffffffffff020000002000{ARP}020000002000c00002010000000000000a00000c{PADDING}"));
+}
+
+#[test]
+fn mab_notes_the_source_that_a_locked_port_refuses() {
+    let steps = [bridge(&[0, 1]), vec![on(PORTS[0], "locked", 1), on(PORTS[0], "mab", 1)]].concat();
+    one(steps, "02000000200102000000200088b5706f727463756c6c6973");
+}
+
+#[test]
+fn br_netfilter_drops_a_cut_off_tag() {
+    one(bridge(&[0, 1]), "020000001001020000002000810000058100e001");
+}
+
+#[test]
+fn br_netfilter_drops_a_cut_off_arp_header() {
+    one(bridge(&[0, 1]), "ffffffffffff02000000200008060001080006");
+}
+
+#[test]
+fn snooping_drops_igmp_with_a_wrong_checksum() {
+    one(
+        bridge(&[0, 1]),
+        "3333000000010200000020008100b000080046c0002000300000010243e700000000e000000194040000c864ee9b0000000000000000\
+         00000000000070",
+    );
+}
+
+#[test]
+fn ports_lead_to_routers_though_the_bridge_does_not_tell() {
+    let group = MdbGroup::Mac(MacAddr([0x01, 0, 0x5e, 0x7f, 1, 1]));
+    let steps = [
+        bridge(&[0, 1]),
+        vec![
+            on_bridge("mcast_router", 0),
+            on(PORTS[1], "mcast_router", 2),
+            Step::Mdb { bridge: BRIDGE, port: BRIDGE, group, vlan: None },
+        ],
+    ];
+    one(steps.concat(), "01005e7f010102000000200088b5706f727463756c6c6973");
+}
+
+#[test]
+fn all_of_0_0_0_0_8_but_0_0_0_0_is_unicast() {
+    let steps = [bridge(&[0]), vec![address(BRIDGE, "10.0.0.1")]].concat();
+    one(steps, &format!("ffffffffffff020000002000{ARP}020000002000000080000000000000000a000001{PADDING}"));
+}
+
+#[test]
+fn an_ipv6_address_probe_goes_to_its_group() {
+    one(
+        bridge(&[0]),
+        "0180c200000302000000200086dd6000000b00203aff00000000000000000000000000000000fe80000000000000000000fffe001001\
+         87003a9d00000000fe80000000000000000000fffe0010010101020000002000",
+    );
+}
+
+#[test]
+fn link_local_sources_are_routed_back_out_of_the_same_interface() {
+    let forwarding = Step::Sysctl { family: "ipv6", device: Some("all"), setting: "forwarding", value: 1 };
+    let steps = [bridge(&[0]), vec![forwarding]].concat();
+    one(
+        steps,
+        "02000000100002000000200086dd6000001a001211fffe800000000000000000000000000077fe80000000000000000000fffe001002\
+         03e807d00012cb5e706f727463756c6c69737063c70b82a4001a",
+    );
+}
+
+#[test]
+fn arp_filter_keeps_silent_to_an_own_address_as_sender() {
+    let steps = [
+        bridge(&[0]),
+        cable(UPLINK, OUTSIDE).into(),
+        vec![address(BRIDGE, "10.0.0.1"), address(UPLINK, "192.0.2.1")],
+        vec![ipv4("all", "accept_local", 1), ipv4(BRIDGE, "arp_filter", 1)],
+    ];
+    let frame = format!("ffffffffffff020000002000{ARP}0200000020000a000001000000000000c0000201{PADDING}");
+    one(steps.concat(), &frame);
+}
+
+#[test]
+fn arp_filter_looks_into_the_table_of_the_vrf() {
+    let steps =
+        [bridge(&[0]), vrf(BRIDGE).into(), vec![address(BRIDGE, "10.0.0.1"), ipv4("all", "arp_filter", 1)]];
+    let frame = format!("ffffffffffff020000002000{ARP}0200000020000a00000f0000000000000a000001{PADDING}");
+    one(steps.concat(), &frame);
+}
+
+#[test]
+fn proxy_arp_pvlan_of_all_counts() {
+    let steps = [
+        bridge(&[0]),
+        vec![address(BRIDGE, "10.0.0.1"), ipv4("all", "forwarding", 1), ipv4("all", "proxy_arp_pvlan", 1)],
+    ];
+    let frame = format!("020000001000020000002000{ARP}0200000020000a00000b0000000000000a00000c{PADDING}");
+    one(steps.concat(), &frame);
+}
+
+#[test]
+fn address_probes_are_answered_by_the_table_of_the_vrf() {
+    let steps = [bridge(&[0]), vrf(BRIDGE).into(), vec![address(BRIDGE, "10.0.0.1")]];
+    let frame = format!("ffffffffffff020000002000{ARP}020000002000000000000000000000000a000001{PADDING}");
+    one(steps.concat(), &frame);
+}
+
+#[test]
+fn unsolicited_arp_makes_an_entry_of_a_reply_or_a_gratuitous_request_only() {
+    let steps = [bridge(&[0]), vec![address(BRIDGE, "10.0.0.1"), ipv4(BRIDGE, "arp_accept", 1)]].concat();
+    let reply = "08060001080006040002";
+    let frames = [
+        format!("ffffffffffff020000002000{ARP}0200000020000a00000b0000000000000a00000d{PADDING}"),
+        format!("ffffffffffff020000002000{ARP}0200000020000a00000c0000000000000a00000c{PADDING}"),
+        format!("ffffffffffff020000002000{reply}0200000020000a00000e0000000000000a00000f{PADDING}"),
+    ];
+    let frames: Vec<(Name, &str)> = frames.iter().map(|frame| (PORTS[0], frame.as_str())).collect();
+    agrees(steps, &frames);
+}
+
+#[test]
+fn the_state_in_a_vlan_counts_for_a_forwarding_port_only() {
+    let id = VlanId::new(5).unwrap();
+    let steps = [
+        bridge(&[0]),
+        vec![
+            on_bridge("vlan_filtering", 1),
+            member(PORTS[0], 5, VlanFlags::PVID),
+            Step::VlanState { device: PORTS[0], id, state: 0 },
+            on(PORTS[0], "state", 2),
+        ],
+    ];
+    one(steps.concat(), "02000000200102000000200088b5706f727463756c6c6973");
+}
+
+#[test]
+fn fragments_in_group_frames_wait_at_a_macvlan() {
+    let steps = [bridge(&[]), macvlan_port(1, 2)].concat();
+    let frame = "333300000001020000002001080045000026000600404011bfb6cb0071097f00000103e807d000121cce706f727463756c6c6973";
+    agrees(steps, &[(LOWERS[1], frame)]);
+}
+
+#[test]
+fn frames_to_a_bridge_mode_macvlan_that_is_a_port_come_back() {
+    let entry = Step::Fdb {
+        device: PORTS[0],
+        address: portcullis_differ::names::mac(PORTS[0]),
+        vlan: None,
+        state: NUD_REACHABLE,
+        flags: 0,
+    };
+    let steps = [bridge(&[1]), macvlan_port(0, 4), vec![entry]].concat();
+    agrees(steps, &[(PORTS[1], "02000000100102000000200188b5706f727463756c6c6973")]);
+}
+
+#[test]
+fn under_mst_a_bridge_that_is_down_passes_up() {
+    let mut steps = vec![Step::Bridge(BRIDGE), address(UPLINK, "192.0.2.1")];
+    steps.extend(cable(UPLINK, OUTSIDE));
+    steps.extend(cable(PORTS[0], GUESTS[0]));
+    steps.push(Step::Master { device: PORTS[0], master: BRIDGE });
+    steps.push(on_bridge("vlan_default_pvid", 0));
+    steps.push(Step::BoolOption { bridge: BRIDGE, option: BoolOpt::MstEnable });
+    one(
+        steps,
+        "ffffffffffff0200000020000800450000260008000040017cc4cb007109c000020108008b8250430001706f727463756c6c6973",
+    );
+}
+
+#[test]
+fn a_vrf_routes_multicast_without_asking_rules() {
+    let rule = Rule { ipv6: true, priority: 50, action: 8, table: 0, iif: None };
+    let steps = [bridge(&[0]), vrf(BRIDGE).into(), vec![Step::Rule(rule)]];
+    one(
+        steps.concat(),
+        "33330000000102000000200086dd6000002c001211fffe800000000000000000000000000077ff020000000000000000000000000001\
+         03e807d00012d9dd706f727463756c6c6973",
+    );
+}
+
+#[test]
+fn a_bond_that_is_down_takes_in_and_does_not_answer() {
+    let mut steps = bridge(&[]);
+    steps.extend(cable(LOWERS[3], GUESTS[3]));
+    steps.push(Step::Bond(PORTS[3]));
+    steps.push(Step::Master { device: LOWERS[3], master: PORTS[3] });
+    steps.push(address(BRIDGE, "10.0.0.1"));
+    let frame = format!("ffffffffffff020000002003{ARP}0200000020030a00000c0000000000000a000001{PADDING}");
+    agrees(steps, &[(LOWERS[3], &frame)]);
+}
