@@ -24,7 +24,7 @@ use crate::state::{Stale, fdb_differences, learn, stale};
 /// How many markers follow each frame: one for each hop that it may take.
 const ROUNDS: u32 = 2;
 /// How long the kernel may take for what it hands to a thread of its own, such as a macvlan's broadcasts.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What came of a scenario.
 #[derive(Debug, Default)]
