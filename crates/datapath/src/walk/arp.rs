@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use portcullis_snapshot::{Address, EtherType, IfIndex, LinkFlags, NftFamily};
 
 use super::route::{FibResult, Flow, Input, LOOPBACK, MULTICAST, RTN_LOCAL};
-use super::{Effect, PacketType, Skb, Walker};
+use super::{Effect, OpenKind, PacketType, Skb, Walker};
 use crate::frame::{ArpField, Field, Frame, Partition, Set};
 use crate::network::NfHook;
 
@@ -147,7 +147,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     fn arp_proxies(&mut self, skb: &mut Skb, oif: IfIndex, sip: Field, tip: Field) -> bool {
         const NTF_PROXY: u8 = 8;
         if oif == skb.dev {
-            return !self.frame.same(sip, tip) && self.ipv4_or(skb, |conf| conf.proxy_arp_pvlan);
+            return !self.frame.same(sip, tip) && self.arp_fwd_pvlan(skb);
         }
         if self.ipv4_or(skb, |conf| conf.proxy_arp) {
             return true;
@@ -162,6 +162,18 @@ impl<F: Frame> Walker<'_, '_, F> {
             })
             .collect();
         self.frame.is_any(tip, &targets)
+    }
+
+    /// `IN_DEV_PROXY_ARP_PVLAN`: the interface's own setting; that of `all` counts in newer kernels only.
+    fn arp_fwd_pvlan(&mut self, skb: &mut Skb) -> bool {
+        if self.ipv4_conf(skb.dev, |conf| conf.proxy_arp_pvlan) != 0 {
+            return true;
+        }
+        if self.ipv4_or(skb, |conf| conf.proxy_arp_pvlan) {
+            let what = "whether this kernel heeds proxy_arp_pvlan of all".to_owned();
+            self.assume(skb, "arp_fwd_pvlan", OpenKind::Unmodelled(what));
+        }
+        false
     }
 
     /// `arp_ignore`: whether the interface keeps silent about an address. `sip` is `None` for a probe.

@@ -8,7 +8,7 @@ use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, LinkFlags, MacAddr, Neigh
 
 use super::br_input::Bridged;
 use super::route::{LOOPBACK, MULTICAST};
-use super::{HwTag, OpenKind, TagVid, Walker};
+use super::{HwTag, OpenKind, Skb, TagVid, Walker};
 use crate::frame::{ArpField, Field, Frame, Icmp6Field, Ip6Field, Partition, Set};
 use crate::network::{Bridge, FdbDst, Port, membership};
 
@@ -59,7 +59,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             return;
         }
         let Some(device) = self.vlan_device(bridged, bridge) else { return };
-        if suppresses && self.br_is_local_ip(device, tip) {
+        if suppresses && self.br_is_local_ip(&mut bridged.skb, device, tip) {
             return self.replied(bridged, "an address of the host's own");
         }
         let Some(mac) = self.neigh_lookup(device, tip) else { return };
@@ -116,7 +116,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         let target = Field::Icmp6(d, Icmp6Field::Target);
         let Some(device) = self.vlan_device(bridged, bridge) else { return };
-        if self.br_is_local_ip(device, target) {
+        if self.br_is_local_ip(&mut bridged.skb, device, target) {
             return self.replied(bridged, "an address of the host's own");
         }
         let Some(mac) = self.neigh_lookup(device, target) else { return };
@@ -156,7 +156,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `br_is_local_ip`, `br_is_local_ip6`: whether a device, or one on top of it, has the address.
-    fn br_is_local_ip(&mut self, device: IfIndex, field: Field) -> bool {
+    fn br_is_local_ip(&mut self, skb: &mut Skb, device: IfIndex, field: Field) -> bool {
         let network = self.network;
         let mut devices = vec![device];
         let mut at = 0;
@@ -175,17 +175,27 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             // inet_confirm_addr takes 0.0.0.0 for "any" and finds 0.0.0.0 where there is none: the two compare equal.
             return devices.iter().any(|device| !self.has_ipv4_address(*device));
         }
+        let netns = network.netns();
+        let addresses = netns.addresses.known().iter();
+        let here = addresses.clone().filter(|address| devices.contains(&address.device));
+        let own: Vec<Set> = here.filter_map(|address| set_of(address.address.addr(), ipv6)).collect();
+        if own.into_iter().any(|own| self.frame.is(field, own)) {
+            return true;
+        }
+        // ipv6_chk_addr was not strict here at first: any address of the same VRF would do, except those that mean
+        // something on their own link or host only. Newer kernels are strict, and nothing tells them apart.
         let domains: Vec<_> = devices.iter().map(|device| self.l3mdev_master(*device)).collect();
-        let addresses = network.netns().addresses.known().iter();
-        // ipv6_chk_addr is not strict here: any address of the same VRF will do, except those that mean something on
-        // their own link or host only.
-        let of_them = addresses.filter(|address| {
-            let anywhere = ipv6 && !matches!(address.scope, RT_SCOPE_LINK | RT_SCOPE_HOST);
-            devices.contains(&address.device)
-                || (anywhere && domains.contains(&self.l3mdev_master(address.device)))
+        let elsewhere = addresses.filter(|address| {
+            ipv6 && !matches!(address.scope, RT_SCOPE_LINK | RT_SCOPE_HOST)
+                && domains.contains(&self.l3mdev_master(address.device))
         });
-        let own: Vec<Set> = of_them.filter_map(|address| set_of(address.address.addr(), ipv6)).collect();
-        own.into_iter().any(|own| self.frame.is(field, own))
+        let elsewhere: Vec<Set> =
+            elsewhere.filter_map(|address| set_of(address.address.addr(), ipv6)).collect();
+        if elsewhere.into_iter().any(|address| self.frame.is(field, address)) {
+            let what = "whether an address of another interface counts as the bridge's own".to_owned();
+            self.assume(skb, "br_is_local_ip6", OpenKind::Unmodelled(what));
+        }
+        false
     }
 
     /// `br_fdb_find_rcu`, once this very frame's source has been learned.

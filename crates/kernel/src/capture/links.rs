@@ -139,7 +139,7 @@ fn complete_vlans(route: &mut Socket, tables: &mut Vec<VlanTable>) -> Result<(),
 /// Whether the kernel is older than options of VLANs on a whole bridge, which came with snooping by VLAN.
 fn is_before_vlan_options(bridge: &BridgeOptions) -> bool {
     let knows = bridge.multi_boolopt.and_then(|options| options.get(BoolOpt::McastVlanSnooping));
-    bridge.vlan_filtering == Some(true) && knows.is_none()
+    bridge.vlan_protocol.is_some() && knows.is_none()
 }
 
 /// A long table comes in several messages.
