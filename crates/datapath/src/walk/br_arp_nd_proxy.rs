@@ -10,7 +10,7 @@ use super::br_input::Bridged;
 use super::route::{LOOPBACK, MULTICAST};
 use super::{HwTag, OpenKind, Skb, TagVid, Walker};
 use crate::frame::{ArpField, Field, Frame, Icmp6Field, Ip6Field, Partition, Set};
-use crate::network::{Bridge, FdbDst, Port, membership};
+use crate::network::{Bridge, FdbDst, Port, membership, unread};
 
 const RT_SCOPE_LINK: u8 = 253;
 const RT_SCOPE_HOST: u8 = 254;
@@ -40,6 +40,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             return;
         }
         let suppresses = suppresses_somewhere(bridge);
+        let proxies = |port: &Port<'_>| port.has(|o| o.proxy_arp) || port.has(|o| o.proxy_arp_wifi);
+        if !suppresses && !bridge.ports.iter().any(proxies) {
+            return;
+        }
         let operation = Field::Arp(d, ArpField::Operation);
         if suppresses {
             if neigh_suppressed(port, vid)
@@ -62,7 +66,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if suppresses && self.br_is_local_ip(&mut bridged.skb, device, tip) {
             return self.replied(bridged, "an address of the host's own");
         }
-        let Some(mac) = self.neigh_lookup(device, tip) else { return };
+        let Some(mac) = self.neigh_lookup(&mut bridged.skb, device, tip) else { return };
         let Some(dst) = self.fdb_find_after_learning(bridged, bridge, mac) else { return };
         let behind = match dst {
             FdbDst::Port(to) => bridge.port(to),
@@ -119,7 +123,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if self.br_is_local_ip(&mut bridged.skb, device, target) {
             return self.replied(bridged, "an address of the host's own");
         }
-        let Some(mac) = self.neigh_lookup(device, target) else { return };
+        let Some(mac) = self.neigh_lookup(&mut bridged.skb, device, target) else { return };
         if self.fdb_find_after_learning(bridged, bridge, mac).is_some() {
             self.replied(bridged, "the address is known");
         }
@@ -167,8 +171,11 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 let macvlans = uppers.macvlans.iter().map(|(upper, _)| upper);
                 uppers.vlans.values().chain(macvlans).chain(&uppers.ipvlans)
             });
-            devices.extend(here.filter(|upper| upper.netns.is_none()).map(|upper| upper.link.index));
-            devices.extend(network.link(device).and_then(|link| link.master));
+            let above = here.filter(|upper| upper.netns.is_none()).map(|upper| upper.link.index);
+            let master = network.link(device).and_then(|link| link.master);
+            // A damaged snapshot can have devices on top of themselves.
+            let new: Vec<_> = above.chain(master).filter(|above| !devices.contains(above)).collect();
+            devices.extend(new);
         }
         let ipv6 = matches!(field, Field::Icmp6(..));
         if !ipv6 && self.frame.is(field, Set::Exactly(0)) {
@@ -212,7 +219,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `neigh_lookup`: the hardware address that the host knows for the one asked for, if the entry is valid.
-    fn neigh_lookup(&mut self, device: IfIndex, field: Field) -> Option<MacAddr> {
+    fn neigh_lookup(&mut self, skb: &mut Skb, device: IfIndex, field: Field) -> Option<MacAddr> {
+        if let Some(kind) = unread("neighbours", &self.network.netns().neighbours) {
+            self.assume(skb, "neigh_lookup", kind);
+        }
         let ipv6 = matches!(field, Field::Icmp6(..));
         let here = |neighbour: &&Neighbour| neighbour.device == device && neighbour.state & NUD_VALID != 0;
         let neighbours = self.network.netns().neighbours.known().iter().filter(here);

@@ -32,9 +32,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
         }
         let here = port.link.index;
-        let entry = self.learned_before(bridge, vid).map(|port| (FdbDst::Port(port), false));
-        let entry = entry
-            .or_else(|| self.br_fdb_find(Field::Src, bridge, vid).map(|entry| (entry.dst, entry.sticky)));
+        let known = self.br_fdb_find(Field::Src, bridge, vid).map(|entry| (entry.dst, entry.sticky));
+        let sticky = known.is_some_and(|(_, sticky)| sticky);
+        let entry = self.learned_before(bridge, vid).map(|port| (FdbDst::Port(port), sticky)).or(known);
         let change = match entry {
             None => LearnedChange::New,
             // "received packet with own address as source address": logged, not learned, and not stopped.
