@@ -346,7 +346,9 @@ fn a_vrf_routes_multicast_without_asking_rules() {
 #[test]
 fn a_bond_that_is_down_takes_in_and_does_not_answer() {
     let mut steps = bridge(&[]);
-    steps.extend(cable(LOWERS[3], GUESTS[3]));
+    // A bond takes no port that is on, and turns it on itself.
+    steps.push(Step::Cable { near: LOWERS[3], far: GUESTS[3] });
+    steps.push(Step::Up(GUESTS[3]));
     steps.push(Step::Bond(PORTS[3]));
     steps.push(Step::Master { device: LOWERS[3], master: PORTS[3] });
     steps.push(address(BRIDGE, "10.0.0.1"));
