@@ -5,8 +5,6 @@ use portcullis_snapshot::{
     PortOptions, Reading, Snapshot,
 };
 
-use crate::step::Step;
-
 /// A knob that the walk is kept from seeing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Blind {
@@ -53,56 +51,40 @@ impl Blind {
         snapshot
     }
 
-    /// Whether a step turns the knob.
-    #[must_use]
-    pub fn is_about(self, step: &Step) -> bool {
-        let keyword = match self {
-            Self::Isolated => "isolated",
-            Self::Flood => "flood",
-            Self::Hairpin => "hairpin",
-            Self::GroupFwdMask => "group_fwd_mask",
-            Self::VlanFiltering => "vlan_filtering",
-            Self::Locked => "locked",
-            Self::Learning => "learning",
-            Self::LocalEntries => "bridge",
-            Self::Promiscuity => "flag",
-            Self::RpFilter => "rp_filter",
-            Self::ArpIgnore => "arp_ignore",
-            Self::Forwarding => "forwarding",
-            Self::Rules => "rule",
-            Self::UnicastInMulticast => "drop_unicast_in_l2_multicast",
-            Self::AgeingTime => "ageing_time",
-        };
-        step.sort() == keyword
-    }
-
     fn hide(self, netns: &mut Netns) {
         match self {
-            Self::Isolated => ports(netns, |port| port.isolated = Some(false)),
-            Self::Flood => ports(netns, |port| port.flood = Some(true)),
-            Self::Hairpin => ports(netns, |port| port.hairpin = Some(false)),
-            Self::GroupFwdMask => ports(netns, |port| port.group_fwd_mask = Some(0)),
-            Self::Locked => ports(netns, |port| port.locked = Some(false)),
-            Self::Learning => ports(netns, |port| port.learning = Some(true)),
-            Self::VlanFiltering => bridges(netns, |bridge| bridge.vlan_filtering = Some(false)),
-            Self::AgeingTime => bridges(netns, |bridge| bridge.ageing_time = Some(30_000)),
+            Self::Isolated => ports(netns, |port| tell(&mut port.isolated, false)),
+            Self::Flood => ports(netns, |port| tell(&mut port.flood, true)),
+            Self::Hairpin => ports(netns, |port| tell(&mut port.hairpin, false)),
+            Self::GroupFwdMask => ports(netns, |port| tell(&mut port.group_fwd_mask, 0)),
+            Self::Locked => ports(netns, |port| tell(&mut port.locked, false)),
+            Self::Learning => ports(netns, |port| tell(&mut port.learning, true)),
+            Self::VlanFiltering => bridges(netns, |bridge| tell(&mut bridge.vlan_filtering, false)),
+            Self::AgeingTime => bridges(netns, |bridge| tell(&mut bridge.ageing_time, 30_000)),
             Self::LocalEntries => entries(netns, |entry| entry.state = 2),
             Self::Promiscuity => links(netns, |link| {
-                link.promiscuity = Some(0);
+                tell(&mut link.promiscuity, 0);
                 link.sysfs_flags = link.sysfs_flags.map(|flags| LinkFlags(flags.0 & !LinkFlags::PROMISC));
             }),
-            Self::RpFilter => ipv4(netns, |conf| conf.rp_filter = Some(0)),
-            Self::ArpIgnore => ipv4(netns, |conf| conf.arp_ignore = Some(0)),
+            Self::RpFilter => ipv4(netns, |conf| tell(&mut conf.rp_filter, 0)),
+            Self::ArpIgnore => ipv4(netns, |conf| tell(&mut conf.arp_ignore, 0)),
             Self::Forwarding => {
-                ipv4(netns, |conf| conf.forwarding = Some(1));
-                ipv6(netns, |conf| conf.forwarding = Some(1));
+                ipv4(netns, |conf| tell(&mut conf.forwarding, 1));
+                ipv6(netns, |conf| tell(&mut conf.forwarding, 1));
             }
             Self::UnicastInMulticast => {
-                ipv4(netns, |conf| conf.drop_unicast_in_l2_multicast = Some(0));
-                ipv6(netns, |conf| conf.drop_unicast_in_l2_multicast = Some(0));
+                ipv4(netns, |conf| tell(&mut conf.drop_unicast_in_l2_multicast, 0));
+                ipv6(netns, |conf| tell(&mut conf.drop_unicast_in_l2_multicast, 0));
             }
             Self::Rules => rules(netns, |rules| rules.retain(|rule| rule.action == 1)),
         }
+    }
+}
+
+/// Changes a value that the kernel tells; one that it does not have stays away.
+fn tell<T>(place: &mut Option<T>, value: T) {
+    if place.is_some() {
+        *place = Some(value);
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Account {
     pub transient: Option<Mismatch>,
     /// Which steps the kernel refused, with its reason.
     pub refused: Vec<(usize, String)>,
+    /// Whether the knob that the walk was kept from seeing was ever turned.
+    pub hidden: bool,
     /// The open questions, each as often as it came.
     pub questions: Vec<String>,
     /// The first point in which the kernel and the walk do not agree.
@@ -201,6 +203,7 @@ impl<'a> Course<'a> {
             netns.neighbours = Reading::Read(self.stand.neighbours()?);
         }
         let seen_by_walk = self.blind.map(|blind| blind.applied_to(&self.snapshot));
+        self.account.hidden |= seen_by_walk.as_ref().is_some_and(|seen| *seen != self.snapshot);
         let snapshot = seen_by_walk.as_ref().unwrap_or(&self.snapshot);
         let Some(expected) = expect(snapshot, index(sent.into), &sent.bytes, Trace::Off) else {
             return Ok(None);
