@@ -410,6 +410,7 @@ fn empty() -> Snapshot {
         tc: Reading::Read(Vec::new()),
         tcx: Reading::Read(Vec::new()),
         nft_chains: Reading::Read(Vec::new()),
+        nft_tables: Reading::Read(Vec::new()),
         nft_flowtables: Reading::Read(Vec::new()),
         legacy_tables: Reading::Read(Vec::new()),
         br_netfilter: Reading::Unread(portcullis_snapshot::Unread {

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{IfIndex, Reading};
+use crate::{IfIndex, NftTable, Reading};
 
 /// Everything that can decide about a frame beside the bridge and the host's stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +18,9 @@ pub struct Filters {
     pub tcx: Reading<Vec<TcxPrograms>>,
     /// nftables base chains of every family.
     pub nft_chains: Reading<Vec<NftBaseChain>>,
+    /// nftables' tables with every rule and set.
+    #[serde(default)]
+    pub nft_tables: Reading<Vec<NftTable>>,
     /// nftables flowtables, which take packets past the rest of the stack.
     pub nft_flowtables: Reading<Vec<NftFlowtable>>,
     /// Legacy tables that exist and are not empty.

@@ -5,12 +5,14 @@
 //! reads a snapshot and nothing else.
 
 mod bridge;
+mod bytes;
 mod document;
 mod fdb;
 mod filters;
 mod ident;
 mod inet;
 mod link;
+mod nft;
 mod process;
 pub mod promiscuity;
 mod reading;
@@ -19,6 +21,7 @@ mod vlan;
 pub use bridge::{
     BoolOpt, BoolOpts, BridgeOptions, McastRouter, PortOptions, PortState, QuerierState, StpState,
 };
+pub use bytes::Bytes;
 pub use document::{Kernel, LoadError, Netns, Problem, SCHEMA, Snapshot};
 pub use fdb::{FdbEntry, FdbKind, Mdb, MdbEntry, MdbGroup, MdbRouter};
 pub use filters::{
@@ -30,6 +33,10 @@ pub use inet::{Address, Ipv4Conf, Ipv6Conf, Membership, Neighbour, NextHop, Poli
 pub use link::{
     Behind, BondOptions, Guest, GuestKind, IpvlanOptions, Link, LinkFlags, LinkKind, LinkNetns, MacvlanMode,
     MacvlanOptions, PortKind, TunOptions, UnknownAttribute, VlanDevice, VxlanOptions, XdpMode, XdpProgram,
+};
+pub use nft::{
+    BitwiseOp, CmpOp, FibResult, MetaKey, NftChain, NftData, NftElement, NftExpr, NftRule, NftSet, NftTable,
+    NftVerdict, PayloadBase, Register,
 };
 pub use process::{ListenProtocol, Listener, PacketSocket, ProcessRef, ProtocolHandler};
 pub use reading::{Reading, Unread, UnreadCause};

@@ -129,6 +129,7 @@ impl Lab {
                 tc: Reading::Read(Vec::new()),
                 tcx: Reading::Read(Vec::new()),
                 nft_chains: Reading::Read(Vec::new()),
+                nft_tables: Reading::Read(Vec::new()),
                 nft_flowtables: Reading::Read(Vec::new()),
                 legacy_tables: Reading::Read(Vec::new()),
                 br_netfilter: Reading::default(),

@@ -22,6 +22,7 @@ pub(super) fn read(route: &mut Socket, links: &[Link]) -> Filters {
         tc: reading(tc_hooks(route)),
         tcx: bpf::tcx(links),
         nft_chains,
+        nft_tables: Reading::default(),
         nft_flowtables,
         legacy_tables: legacy_tables::read(),
         br_netfilter: br_netfilter(),
