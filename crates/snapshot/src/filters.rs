@@ -47,7 +47,7 @@ pub struct TcHook {
 }
 
 /// A tc hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TcHookKind {
     /// Before the bridge and the stack.

@@ -31,13 +31,61 @@ impl<'a> Concrete<'a> {
             Field::Dst => self.number(0, 6),
             Field::Src => self.number(6, 6),
             Field::Protocol(depth) => self.protocol(depth),
+            Field::TypeOrLength(depth) => self.number(payload(depth) - 2, 2),
             Field::Vid(depth) => self.number(payload(depth), 2) & 0x0fff,
+            Field::Priority(depth) => self.number(payload(depth), 2) >> 12,
             Field::Length(depth) => self.rest(payload(depth)).len() as u128,
             Field::Arp(depth, field) => self.arp(payload(depth), field),
             Field::Ip4(depth, field) => self.ip4(payload(depth), field),
             Field::Ip6(depth, field) => self.ip6(payload(depth), field),
             Field::Icmp6(depth, field) => self.icmp6(payload(depth), field),
+            Field::Byte(depth, offset) => self.number(payload(depth) + usize::from(offset), 1),
+            Field::TransportByte(depth, offset) => {
+                self.transport(depth).map_or(0, |at| self.number(at + usize::from(offset), 1))
+            }
         }
+    }
+
+    /// Returns where the transport header of the packet at a depth begins, if it has one (`nft_thoff`).
+    pub(crate) fn transport(&self, depth: u8) -> Option<usize> {
+        let at = payload(depth);
+        match self.protocol(depth) {
+            0x0800 => Some(at + (self.number(at, 1) & 0x0f) as usize * 4),
+            0x86dd => self.ipv6_find_hdr(at).map(|(_, transport, _)| transport),
+            _ => None,
+        }
+    }
+
+    /// `ipv6_find_hdr` (net/ipv6/exthdrs_core.c) for the last header: its protocol, where it begins, and whether the
+    /// packet is a later fragment, which has none.
+    fn ipv6_find_hdr(&self, at: usize) -> Option<(u128, usize, bool)> {
+        const NONE: u128 = 59;
+        let (mut next, mut offset) = (self.number(at + 6, 1), at + 40);
+        while matches!(next, 0 | 43 | 44 | 51 | 60 | NONE) {
+            if next == NONE || offset + 2 > self.bytes.len() {
+                return None;
+            }
+            let length = self.number(offset + 1, 1) as usize;
+            let header = match next {
+                44 => {
+                    if offset + 4 > self.bytes.len() {
+                        return None;
+                    }
+                    if self.number(offset + 2, 2) & !7 != 0 {
+                        let protocol = self.number(offset, 1);
+                        let extension = matches!(protocol, 0 | 43 | 44 | 51 | 60 | NONE);
+                        // Without a header to look for, NEXTHDR_NONE counts as one here.
+                        return (!extension || protocol == NONE).then_some((protocol, offset, true));
+                    }
+                    8
+                }
+                51 => (length + 2) * 4,
+                _ => (length + 1) * 8,
+            };
+            next = self.number(offset, 1);
+            offset += header;
+        }
+        Some((next, offset, false))
     }
 
     /// Returns the tag control information of the tag at a depth: priority, drop bit and VLAN id.
@@ -109,6 +157,10 @@ impl<'a> Concrete<'a> {
                 let lengths = self.number(at + 4, 1) == 6 && self.number(at + 5, 1) == 4;
                 u128::from(ipv4 && lengths && self.rest(at).len() >= 28)
             }
+            ArpField::HardwareType => self.number(at, 2),
+            ArpField::ProtocolType => self.number(at + 2, 2),
+            ArpField::HardwareLength => self.number(at + 4, 1),
+            ArpField::ProtocolLength => self.number(at + 5, 1),
             ArpField::Operation => self.number(at + 6, 2),
             ArpField::SenderMac => self.number(at + 8, 6),
             ArpField::SenderIp => self.number(at + 14, 4),
@@ -122,6 +174,9 @@ impl<'a> Concrete<'a> {
         let inside = self.number(at + 9, 1);
         match field {
             Ip4Field::WellFormed => u128::from(self.ip_rcv_core(at, header)),
+            Ip4Field::LengthsRight => u128::from(self.ip_lengths_right(at, header)),
+            Ip4Field::VersionAndLength => self.number(at, 1),
+            Ip4Field::FragmentBits => self.number(at + 6, 2),
             Ip4Field::HasOptions => u128::from(header > 20),
             Ip4Field::Fragment => u128::from(self.number(at + 6, 2) & 0x3fff != 0),
             Ip4Field::TotalLength => self.number(at + 2, 2),
@@ -140,10 +195,15 @@ impl<'a> Concrete<'a> {
 
     /// The checks of `ip_rcv_core` (net/ipv4/ip_input.c).
     fn ip_rcv_core(&self, at: usize, header: usize) -> bool {
-        let packet = self.rest(at);
+        let bytes = self.rest(at).get(..header).unwrap_or_default();
+        self.ip_lengths_right(at, header) && checksum(bytes, 0) == 0
+    }
+
+    fn ip_lengths_right(&self, at: usize, header: usize) -> bool {
+        let packet = self.rest(at).len();
         let total = self.number(at + 2, 2) as usize;
-        let lengths = header >= 20 && header <= packet.len() && total >= header && total <= packet.len();
-        self.number(at, 1) >> 4 == 4 && lengths && checksum(packet.get(..header).unwrap_or_default(), 0) == 0
+        let lengths = header >= 20 && header <= packet && total >= header && total <= packet;
+        self.number(at, 1) >> 4 == 4 && lengths
     }
 
     /// `ip_mc_check_igmp` (net/ipv4/igmp.c), of a packet whose header is right.
@@ -178,6 +238,9 @@ impl<'a> Concrete<'a> {
                 let fits = self.rest(at).len() >= 40 && (jumbo || payload + 40 <= self.rest(at).len());
                 u128::from(self.number(at, 1) >> 4 == 6 && fits)
             }
+            Ip6Field::HasTransport => u128::from(self.ipv6_find_hdr(at).is_some()),
+            Ip6Field::TransportProtocol => self.ipv6_find_hdr(at).map_or(0, |(protocol, ..)| protocol),
+            Ip6Field::LaterFragment => u128::from(self.ipv6_find_hdr(at).is_some_and(|(.., later)| later)),
             Ip6Field::TotalLength => 40 + self.number(at + 4, 2),
             Ip6Field::HopLimit => self.number(at + 7, 1),
             Ip6Field::NextHeader => inside,
@@ -213,6 +276,14 @@ impl<'a> Concrete<'a> {
 }
 
 impl Frame for Concrete<'_> {
+    fn known(&self, field: Field) -> Option<u128> {
+        Some(self.value(field))
+    }
+
+    fn raw(&self) -> Option<Concrete<'_>> {
+        Some(*self)
+    }
+
     fn which(&mut self, field: Field, partition: &dyn Partition) -> Option<usize> {
         partition.class_of(self.value(field))
     }

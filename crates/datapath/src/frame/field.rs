@@ -13,8 +13,12 @@ pub enum Field {
     Src,
     /// `skb->protocol` after this many tags, as `eth_type_trans` computes it: an EtherType, 4 for 802.2, 1 for 802.3.
     Protocol(u8),
+    /// The two bytes that `Protocol` is computed from: an EtherType, or a length below 0x0600.
+    TypeOrLength(u8),
     /// VLAN id of the tag at this depth, 12 bits; meaningful if `Protocol` there is a TPID.
     Vid(u8),
+    /// Priority and drop bit of the tag at this depth, 4 bits.
+    Priority(u8),
     /// How many bytes follow the protocol field at this depth.
     Length(u8),
     /// A field of the ARP message at this depth.
@@ -25,6 +29,29 @@ pub enum Field {
     Ip6(u8, Ip6Field),
     /// A field of the ICMPv6 message that directly follows the IPv6 header at this depth.
     Icmp6(u8, Icmp6Field),
+    /// One byte behind the protocol field at this depth that no other field names.
+    Byte(u8, u16),
+    /// One byte from the transport header on, at this depth, that no other field names.
+    TransportByte(u8, u16),
+}
+
+impl Field {
+    /// How many bits the field has.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::Dst | Self::Src => 48,
+            Self::Protocol(_) | Self::TypeOrLength(_) => 16,
+            Self::Vid(_) => 12,
+            Self::Priority(_) => 4,
+            Self::Length(_) => 32,
+            Self::Byte(..) | Self::TransportByte(..) => 8,
+            Self::Arp(_, field) => field.bits(),
+            Self::Ip4(_, field) => field.bits(),
+            Self::Ip6(_, field) => field.bits(),
+            Self::Icmp6(_, field) => field.bits(),
+        }
+    }
 }
 
 /// Fields of an ARP message for IPv4 over Ethernet (RFC 826).
@@ -34,6 +61,14 @@ pub enum ArpField {
     WellFormed,
     /// 1 if the protocol is IPv4 and the lengths are those of Ethernet and IPv4, whatever the hardware type, else 0.
     LengthsRight,
+    /// 1 is Ethernet.
+    HardwareType,
+    /// 0x0800 is IPv4.
+    ProtocolType,
+    /// 6 for Ethernet.
+    HardwareLength,
+    /// 4 for IPv4.
+    ProtocolLength,
     /// 1 request, 2 reply, 3 and 4 the same of RARP.
     Operation,
     /// Sender MAC address.
@@ -51,10 +86,16 @@ pub enum ArpField {
 pub enum Ip4Field {
     /// 1 if `ip_rcv_core` accepts the header: version, lengths within the frame, checksum. Else 0.
     WellFormed,
+    /// 1 if version and lengths are right, whatever the checksum (`nft_set_pktinfo_ipv4_validate`). Else 0.
+    LengthsRight,
+    /// Version and header length: 0x45 without options.
+    VersionAndLength,
     /// 1 if there are options (the header is longer than 20 bytes).
     HasOptions,
     /// 1 if this is a fragment (an offset, or more to come).
     Fragment,
+    /// The flags and the offset that `Fragment` is computed from, 16 bits.
+    FragmentBits,
     /// The packet's own length, header included, in bytes.
     TotalLength,
     /// Time to live.
@@ -84,6 +125,12 @@ pub enum Ip6Field {
     HopLimit,
     /// The next header.
     NextHeader,
+    /// 1 if `ipv6_find_hdr` finds a transport header behind the extension headers, in a packet that is well formed.
+    HasTransport,
+    /// What that header's protocol is, or the first that is no extension header.
+    TransportProtocol,
+    /// 1 if the packet is a fragment other than the first, so that there is no transport header.
+    LaterFragment,
     /// Source address.
     Source,
     /// Destination address.
@@ -111,4 +158,51 @@ pub enum Icmp6Field {
     Options,
     /// Router lifetime of a router advertisement, in seconds.
     RouterLifetime,
+}
+
+impl ArpField {
+    const fn bits(self) -> u8 {
+        match self {
+            Self::WellFormed | Self::LengthsRight => 1,
+            Self::HardwareLength | Self::ProtocolLength => 8,
+            Self::HardwareType | Self::ProtocolType | Self::Operation => 16,
+            Self::SenderIp | Self::TargetIp => 32,
+            Self::SenderMac | Self::TargetMac => 48,
+        }
+    }
+}
+
+impl Ip4Field {
+    const fn bits(self) -> u8 {
+        match self {
+            Self::WellFormed | Self::LengthsRight | Self::HasOptions | Self::Fragment => 1,
+            Self::VersionAndLength | Self::Ttl | Self::Protocol | Self::Igmp => 8,
+            Self::FragmentBits | Self::TotalLength | Self::SourcePort | Self::DestinationPort => 16,
+            Self::Source | Self::Destination => 32,
+        }
+    }
+}
+
+impl Ip6Field {
+    const fn bits(self) -> u8 {
+        match self {
+            Self::WellFormed | Self::HasTransport | Self::LaterFragment => 1,
+            Self::HopLimit | Self::NextHeader | Self::TransportProtocol => 8,
+            Self::SourcePort | Self::DestinationPort => 16,
+            Self::TotalLength => 17,
+            Self::Source | Self::Destination => 128,
+        }
+    }
+}
+
+impl Icmp6Field {
+    const fn bits(self) -> u8 {
+        match self {
+            Self::ChecksumRight | Self::Solicited => 1,
+            Self::Options => 2,
+            Self::Type | Self::Code => 8,
+            Self::RouterLifetime => 16,
+            Self::Target => 128,
+        }
+    }
 }

@@ -140,6 +140,24 @@ pub trait Frame {
     /// A field beyond the end of the frame reads as 0; ask [`Field::Length`] first, as the kernel does.
     fn which(&mut self, field: Field, partition: &dyn Partition) -> Option<usize>;
 
+    /// Returns the value of a field, if there is only one that it can have.
+    fn known(&self, field: Field) -> Option<u128> {
+        let _ = field;
+        None
+    }
+
+    /// Returns the bytes, if every field has only one value that it can have.
+    fn raw(&self) -> Option<Concrete<'_>> {
+        None
+    }
+
+    /// Returns which of several ways the world goes, where neither the frame nor the snapshot tells: what time, other
+    /// packets or a program could decide. The first unless every way is to be seen.
+    fn choose(&mut self, ways: usize) -> usize {
+        let _ = ways;
+        0
+    }
+
     /// Whether two fields hold the same value.
     fn same(&mut self, one: Field, other: Field) -> bool;
 

@@ -1,7 +1,7 @@
-//! Which filters and programs stand at which hook.
+//! Which filters and programs stand at which hook, in the order in which they are asked.
 //!
-//! Their rules are not evaluated yet: each that is present becomes an open question of every frame that passes its
-//! hook. Hooks without any cost nothing.
+//! Rules that the walk evaluates are indexed; whatever else is present becomes an open question of every frame that
+//! passes its hook. Hooks without any cost nothing.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use portcullis_snapshot::{
     UnreadCause,
 };
 
+use super::ruleset::Ruleset;
 use crate::walk::OpenKind;
 
 /// A netfilter hook (`NF_INET_*`, `NF_BR_*`, `NF_ARP_*`).
@@ -21,37 +22,97 @@ pub(crate) enum NfHook {
     LocalIn,
     /// From one port, or one device, to another.
     Forward,
+    /// From the host itself.
+    LocalOut,
     /// On the way out.
     PostRouting,
+    /// On a device's way in (`NF_NETDEV_INGRESS`).
+    Ingress,
+    /// On a device's way out (`NF_NETDEV_EGRESS`).
+    Egress,
+}
+
+/// What stands at a hook.
+#[derive(Debug, Clone)]
+pub(crate) struct AtHook {
+    /// Lower is asked first.
+    pub(crate) priority: i32,
+    pub(crate) function: HookFunction,
+}
+
+/// The sorts of it.
+#[derive(Debug, Clone)]
+pub(crate) enum HookFunction {
+    /// Present, and not evaluated.
+    Open(OpenKind),
+    /// A base chain of nftables.
+    Nft {
+        /// Its table, for [`Hooks::ruleset`].
+        table: usize,
+        /// The chain within the table.
+        chain: usize,
+        /// Whether what no rule decides on is dropped.
+        policy_drop: bool,
+    },
 }
 
 /// Everything that stands at the hooks of a namespace.
 #[derive(Debug, Default)]
-pub(crate) struct Hooks {
-    ingress: HashMap<IfIndex, Vec<OpenKind>>,
-    every_ingress: Vec<OpenKind>,
-    netfilter: HashMap<(NftFamily, NfHook), Vec<OpenKind>>,
+pub(crate) struct Hooks<'s> {
+    xdp: HashMap<IfIndex, Vec<OpenKind>>,
+    tc: HashMap<(IfIndex, TcHookKind), Vec<OpenKind>>,
+    every_tc: Vec<OpenKind>,
+    ingress: HashMap<IfIndex, Vec<AtHook>>,
+    egress: HashMap<IfIndex, Vec<AtHook>>,
+    /// At ingress and egress of every device: that the chains were not read.
+    every_device: Vec<AtHook>,
+    netfilter: HashMap<(NftFamily, NfHook), Vec<AtHook>>,
+    rulesets: Vec<Ruleset<'s>>,
     br_netfilter: Option<BrNetfilter>,
 }
 
-impl Hooks {
-    pub(super) fn new(netns: &Netns) -> Self {
+impl<'s> Hooks<'s> {
+    pub(super) fn new(netns: &'s Netns) -> Self {
         let mut hooks = Self { br_netfilter: netns.filters.br_netfilter.read().copied(), ..Self::default() };
-        hooks.xdp(netns);
-        hooks.tc(netns);
+        hooks.xdp_programs(netns);
+        hooks.tc_filters(netns);
         hooks.nft(netns);
         hooks.legacy(netns);
+        let lists =
+            hooks.ingress.values_mut().chain(hooks.egress.values_mut()).chain(hooks.netfilter.values_mut());
+        // Of two with the same priority, the one that was registered first is asked first.
+        lists.for_each(|list| list.sort_by_key(|at_hook| at_hook.priority));
         hooks
     }
 
-    /// Returns what stands before everything else on a device: XDP, tc, nftables' `netdev`.
-    pub(crate) fn ingress(&self, device: IfIndex) -> impl Iterator<Item = &OpenKind> {
-        self.every_ingress.iter().chain(self.ingress.get(&device).into_iter().flatten())
+    /// Returns the XDP programs of a device.
+    pub(crate) fn xdp(&self, device: IfIndex) -> impl Iterator<Item = &OpenKind> {
+        self.xdp.get(&device).into_iter().flatten()
+    }
+
+    /// Returns the tc filters and tcx programs of a device.
+    pub(crate) fn tc(&self, device: IfIndex, hook: TcHookKind) -> impl Iterator<Item = &OpenKind> {
+        self.every_tc.iter().chain(self.tc.get(&(device, hook)).into_iter().flatten())
+    }
+
+    /// Returns what stands at nftables' hook of a device's way in.
+    pub(crate) fn ingress(&self, device: IfIndex) -> &[AtHook] {
+        self.ingress.get(&device).unwrap_or(&self.every_device)
+    }
+
+    /// Returns what stands at nftables' hook of a device's way out.
+    pub(crate) fn egress(&self, device: IfIndex) -> &[AtHook] {
+        self.egress.get(&device).unwrap_or(&self.every_device)
     }
 
     /// Returns what stands at a netfilter hook.
-    pub(crate) fn netfilter(&self, family: NftFamily, hook: NfHook) -> &[OpenKind] {
+    pub(crate) fn netfilter(&self, family: NftFamily, hook: NfHook) -> &[AtHook] {
         self.netfilter.get(&(family, hook)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns a table's rules.
+    pub(crate) fn ruleset(&self, table: usize) -> Option<&Ruleset<'s>> {
+        self.rulesets.get(table)
     }
 
     /// Returns br_netfilter's settings, where it is loaded.
@@ -59,50 +120,51 @@ impl Hooks {
         self.br_netfilter.as_ref()
     }
 
-    fn xdp(&mut self, netns: &Netns) {
+    fn xdp_programs(&mut self, netns: &Netns) {
         for link in netns.links.known() {
             for program in &link.xdp {
                 let id = program.id.map_or_else(String::new, |id| format!(" {id}"));
                 let what = format!("XDP program{id} on {}", link.name);
-                self.ingress.entry(link.index).or_default().push(OpenKind::Filter(what));
+                self.xdp.entry(link.index).or_default().push(OpenKind::Filter(what));
             }
         }
     }
 
-    fn tc(&mut self, netns: &Netns) {
+    fn tc_filters(&mut self, netns: &Netns) {
         let name =
             |device| netns.link(device).map_or_else(|| format!("if{device}"), |link| link.name.clone());
-        self.unread_everywhere("tc filters", &netns.filters.tc);
+        self.every_tc.extend(unread("tc filters", &netns.filters.tc));
         for hook in netns.filters.tc.known() {
-            if hook.hook == TcHookKind::Ingress && !hook.filters.is_empty() {
+            if !hook.filters.is_empty() {
                 let what =
                     format!("tc {} of {} ({} filters)", hook.qdisc, name(hook.device), hook.filters.len());
-                self.ingress.entry(hook.device).or_default().push(OpenKind::Filter(what));
+                self.tc.entry((hook.device, hook.hook)).or_default().push(OpenKind::Filter(what));
             }
         }
-        self.unread_everywhere("tcx programs", &netns.filters.tcx);
+        self.every_tc.extend(unread("tcx programs", &netns.filters.tcx));
         for programs in netns.filters.tcx.known() {
-            if programs.hook == TcHookKind::Ingress && !programs.programs.is_empty() {
+            if !programs.programs.is_empty() {
                 let what = format!("BPF programs {:?} on {}", programs.programs, name(programs.device));
-                self.ingress.entry(programs.device).or_default().push(OpenKind::Filter(what));
+                self.tc.entry((programs.device, programs.hook)).or_default().push(OpenKind::Filter(what));
             }
         }
     }
 
-    fn nft(&mut self, netns: &Netns) {
+    fn nft(&mut self, netns: &'s Netns) {
         let flowtables = netns.filters.nft_flowtables.known();
         for (flowtable, device) in
             flowtables.iter().flat_map(|table| table.devices.iter().map(move |d| (table, d)))
         {
             let what = format!("nftables flowtable {} {}", flowtable.table, flowtable.name);
-            self.at_device(netns, device, OpenKind::Filter(what));
+            self.at_device(netns, device, NfHook::Ingress, &AtHook::open(OpenKind::Filter(what)));
         }
-        self.unread_everywhere("nftables chains", &netns.filters.nft_chains);
         if let Some(what) = unread("nftables chains", &netns.filters.nft_chains) {
+            self.every_device.push(AtHook::open(what.clone()));
             for family in [NftFamily::Bridge, NftFamily::Ip, NftFamily::Ip6, NftFamily::Arp] {
                 self.at_every_hook(family, &what);
             }
         }
+        self.rulesets = netns.filters.nft_tables.known().iter().map(Ruleset::new).collect();
         for chain in netns.filters.nft_chains.known() {
             if !chain.dormant && (chain.rules > 0 || chain.policy_drop) {
                 self.nft_chain(netns, chain);
@@ -110,13 +172,25 @@ impl Hooks {
         }
     }
 
-    fn nft_chain(&mut self, netns: &Netns, chain: &NftBaseChain) {
+    /// Finds the rules of a base chain; without them it is only known to be there.
+    fn nft_function(&self, chain: &NftBaseChain) -> HookFunction {
+        let ours =
+            |ruleset: &Ruleset<'_>| ruleset.family() == chain.family && ruleset.table.name == chain.table;
+        let place = self.rulesets.iter().position(ours);
+        let rules = place.and_then(|table| Some((table, self.rulesets.get(table)?.chain(&chain.chain)?)));
+        if let Some((table, chain_at)) = rules {
+            return HookFunction::Nft { table, chain: chain_at, policy_drop: chain.policy_drop };
+        }
         let policy = if chain.policy_drop { ", policy drop" } else { "" };
         let family = format!("{:?}", chain.family).to_lowercase();
-        let what = OpenKind::Filter(format!(
+        HookFunction::Open(OpenKind::Filter(format!(
             "nftables chain {family} {} {} ({} rules{policy})",
             chain.table, chain.chain, chain.rules
-        ));
+        )))
+    }
+
+    fn nft_chain(&mut self, netns: &Netns, chain: &NftBaseChain) {
+        let at_hook = AtHook { priority: chain.priority, function: self.nft_function(chain) };
         let families: &[NftFamily] = match chain.family {
             NftFamily::Netdev => &[],
             NftFamily::Inet => &[NftFamily::Ip, NftFamily::Ip6],
@@ -127,16 +201,20 @@ impl Hooks {
             NftFamily::Other(_) => return,
         };
         // `inet` chains may hook ingress too, which is number 5 there and 0 in `netdev`.
-        let at_ingress = matches!((chain.family, chain.hook), (NftFamily::Netdev, 0) | (NftFamily::Inet, 5));
-        if at_ingress {
+        let of_device = match (chain.family, chain.hook) {
+            (NftFamily::Netdev, 0) | (NftFamily::Inet, 5) => Some(NfHook::Ingress),
+            (NftFamily::Netdev, 1) => Some(NfHook::Egress),
+            _ => None,
+        };
+        if let Some(hook) = of_device {
             for device in &chain.devices {
-                self.at_device(netns, device, what.clone());
+                self.at_device(netns, device, hook, &at_hook);
             }
             return;
         }
         for &family in families {
             if let Some(hook) = NfHook::of(family, chain.hook) {
-                self.netfilter.entry((family, hook)).or_default().push(what.clone());
+                self.netfilter.entry((family, hook)).or_default().push(at_hook.clone());
             }
         }
     }
@@ -163,31 +241,37 @@ impl Hooks {
                 _ => &[NfHook::PreRouting, NfHook::LocalIn, NfHook::Forward, NfHook::PostRouting],
             };
             for &hook in hooks {
-                self.netfilter.entry((family, hook)).or_default().push(what.clone());
+                self.netfilter.entry((family, hook)).or_default().push(AtHook::open(what.clone()));
             }
         }
     }
 
-    /// Puts a filter at a device, or with an asterisk at the end of `device` at all whose names begin so (since 6.16).
-    fn at_device(&mut self, netns: &Netns, device: &str, what: OpenKind) {
+    /// Puts something at a device, or with an asterisk at the end of `device` at all whose names begin so (since 6.16).
+    fn at_device(&mut self, netns: &Netns, device: &str, hook: NfHook, what: &AtHook) {
         let links = netns.links.known().iter();
         let named = |link: &&Link| match device.strip_suffix('*') {
             Some(prefix) => link.name.starts_with(prefix),
             None => link.name == device || link.altnames.iter().any(|name| name == device),
         };
+        let lists = if hook == NfHook::Egress { &mut self.egress } else { &mut self.ingress };
         for link in links.filter(named) {
-            self.ingress.entry(link.index).or_default().push(what.clone());
+            lists.entry(link.index).or_default().push(what.clone());
         }
     }
 
     fn at_every_hook(&mut self, family: NftFamily, what: &OpenKind) {
-        for hook in [NfHook::PreRouting, NfHook::LocalIn, NfHook::Forward, NfHook::PostRouting] {
-            self.netfilter.entry((family, hook)).or_default().push(what.clone());
+        for hook in
+            [NfHook::PreRouting, NfHook::LocalIn, NfHook::Forward, NfHook::LocalOut, NfHook::PostRouting]
+        {
+            self.netfilter.entry((family, hook)).or_default().push(AtHook::open(what.clone()));
         }
     }
+}
 
-    fn unread_everywhere<T>(&mut self, what: &str, reading: &Reading<T>) {
-        self.every_ingress.extend(unread(what, reading));
+impl AtHook {
+    /// Something that is present and not evaluated; where among the others does not matter.
+    const fn open(kind: OpenKind) -> Self {
+        Self { priority: 0, function: HookFunction::Open(kind) }
     }
 }
 
@@ -202,11 +286,13 @@ impl NfHook {
     const fn of(family: NftFamily, number: u32) -> Option<Self> {
         match (family, number) {
             (NftFamily::Arp, 0) => Some(Self::LocalIn),
+            (NftFamily::Arp, 1) => Some(Self::LocalOut),
             (NftFamily::Arp, 2) => Some(Self::Forward),
             (NftFamily::Arp, _) => None,
             (_, 0) => Some(Self::PreRouting),
             (_, 1) => Some(Self::LocalIn),
             (_, 2) => Some(Self::Forward),
+            (_, 3) => Some(Self::LocalOut),
             (_, 4) => Some(Self::PostRouting),
             _ => None,
         }

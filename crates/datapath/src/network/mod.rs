@@ -5,6 +5,7 @@ mod bridge;
 mod fdb;
 mod fib;
 mod hooks;
+mod ruleset;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,7 +19,8 @@ pub use bridge::{Bridge, Port};
 pub(crate) use bridge::{Members, membership};
 pub use fdb::{Fdb, FdbDst, FdbRecord};
 pub use fib::{FamilyFib, Fib, FibTable, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
-pub(crate) use hooks::{Hooks, NfHook, unread};
+pub(crate) use hooks::{HookFunction, Hooks, NfHook, unread};
+pub(crate) use ruleset::{Datum, Elements, Expr, Range, Rule, Ruleset, Verdict};
 
 /// One namespace, ready to be walked.
 pub struct Network<'s> {
@@ -26,7 +28,7 @@ pub struct Network<'s> {
     uppers: HashMap<IfIndex, Uppers<'s>>,
     bridges: HashMap<IfIndex, Bridge<'s>>,
     fib: Fib<'s>,
-    hooks: Hooks,
+    hooks: Hooks<'s>,
     /// In the order of their devices.
     memberships: Vec<&'s Membership>,
 }
@@ -138,7 +140,7 @@ impl<'s> Network<'s> {
         here.map(|membership| membership.group)
     }
 
-    pub(crate) const fn hooks(&self) -> &Hooks {
+    pub(crate) const fn hooks(&self) -> &Hooks<'s> {
         &self.hooks
     }
 

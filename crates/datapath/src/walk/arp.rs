@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use portcullis_snapshot::{Address, EtherType, IfIndex, LinkFlags, NftFamily};
 
+use super::netfilter::NfState;
 use super::route::{FibResult, Flow, Input, LOOPBACK, MULTICAST, RTN_LOCAL};
 use super::{Effect, OpenKind, PacketType, Skb, Walker};
 use crate::frame::{ArpField, Field, Frame, Partition, Set};
@@ -35,7 +36,10 @@ impl<F: Frame> Walker<'_, '_, F> {
                 format_args!("types and lengths"),
             );
         }
-        self.nf_hook(&mut skb, "arp_rcv", NftFamily::Arp, NfHook::LocalIn);
+        let state = NfState { family: NftFamily::Arp, hook: NfHook::LocalIn, iif: Some(skb.dev), oif: None };
+        if self.nf_hook(&mut skb, "arp_rcv", state).is_none() {
+            return;
+        }
         if network.link(skb.dev).is_none_or(|link| link.ipv4.is_none()) {
             return self.drop_skb("arp_process", &skb, "no IPv4 on the interface", format_args!("in_device"));
         }

@@ -4,6 +4,7 @@ use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, LinkFlags, MacAddr, NftFa
 
 use super::br_arp_nd_proxy::neigh_suppressed;
 use super::br_input::{BrPktType, Bridged};
+use super::netfilter::{NF_BR_PRI_BRNF, NfState};
 use super::{OpenKind, Outcome, PortDelivery, Skb, Walker};
 use crate::frame::{Field, Frame, Ip4Field, Ip6Field, Set};
 use crate::network::{Bridge, NfHook, Port, membership};
@@ -120,11 +121,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         {
             skb.hwtag = Self::br_handle_vlan(entry, skb.hwtag);
         }
-        self.nf_hook(&mut skb, "__br_forward", NftFamily::Bridge, NfHook::Forward);
-        if self.br_nf_forward(&mut skb, bridge).is_none() {
+        if self.br_forward_hooks(&mut skb, bridge, port).is_none() {
             return;
         }
-        self.nf_hook(&mut skb, "br_forward_finish", NftFamily::Bridge, NfHook::PostRouting);
         if !self.is_skb_forwardable(&skb, port) {
             let mtu = port.link.mtu;
             return self.drop_skb(
@@ -137,6 +136,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if port.link.phys_switch_id.is_some() {
             let what = format!("a switch chip forwards for {} by itself", port.link.name);
             self.assume(&mut skb, "nbp_switchdev_allowed_egress", OpenKind::Unmodelled(what));
+        }
+        if self.dev_queue_xmit(&mut skb, port.link.index).is_none() {
+            return;
         }
         if let Some(back) = self.macvlan_queue_xmit(&skb, port.link) {
             return self.netif_receive_skb_core(back);
@@ -160,12 +162,36 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }));
     }
 
+    /// The hooks of `__br_forward` and `br_forward_finish`, with br_netfilter among them.
+    fn br_forward_hooks(&mut self, skb: &mut Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<()> {
+        let out = Some(port.link.index);
+        let state = NfState { family: NftFamily::Bridge, hook: NfHook::Forward, iif: skb.port, oif: out };
+        self.nf_hook_between(skb, "__br_forward", state, i32::MIN..=NF_BR_PRI_BRNF - 1)?;
+        let shown = self.br_nf_forward(skb, bridge, port)?;
+        self.nf_hook_between(skb, "__br_forward", state, NF_BR_PRI_BRNF..=i32::MAX)?;
+        let state = NfState { family: NftFamily::Bridge, hook: NfHook::PostRouting, iif: None, oif: out };
+        self.nf_hook(skb, "br_forward_finish", state)?;
+        // br_nf_post_routing stands last.
+        if let (Some(family @ (NftFamily::Ip | NftFamily::Ip6)), true) = (shown, skb.nf_bridge) {
+            let (hook, oif) = (NfHook::PostRouting, Some(bridge.link.index));
+            self.nf_hook(skb, "br_nf_post_routing", NfState { family, hook, iif: None, oif })?;
+        }
+        Some(())
+    }
+
     /// `br_nf_forward_ip`, `br_nf_forward_arp`: through br_netfilter bridged packets pass the host's own FORWARD hooks.
-    fn br_nf_forward(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<()> {
+    ///
+    /// `None` if the packet ends there; else whose hooks saw it, if any did.
+    fn br_nf_forward(
+        &mut self,
+        skb: &mut Skb,
+        bridge: &Bridge<'s>,
+        port: &Port<'s>,
+    ) -> Option<Option<NftFamily>> {
         let network = self.network;
-        let Some(settings) = network.hooks().br_netfilter() else { return Some(()) };
+        let Some(settings) = network.hooks().br_netfilter() else { return Some(None) };
         if skb.hwtag.is_some() && !settings.filter_vlan_tagged {
-            return Some(());
+            return Some(None);
         }
         let options = bridge.options;
         let on = [
@@ -175,15 +201,21 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         ];
         let protocols = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
         let class = self.frame.which(Field::Protocol(skb.depth), &protocols);
-        let Some(&(family, true)) = class.and_then(|class| on.get(class)) else { return Some(()) };
+        let Some(&(family, true)) = class.and_then(|class| on.get(class)) else { return Some(None) };
         // sizeof(struct arphdr)
         if family == NftFamily::Arp && !self.frame.is(Field::Length(skb.depth), Set::Range(8, u128::MAX)) {
             let why = format_args!("bridge-nf-call-arptables");
             self.drop_skb("br_nf_forward_arp", skb, "the ARP header is cut off", why);
             return None;
         }
-        self.nf_hook(skb, "br_nf_forward", family, NfHook::Forward);
-        Some(())
+        let state = if family == NftFamily::Arp {
+            NfState { family, hook: NfHook::Forward, iif: skb.port, oif: Some(port.link.index) }
+        } else {
+            let logical = Some(bridge.link.index);
+            NfState { family, hook: NfHook::Forward, iif: logical, oif: logical }
+        };
+        self.nf_hook(skb, "br_nf_forward", state)?;
+        Some(Some(family))
     }
 
     /// `is_skb_forwardable` (net/core/dev.c): the port is up and the frame fits, a tag's four bytes aside.

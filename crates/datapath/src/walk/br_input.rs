@@ -4,6 +4,7 @@ use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, NftFamily, PortState};
 
 use super::br_multicast::Multicast;
 use super::br_vlan::Ingress;
+use super::netfilter::{NF_BR_PRI_BRNF, NfState};
 use super::{OpenKind, PacketType, Skb, Walker};
 use crate::frame::{Field, Frame, Set};
 use crate::network::{Bridge, FdbDst, NfHook, Port};
@@ -129,7 +130,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         hook: bool,
     ) -> Option<Skb> {
         if hook {
-            self.nf_hook(&mut skb, "NF_BR_LOCAL_IN", NftFamily::Bridge, NfHook::LocalIn);
+            let state =
+                NfState { family: NftFamily::Bridge, hook: NfHook::LocalIn, iif: skb.port, oif: None };
+            self.nf_hook(&mut skb, "br_handle_local_finish", state)?;
         }
         let state_learns = matches!(port.state(), Some(PortState::Learning | PortState::Forwarding));
         let learns = port.has(|options| options.learning) && state_learns;
@@ -166,14 +169,28 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             skb.pkt_type = PacketType::Host;
         }
         self.nf_hook_bridge_pre(&mut skb, bridge)?;
+        if skb.broute {
+            skb.broute = false;
+            let why = format_args!("a rule of broute");
+            self.step(
+                "nf_hook_bridge_pre",
+                skb.dev,
+                format_args!("to the port's own stack, past the bridge"),
+                why,
+            );
+            return Some(skb);
+        }
         self.br_handle_frame_finish(skb, bridge, port);
         None
     }
 
     /// `nf_hook_bridge_pre`: the bridge's own hooks, and through br_netfilter those of the host's stack.
     fn nf_hook_bridge_pre(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<()> {
-        self.nf_hook(skb, "nf_hook_bridge_pre", NftFamily::Bridge, NfHook::PreRouting);
-        self.br_nf_pre_routing(skb, bridge)
+        let state =
+            NfState { family: NftFamily::Bridge, hook: NfHook::PreRouting, iif: Some(skb.dev), oif: None };
+        self.nf_hook_between(skb, "nf_hook_bridge_pre", state, i32::MIN..=NF_BR_PRI_BRNF - 1)?;
+        self.br_nf_pre_routing(skb, bridge)?;
+        self.nf_hook_between(skb, "nf_hook_bridge_pre", state, NF_BR_PRI_BRNF..=i32::MAX)
     }
 
     /// `br_nf_pre_routing` (net/bridge/br_netfilter_hooks.c). A frame with a tag beside it, or two tags, is passed over.
@@ -209,7 +226,17 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         // br_validate_ipv4, br_validate_ipv6
         skb.trimmed = true;
-        self.nf_hook(skb, "br_nf_pre_routing", family, NfHook::PreRouting);
+        skb.nf_bridge = true;
+        // setup_pre_routing: the rules see a packet of the bridge device's, addressed to the host.
+        let pkt_type = skb.pkt_type;
+        if pkt_type == PacketType::OtherHost {
+            skb.pkt_type = PacketType::Host;
+        }
+        let state = NfState { family, hook: NfHook::PreRouting, iif: Some(bridge.link.index), oif: None };
+        self.nf_hook(skb, "br_nf_pre_routing", state)?;
+        if pkt_type == PacketType::OtherHost {
+            skb.pkt_type = pkt_type;
+        }
         Some(())
     }
 
@@ -385,7 +412,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         );
         let Some(mut skb) = self.br_vlan_up(bridged, bridge) else { return };
         // The hook still sees the port as its ingress device, so it is asked before the change of device shows.
-        self.nf_hook(&mut skb, "NF_BR_LOCAL_IN", NftFamily::Bridge, NfHook::LocalIn);
+        let state = NfState { family: NftFamily::Bridge, hook: NfHook::LocalIn, iif: skb.port, oif: None };
+        if self.nf_hook(&mut skb, "br_pass_frame_up", state).is_none() {
+            return;
+        }
         // Nothing asks whether the bridge device is up: its ports are disabled while it is not, unless MST is on.
         self.netif_receive_skb_core(Skb { dev: brdev, ..skb });
     }

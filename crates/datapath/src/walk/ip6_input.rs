@@ -2,6 +2,7 @@
 
 use portcullis_snapshot::{EtherType, IfIndex, Ipv6Conf, LinkFlags, NftFamily, Route};
 
+use super::netfilter::NfState;
 use super::route::{FibResult, Flow, RTN_LOCAL, RTN_UNICAST};
 use super::{OpenKind, PacketType, Skb, Walker};
 use crate::frame::{Field, Frame, Icmp6Field, Ip6Field, Set};
@@ -65,7 +66,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if self.frame.is(saddr, MULTICAST6) {
             return self.drop_skb(function, &skb, "the source is multicast", format_args!("saddr"));
         }
-        self.nf_hook(&mut skb, "ipv6_rcv", NftFamily::Ip6, NfHook::PreRouting);
+        if self.nf_inet_pre_routing(&mut skb, "ipv6_rcv", NftFamily::Ip6).is_none() {
+            return;
+        }
         let flow = Flow { ipv6: true, daddr, saddr, iif: Some(skb.dev), oif: None };
         self.ip6_route_input(skb, flow, multicast);
     }
@@ -132,7 +135,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `ip6_input`, `ip6_protocol_deliver_rcu`.
     fn ip6_input(&mut self, mut skb: Skb) {
         let d = skb.depth;
-        self.nf_hook(&mut skb, "ip6_input", NftFamily::Ip6, NfHook::LocalIn);
+        let state = NfState { family: NftFamily::Ip6, hook: NfHook::LocalIn, iif: Some(skb.dev), oif: None };
+        if self.nf_hook(&mut skb, "ip6_input", state).is_none() {
+            return;
+        }
         let next = Field::Ip6(d, Ip6Field::NextHeader);
         if self.frame.is(next, 58u8) {
             return self.icmpv6_rcv(skb);
@@ -182,8 +188,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if oif != skb.dev && self.frame.is_any(flow.saddr, &[Set::Exactly(0), LINK_LOCAL6]) {
             return self.drop_skb(function, &skb, "the source stays on its link", format_args!("saddr"));
         }
-        self.nf_hook(&mut skb, function, NftFamily::Ip6, NfHook::Forward);
-        self.nf_hook(&mut skb, "ip6_output", NftFamily::Ip6, NfHook::PostRouting);
+        if self.nf_inet_forward(&mut skb, NftFamily::Ip6, oif).is_none() {
+            return;
+        }
         self.forwarded(&skb, oif, EtherType::IPV6);
     }
 

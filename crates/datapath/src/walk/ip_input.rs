@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use portcullis_snapshot::{EtherType, IfIndex, NftFamily};
+use portcullis_snapshot::{EtherType, IfIndex, NftFamily, TcHookKind};
 
+use super::netfilter::NfState;
 use super::route::{Flow, Input, MULTICAST};
 use super::{Effect, HostDelivery, OpenKind, Outcome, PacketType, Skb, Walker};
 use crate::frame::{Field, Frame, Ip4Field, Set};
@@ -34,7 +35,9 @@ impl<F: Frame> Walker<'_, '_, F> {
                 format_args!("version, length, checksum"),
             );
         }
-        self.nf_hook(&mut skb, "ip_rcv", NftFamily::Ip, NfHook::PreRouting);
+        if self.nf_inet_pre_routing(&mut skb, "ip_rcv", NftFamily::Ip).is_none() {
+            return;
+        }
         let network = self.network;
         if network.link(skb.dev).is_none_or(|link| link.ipv4.is_none()) {
             return self.drop_skb(
@@ -152,7 +155,10 @@ impl<F: Frame> Walker<'_, '_, F> {
             let what = "whether the other fragments come".to_owned();
             self.assume(&mut skb, "ip_defrag", OpenKind::Changing(what));
         }
-        self.nf_hook(&mut skb, "ip_local_deliver", NftFamily::Ip, NfHook::LocalIn);
+        let state = NfState { family: NftFamily::Ip, hook: NfHook::LocalIn, iif: Some(skb.dev), oif: None };
+        if self.nf_hook(&mut skb, "ip_local_deliver", state).is_none() {
+            return;
+        }
         self.deliver_transport(skb, EtherType::IPV4, Field::Ip4(d, Ip4Field::Protocol));
     }
 
@@ -189,6 +195,15 @@ impl<F: Frame> Walker<'_, '_, F> {
 
     /// Ends one way of the frame in the host's stack.
     pub(super) fn host(&mut self, skb: &Skb, protocol: EtherType, effect: Effect) {
+        let mut skb = *skb;
+        let answers = match effect {
+            Effect::ArpReply => Some(NftFamily::Arp),
+            Effect::NeighbourAdvertisement => Some(NftFamily::Ip6),
+            _ => None,
+        };
+        if let Some(family) = answers {
+            self.answers_get_out(&mut skb, family);
+        }
         let (device, pkt_type, assumes) = (skb.dev, skb.pkt_type, skb.assumes);
         // A bond that is down still gets what its ports receive; its answers are not sent.
         let mute = self.link(device).is_some_and(|link| !link.is_up());
@@ -198,6 +213,18 @@ impl<F: Frame> Walker<'_, '_, F> {
             effect => effect,
         };
         self.arrive(Outcome::Host(HostDelivery { device, protocol, effect, pkt_type, assumes }));
+    }
+
+    /// Whether something on the way out could stop the host's answer, which is another frame.
+    fn answers_get_out(&mut self, skb: &mut Skb, family: NftFamily) {
+        let hooks = self.network.hooks();
+        let out = |family| !hooks.netfilter(family, NfHook::LocalOut).is_empty();
+        let device =
+            !hooks.egress(skb.dev).is_empty() || hooks.tc(skb.dev, TcHookKind::Egress).next().is_some();
+        if device || out(family) || out(NftFamily::Bridge) {
+            let what = "rules for what the host itself sends".to_owned();
+            self.assume(skb, "arp_send_dst", OpenKind::Filter(what));
+        }
     }
 
     /// `ip_forward`: on to another interface, or back out of the same one.
@@ -214,9 +241,41 @@ impl<F: Frame> Walker<'_, '_, F> {
         if self.frame.is(Field::Ip4(skb.depth, Ip4Field::Ttl), Set::Range(0, 1)) {
             return self.drop_skb("ip_forward", &skb, "the time to live is over", format_args!("ttl"));
         }
-        self.nf_hook(&mut skb, "ip_forward", NftFamily::Ip, NfHook::Forward);
-        self.nf_hook(&mut skb, "ip_output", NftFamily::Ip, NfHook::PostRouting);
+        if self.nf_inet_forward(&mut skb, NftFamily::Ip, oif).is_none() {
+            return;
+        }
         self.forwarded(&skb, oif, EtherType::IPV4);
+    }
+
+    /// The PREROUTING hook. What br_netfilter has shown it already passes it over (`ip_sabotage_in`).
+    pub(super) fn nf_inet_pre_routing(
+        &mut self,
+        skb: &mut Skb,
+        function: &'static str,
+        family: NftFamily,
+    ) -> Option<()> {
+        if std::mem::take(&mut skb.nf_bridge) {
+            return Some(());
+        }
+        let state = NfState { family, hook: NfHook::PreRouting, iif: Some(skb.dev), oif: None };
+        self.nf_hook(skb, function, state)
+    }
+
+    /// The hooks of a packet that the host routes on (`ip_forward`, `ip_output`).
+    pub(super) fn nf_inet_forward(&mut self, skb: &mut Skb, family: NftFamily, oif: IfIndex) -> Option<()> {
+        let state = NfState { family, hook: NfHook::Forward, iif: Some(skb.dev), oif: Some(oif) };
+        self.nf_hook(skb, "ip_forward", state)?;
+        let state = NfState { family, hook: NfHook::PostRouting, iif: Some(skb.dev), oif: Some(oif) };
+        self.nf_hook(skb, "ip_output", state)?;
+        let network = self.network;
+        // The header that it leaves with is not known here.
+        if !network.hooks().egress(oif).is_empty()
+            || network.hooks().tc(oif, TcHookKind::Egress).next().is_some()
+        {
+            let what = format!("filters on the way out of {}", network.name(oif));
+            self.assume(skb, "__dev_queue_xmit", OpenKind::Filter(what));
+        }
+        Some(())
     }
 
     pub(super) fn forwarded(&mut self, skb: &Skb, device: IfIndex, protocol: EtherType) {

@@ -15,6 +15,7 @@ mod ip6_input;
 mod ip_input;
 mod macvlan;
 mod ndisc;
+mod netfilter;
 mod outcome;
 mod receive;
 mod route;
@@ -69,6 +70,18 @@ pub enum TagVid {
     },
 }
 
+impl HwTag {
+    /// Returns the tag control information: priority, drop bit and VLAN id.
+    #[must_use]
+    pub fn tci(self, frame: crate::frame::Concrete<'_>) -> u16 {
+        // Priority and drop bits come from the frame's own tag.
+        match self.vid {
+            TagVid::Frame(depth) => frame.tci(depth),
+            TagVid::Fixed { vid, over } => vid | over.map_or(0, |depth| frame.tci(depth)),
+        }
+    }
+}
+
 /// Whether the walk writes down its steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trace {
@@ -91,6 +104,14 @@ pub(crate) struct Skb {
     pub(crate) hwtag: Option<HwTag>,
     /// Whether what the IP packet's own length does not cover was cut off (`pskb_trim_rcsum`).
     pub(crate) trimmed: bool,
+    /// `skb->mark`.
+    pub(crate) mark: u32,
+    /// `skb->priority`.
+    pub(crate) priority: u32,
+    /// Whether a bridge rule sends it up past the bridge (`br_netfilter_broute`).
+    pub(crate) broute: bool,
+    /// Whether br_netfilter has shown it to the host's PREROUTING already (`nf_bridge_info_exists`).
+    pub(crate) nf_bridge: bool,
     /// The bridge port that it came in by, from the bridge on (`skb->dev` while bridged).
     pub(crate) port: Option<IfIndex>,
     /// The open questions whose answers could still change what was decided so far.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use portcullis_snapshot::{EtherType, IfIndex, MacAddr, NetnsId};
 
-use super::{HwTag, PacketType, TagVid};
+use super::{HwTag, PacketType};
 use crate::frame::Concrete;
 
 /// The result of walking one frame.
@@ -273,13 +273,8 @@ impl PortDelivery {
             bytes.splice(..6, dst.0);
         }
         if let Some(tag) = self.hwtag {
-            // Priority and drop bits come from the frame's own tag.
-            let tci = match tag.vid {
-                TagVid::Frame(depth) => frame.tci(depth),
-                TagVid::Fixed { vid, over } => vid | over.map_or(0, |depth| frame.tci(depth)),
-            };
             bytes.extend(tag.tpid.0.to_be_bytes());
-            bytes.extend(tci.to_be_bytes());
+            bytes.extend(tag.tci(*frame).to_be_bytes());
         }
         bytes.extend(rest);
         bytes

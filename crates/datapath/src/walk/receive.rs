@@ -3,8 +3,9 @@
 //! Every device runs this: first the port, then, for what the bridge passes up, the bridge device, then perhaps a VLAN
 //! device or a macvlan on top of it.
 
-use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, NftFamily, Reading};
+use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, NftFamily, Reading, TcHookKind};
 
+use super::netfilter::NfState;
 use super::{Assumes, Effect, HostDelivery, HwTag, OpenKind, Outcome, PacketType, Skb, TagVid, Walker};
 use crate::frame::{Field, Frame, Partition, Set, Sets};
 use crate::network::{NfHook, RxHandler, Upper};
@@ -31,6 +32,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             depth: 0,
             hwtag: None,
             trimmed: false,
+            mark: 0,
+            priority: 0,
+            broute: false,
+            nf_bridge: false,
             port: None,
             assumes: Assumes::default(),
         };
@@ -90,10 +95,12 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// One round on one device; the frame for the next, if another device took it over.
     fn another_round(&mut self, mut skb: Skb) -> Option<Skb> {
         let link = self.link(skb.dev)?;
-        self.ingress_hooks(&mut skb);
+        self.do_xdp_generic(&mut skb);
         if skb.hwtag.is_none() && self.frame.which(Field::Protocol(skb.depth), &Set::VLAN_TPIDS).is_some() {
             skb = self.skb_vlan_untag(skb)?;
         }
+        self.sch_handle_ingress(&mut skb)?;
+        self.nf_ingress(&mut skb)?;
         if let Some(tag) = skb.hwtag {
             match self.vlan_do_receive(skb, tag) {
                 VlanReceive::NoDevice => {}
@@ -129,20 +136,38 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
     }
 
-    /// XDP, tc and nftables' `netdev` hook: present, so open.
-    fn ingress_hooks(&mut self, skb: &mut Skb) {
+    /// `do_xdp_generic`, or the driver's own XDP: present, so open.
+    fn do_xdp_generic(&mut self, skb: &mut Skb) {
         let network = self.network;
-        for kind in network.hooks().ingress(skb.dev) {
-            self.assume(skb, "sch_handle_ingress", kind.clone());
+        for kind in network.hooks().xdp(skb.dev) {
+            self.assume(skb, "do_xdp_generic", kind.clone());
         }
     }
 
-    /// Asks whatever stands at a netfilter hook: present, so open.
-    pub(super) fn nf_hook(&mut self, skb: &mut Skb, function: &'static str, family: NftFamily, hook: NfHook) {
+    /// `sch_handle_ingress`: tcx programs and tc filters: present, so open.
+    fn sch_handle_ingress(&mut self, skb: &mut Skb) -> Option<()> {
         let network = self.network;
-        for kind in network.hooks().netfilter(family, hook) {
-            self.assume(skb, function, kind.clone());
+        for kind in network.hooks().tc(skb.dev, TcHookKind::Ingress) {
+            self.assume(skb, "sch_handle_ingress", kind.clone());
         }
+        Some(())
+    }
+
+    /// `nf_ingress`: nftables' `netdev` hook.
+    fn nf_ingress(&mut self, skb: &mut Skb) -> Option<()> {
+        let (family, hook) = (NftFamily::Netdev, NfHook::Ingress);
+        self.nf_hook(skb, "nf_ingress", NfState { family, hook, iif: Some(skb.dev), oif: None })
+    }
+
+    /// `__dev_queue_xmit` of a device: nftables' `netdev` egress hook, then tc's.
+    pub(super) fn dev_queue_xmit(&mut self, skb: &mut Skb, device: IfIndex) -> Option<()> {
+        let (family, hook) = (NftFamily::Netdev, NfHook::Egress);
+        self.nf_hook(skb, "nf_hook_egress", NfState { family, hook, iif: None, oif: Some(device) })?;
+        let network = self.network;
+        for kind in network.hooks().tc(device, TcHookKind::Egress) {
+            self.assume(skb, "sch_handle_egress", kind.clone());
+        }
+        Some(())
     }
 
     /// `skb_vlan_untag` (net/core/skbuff.c): takes one tag out of the bytes.

@@ -412,4 +412,20 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let class = self.frame.which(field, table)?;
         table.routes(class).first().map(|route| route.kind)
     }
+
+    /// The same for a device that the route must lead to, if one is named (`__inet_dev_addr_type`).
+    pub(super) fn local_table_type(
+        &mut self,
+        device: IfIndex,
+        field: Field,
+        on: Option<IfIndex>,
+    ) -> Option<u8> {
+        let network = self.network;
+        let id = self.l3mdev_table_of(device).unwrap_or(RT_TABLE_LOCAL);
+        let Some(table) = network.fib().family(false).table(id) else { return Some(RTN_BROADCAST) };
+        let class = self.frame.which(field, table)?;
+        let route = table.routes(class).first()?;
+        let by = |hop: &NextHop| on.is_none() || hop.device == on;
+        route.nexthops.first().is_none_or(by).then_some(route.kind)
+    }
 }

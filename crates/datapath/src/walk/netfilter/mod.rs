@@ -1,0 +1,78 @@
+//! `net/netfilter/core.c`: the hooks, and the rules that stand at them.
+//!
+//! One file for each of the kernel's. What a rule asks of a packet becomes a question to the frame; what it asks of the
+//! rest of the world (limits, connections, other programs) stays open.
+
+mod nf_tables_core;
+mod nft_fib;
+mod nft_lookup;
+mod nft_meta;
+mod nft_payload;
+pub(crate) mod registers;
+
+use portcullis_snapshot::{IfIndex, NftFamily};
+
+use super::{Skb, Walker};
+use crate::frame::Frame;
+use crate::network::{HookFunction, NfHook};
+
+/// Where a packet is while hooks are asked (`struct nf_hook_state`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NfState {
+    /// Whose hook it is. `netdev` for ingress and egress of a device.
+    pub(crate) family: NftFamily,
+    /// Which hook.
+    pub(crate) hook: NfHook,
+    /// The device that it comes in by, as the hook is told.
+    pub(crate) iif: Option<IfIndex>,
+    /// The device that it leaves by.
+    pub(crate) oif: Option<IfIndex>,
+}
+
+/// What comes of a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NfVerdict {
+    Accept,
+    Drop,
+}
+
+/// `NF_BR_PRI_BRNF`: where br_netfilter stands among the bridge's hooks.
+pub(crate) const NF_BR_PRI_BRNF: i32 = 0;
+
+impl<F: Frame> Walker<'_, '_, F> {
+    /// `nf_hook_slow`: asks whatever stands at a hook, in order. `None` if the packet ends here.
+    pub(crate) fn nf_hook(&mut self, skb: &mut Skb, function: &'static str, state: NfState) -> Option<()> {
+        self.nf_hook_between(skb, function, state, i32::MIN..=i32::MAX)
+    }
+
+    /// The same for functions of some priorities only (`br_nf_hook_thresh`).
+    pub(crate) fn nf_hook_between(
+        &mut self,
+        skb: &mut Skb,
+        function: &'static str,
+        state: NfState,
+        priorities: std::ops::RangeInclusive<i32>,
+    ) -> Option<()> {
+        let network = self.network;
+        let functions = match (state.family, state.hook) {
+            (NftFamily::Netdev, NfHook::Egress) => network.hooks().egress(state.oif?),
+            (NftFamily::Netdev, _) => network.hooks().ingress(state.iif?),
+            (family, hook) => network.hooks().netfilter(family, hook),
+        };
+        for function_at_hook in functions.iter().filter(|function| priorities.contains(&function.priority)) {
+            let verdict = match &function_at_hook.function {
+                HookFunction::Open(kind) => {
+                    self.assume(skb, function, kind.clone());
+                    NfVerdict::Accept
+                }
+                HookFunction::Nft { table, chain, policy_drop } => {
+                    self.nft_do_chain(skb, &state, *table, *chain, *policy_drop)
+                }
+            };
+            if verdict == NfVerdict::Drop {
+                return None;
+            }
+        }
+        Some(())
+    }
+}
