@@ -74,7 +74,11 @@ fn leave(netns: &Netns, delivery: &PortDelivery, frame: &Concrete<'_>) -> Option
                 beside = true;
                 link = netns.link(link.link?)?;
             }
-            LinkKind::Macvlan(_) => link = netns.link(link.link?)?,
+            LinkKind::Macvlan(_) => {
+                // It cannot have an 802.1ad tag beside the bytes (MACVLAN_FEATURES), so that the kernel puts it in.
+                beside &= delivery.hwtag.is_none_or(|tag| tag.tpid != EtherType::SVLAN);
+                link = netns.link(link.link?)?;
+            }
             LinkKind::Bond(bond) => link = netns.link(bond.active_slave?)?,
             // The other end of a cable throws away what ends within a tag, before anybody sees it.
             LinkKind::Veth if !beside && ends_within_a_tag(&bytes) => return None,

@@ -355,3 +355,37 @@ fn a_bond_that_is_down_takes_in_and_does_not_answer() {
     let frame = format!("ffffffffffff020000002003{ARP}0200000020030a00000c0000000000000a000001{PADDING}");
     agrees(steps, &[(LOWERS[3], &frame)]);
 }
+
+#[test]
+fn the_table_of_a_vrf_is_there_before_any_route() {
+    let steps = [bridge(&[0]), vrf(BRIDGE).into(), vec![ipv4(BRIDGE, "arp_accept", 1)]];
+    let reply = "0806000108000604000202000000200\
+                 30a00000e000000000000c0000201000000000000000000000000000000000000";
+    let frame = format!("020000001000020000002003{reply}");
+    one(steps.concat(), &frame);
+}
+
+#[test]
+fn under_mst_a_bridge_without_a_forwarding_port_does_not_answer() {
+    let mut steps = vec![Step::Bridge(BRIDGE)];
+    steps.extend(cable(PORTS[0], GUESTS[0]));
+    steps.push(Step::Master { device: PORTS[0], master: BRIDGE });
+    steps.push(on_bridge("vlan_default_pvid", 0));
+    steps.push(on_bridge("stp_state", 1));
+    steps.push(Step::BoolOption { bridge: BRIDGE, option: BoolOpt::MstEnable });
+    steps.push(Step::Up(BRIDGE));
+    steps.push(address(BRIDGE, "10.0.0.1"));
+    one(steps, &format!("ffffffffffff020000002000{ARP}0200000020000a00000d0000000000000a000001{PADDING}"));
+}
+
+#[test]
+fn a_macvlan_puts_an_8021ad_tag_into_the_bytes() {
+    let mut steps = [bridge(&[1]), macvlan_port(2, 2)].concat();
+    steps.push(on_bridge("vlan_filtering", 1));
+    steps.push(on_bridge("vlan_protocol", 0x88a8));
+    let six = VlanId::new(6).unwrap();
+    let flags = Some(VlanFlags::PVID | VlanFlags::UNTAGGED);
+    steps.push(Step::Member { device: PORTS[1], id: six, flags });
+    steps.push(Step::Member { device: PORTS[2], id: six, flags: Some(0) });
+    agrees(steps, &[(PORTS[1], "0180c200000f020000002001080045")]);
+}

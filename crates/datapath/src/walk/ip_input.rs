@@ -205,8 +205,9 @@ impl<F: Frame> Walker<'_, '_, F> {
             self.answers_get_out(&mut skb, family);
         }
         let (device, pkt_type, assumes) = (skb.dev, skb.pkt_type, skb.assumes);
-        // A bond that is down still gets what its ports receive; its answers are not sent.
-        let mute = self.link(device).is_some_and(|link| !link.is_up());
+        // A bond that is down still gets what its ports receive, and under MST a bridge without a forwarding port, which
+        // has no carrier, what comes in by one that is not; their answers are not sent (noop_qdisc).
+        let mute = self.link(device).is_some_and(|link| !link.is_up() || link.carrier == Some(false));
         let effect = match effect {
             Effect::ArpReply if mute => Effect::ArpUpdate,
             Effect::NeighbourAdvertisement if mute => Effect::NeighbourUpdate,

@@ -405,12 +405,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// The type of the route to an address in the table of local ones, if the device, or no device, is on its way.
     fn addr_type_route(&mut self, device: IfIndex, field: Field) -> Option<u8> {
-        let network = self.network;
-        let id = self.l3mdev_table_of(device).unwrap_or(RT_TABLE_LOCAL);
-        // A host that never had an address has no such table, and everything is a broadcast to it.
-        let Some(table) = network.fib().family(false).table(id) else { return Some(RTN_BROADCAST) };
-        let class = self.frame.which(field, table)?;
-        table.routes(class).first().map(|route| route.kind)
+        self.local_table_type(device, field, None)
     }
 
     /// The same for a device that the route must lead to, if one is named (`__inet_dev_addr_type`).
@@ -421,8 +416,12 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         on: Option<IfIndex>,
     ) -> Option<u8> {
         let network = self.network;
-        let id = self.l3mdev_table_of(device).unwrap_or(RT_TABLE_LOCAL);
-        let Some(table) = network.fib().family(false).table(id) else { return Some(RTN_BROADCAST) };
+        let of_vrf = self.l3mdev_table_of(device);
+        let Some(table) = network.fib().family(false).table(of_vrf.unwrap_or(RT_TABLE_LOCAL)) else {
+            // A host that never had an address has no such table, and everything is a broadcast to it. A VRF's table
+            // is made with it (vrf_rtable_create).
+            return of_vrf.is_none().then_some(RTN_BROADCAST);
+        };
         let class = self.frame.which(field, table)?;
         let route = table.routes(class).first()?;
         let by = |hop: &NextHop| on.is_none() || hop.device == on;
