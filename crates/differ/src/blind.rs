@@ -38,6 +38,8 @@ pub enum Blind {
     UnicastInMulticast,
     /// `ageing_time` 0.
     AgeingTime,
+    /// The rules of nftables' chains.
+    Nftables,
 }
 
 impl Blind {
@@ -75,6 +77,14 @@ impl Blind {
             Self::UnicastInMulticast => {
                 ipv4(netns, |conf| tell(&mut conf.drop_unicast_in_l2_multicast, 0));
                 ipv6(netns, |conf| tell(&mut conf.drop_unicast_in_l2_multicast, 0));
+            }
+            Self::Nftables => {
+                if let Reading::Read(tables) = &mut netns.filters.nft_tables {
+                    tables
+                        .iter_mut()
+                        .flat_map(|table| &mut table.chains)
+                        .for_each(|chain| chain.rules.clear());
+                }
             }
             Self::Rules => rules(netns, |rules| rules.retain(|rule| rule.action == 1)),
         }

@@ -10,6 +10,7 @@ pub mod blind;
 mod evidence;
 mod expect;
 mod facts;
+pub mod firewall;
 pub mod generate;
 pub mod knobs;
 pub mod names;

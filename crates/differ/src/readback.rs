@@ -94,6 +94,21 @@ fn lost(step: &Step, netns: &Netns) -> Option<String> {
                 known.device == index(device) && known.address == *address && known.mac == Some(*mac)
             }))
         }
+        Step::Chain(chain) => {
+            let table = crate::firewall::table(netns, chain.family);
+            absent(table.is_some_and(|table| table.chain(&chain.name).is_some()))
+        }
+        Step::FirewallRule(rule) => {
+            let table = crate::firewall::table(netns, rule.family)?;
+            let mut rules = table.chain(&rule.chain)?.rules.iter();
+            let mut sets = rule.matches.iter().filter_map(|one| one.set.as_ref());
+            let whole = sets.all(|set| {
+                let mut set = set.clone();
+                portcullis_wire::nft::sort(&mut set.elements);
+                table.set(&set.name) == Some(&set)
+            });
+            absent(whole && rules.any(|found| found.expressions == rule.expressions()))
+        }
         _ => None,
     }
 }

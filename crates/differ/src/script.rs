@@ -163,6 +163,8 @@ impl Step {
             Self::Neighbour { device, address, mac } => {
                 format!("{host} neighbour replace {address} lladdr {mac} dev {device} nud permanent")
             }
+            Self::Chain(chain) => chain.command(),
+            Self::FirewallRule(rule) => rule.command(),
         }
     }
 }

@@ -11,7 +11,7 @@ use portcullis_kernel::netlink::{Event, Events, Family, Socket};
 use portcullis_kernel::packet::{self, Captured, EVERY_PROTOCOL, PacketSocket, Promiscuous};
 use portcullis_kernel::raw::{Delivered, RawSocket};
 use portcullis_kernel::tap::Tap;
-use portcullis_kernel::{Change, Error, capture, link, sysctl};
+use portcullis_kernel::{Change, Error, capture, link, nftables, sysctl};
 use portcullis_snapshot::{EtherType, Neighbour, Netns as Seen};
 
 use crate::generate::EXPERIMENT;
@@ -130,6 +130,11 @@ impl Stand {
                 Means::Tap(name) => {
                     self.flush(&mut waiting)?;
                     self.tap(at, name)?;
+                }
+                Means::Nftables(messages) => {
+                    self.flush(&mut waiting)?;
+                    self.refused
+                        .extend(nftables::transaction(step.sort(), messages).err().map(|error| (at, error)));
                 }
                 Means::Sysctl(path, value) => {
                     self.flush(&mut waiting)?;

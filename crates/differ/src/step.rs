@@ -10,7 +10,9 @@ use portcullis_kernel::{Change, namespace::Netns};
 use portcullis_snapshot::{
     BoolOpt, BridgeOptions, EtherType, LinkFlags, MacAddr, MdbGroup, PortOptions, VlanId,
 };
+use portcullis_wire::Message;
 
+use crate::firewall::{self, Chain};
 use crate::knobs::Knob;
 use crate::names::{Name, index, mac};
 
@@ -192,6 +194,10 @@ pub enum Step {
         /// Its hardware address.
         mac: MacAddr,
     },
+    /// A chain of nftables.
+    Chain(Chain),
+    /// A rule of nftables.
+    FirewallRule(firewall::Rule),
 }
 
 /// A route.
@@ -242,6 +248,8 @@ pub enum Means {
     Netlink(Vec<Change>),
     /// By making a tap.
     Tap(Name),
+    /// By these messages to nftables, all of them or none.
+    Nftables(Vec<Message>),
     /// By writing to a file of `/proc/sys/net`.
     Sysctl(Vec<&'static str>, u32),
 }
@@ -323,6 +331,8 @@ impl Step {
             Self::Sysctl { family, device, setting, value } => {
                 Means::Sysctl(sysctl(family, device, setting), value)
             }
+            Self::Chain(ref chain) => Means::Nftables(chain.messages()),
+            Self::FirewallRule(ref rule) => Means::Nftables(rule.messages()),
             Self::Neighbour { device, address, mac } => {
                 one(link::neighbour(index(device), address, mac, link::NUD_PERMANENT))
             }
@@ -358,6 +368,8 @@ impl Step {
             Self::LocalRuleLast { .. } => "local rule last",
             Self::Sysctl { setting, .. } => setting,
             Self::Neighbour { .. } => "neighbour",
+            Self::Chain(_) => "chain",
+            Self::FirewallRule(_) => "firewall rule",
         }
     }
 
@@ -367,6 +379,8 @@ impl Step {
         match self {
             Self::PortOption { knob, .. } => knob.is_state(),
             Self::Fdb { .. } | Self::Mdb { .. } | Self::Neighbour { .. } => true,
+            // Rules would see what the kernel sends while ports come up.
+            Self::Chain(_) | Self::FirewallRule(_) => true,
             _ => false,
         }
     }

@@ -61,4 +61,5 @@ caught! {
     policy_rules: Rules from 16;
     drop_unicast_in_l2_multicast: UnicastInMulticast from 25;
     ageing_time: AgeingTime from 25;
+    nftables: Nftables from 1;
 }

@@ -13,6 +13,7 @@ mod error;
 pub mod link;
 pub mod namespace;
 pub mod netlink;
+pub mod nftables;
 pub mod packet;
 pub mod raw;
 pub mod route;

@@ -108,6 +108,25 @@ impl Socket {
         Ok(results)
     }
 
+    /// Makes several changes at once, or none of them (nfnetlink's batches).
+    ///
+    /// # Errors
+    /// The first refusal, with what was being done.
+    pub fn transaction(&mut self, changes: Vec<(String, Message)>) -> Result<(), Error> {
+        let first = self.sequence;
+        let mut bytes = Vec::new();
+        for (_, message) in &changes {
+            let sequence = self.next_sequence();
+            bytes.extend(message.clone().flags(NLM_F_ACK).finish(sequence));
+        }
+        let begin = portcullis_wire::nft::batch_begin().finish(self.next_sequence());
+        let end = portcullis_wire::nft::batch_end().finish(self.next_sequence());
+        self.send("a transaction", &[begin, bytes, end].concat())?;
+        let mut results = Vec::with_capacity(changes.len());
+        self.collect_acks(changes, first, &mut results)?;
+        results.into_iter().collect()
+    }
+
     /// The kernel answers in the order of the requests.
     fn collect_acks(
         &mut self,

@@ -114,7 +114,7 @@ pub struct NftBaseChain {
 }
 
 /// Families of nftables (`NFPROTO_*`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NftFamily {
     /// IPv4 and IPv6.

@@ -43,6 +43,7 @@ pub(super) fn steps(rng: &mut Rng) -> Vec<Step> {
     making.addresses();
     making.routing();
     making.settings();
+    making.firewall();
     making.steps
 }
 
@@ -61,6 +62,14 @@ impl Making<'_> {
 
     fn a_vlan(&mut self) -> Option<VlanId> {
         pick(self.rng, &VLANS).and_then(VlanId::new)
+    }
+
+    /// After everything that it may name.
+    fn firewall(&mut self) {
+        if self.one_in(2) {
+            let rules = super::firewall::steps(self.rng, &self.ports);
+            self.steps.extend(rules);
+        }
     }
 
     fn ports(&mut self) {

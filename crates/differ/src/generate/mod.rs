@@ -2,6 +2,7 @@
 //! be likely to matter, so most of a configuration is as it is by default and a few things are not.
 
 mod config;
+mod firewall;
 mod frames;
 
 use std::net::{Ipv4Addr, Ipv6Addr};

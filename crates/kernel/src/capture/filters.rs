@@ -1,29 +1,26 @@
-//! tc, tcx, nftables and br_netfilter: what is present, and where.
+//! tc, tcx and br_netfilter: what is present, and where.
 //!
 //! Reading must not change the host: a question that would make the kernel load a module is not asked, for what is not
 //! loaded holds no rules.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use portcullis_snapshot::{
-    BrNetfilter, Filters, Link, NftBaseChain, NftFlowtable, Reading, TcFilter, TcHook, TcHookKind,
-};
-use portcullis_wire::{Message, nft, tc};
+use portcullis_snapshot::{BrNetfilter, Filters, Link, Reading, TcFilter, TcHook, TcHookKind};
+use portcullis_wire::{Message, tc};
 
-use super::{bpf, legacy_tables, reading, unsupported};
-use crate::netlink::{Family, Socket};
+use super::{bpf, legacy_tables, nftables, reading, unsupported};
+use crate::netlink::Socket;
 use crate::{Error, sysctl};
 
 /// Reads everything of this sort.
 pub(super) fn read(route: &mut Socket, links: &[Link]) -> Filters {
-    let (nft_chains, nft_flowtables) = nftables();
+    let nft = nftables::read();
     Filters {
         tc: reading(tc_hooks(route)),
         tcx: bpf::tcx(links),
-        nft_chains,
-        nft_tables: Reading::default(),
-        nft_flowtables,
+        nft_chains: nft.chains,
+        nft_tables: nft.tables,
+        nft_flowtables: nft.flowtables,
         legacy_tables: legacy_tables::read(),
         br_netfilter: br_netfilter(),
     }
@@ -81,67 +78,6 @@ pub(super) fn would_load(module: &str) -> bool {
 
 fn sysctl_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
-}
-
-fn nftables() -> (Reading<Vec<NftBaseChain>>, Reading<Vec<NftFlowtable>>) {
-    if would_load("nf_tables") {
-        return (Reading::Read(Vec::new()), Reading::Read(Vec::new()));
-    }
-    let mut socket = match Socket::open(Family::Netfilter) {
-        Ok(socket) => socket,
-        Err(error) => {
-            let unread = error.unread();
-            return (Reading::Unread(unread.clone()), Reading::Unread(unread));
-        }
-    };
-    (nft_reading(nft_chains(&mut socket)), nft_reading(nft_flowtables(&mut socket)))
-}
-
-/// A kernel without nftables answers `EINVAL` to what it takes for an unknown subsystem.
-fn nft_reading<T>(result: Result<T, Error>) -> Reading<T> {
-    match result {
-        Err(error) if error.errno() == Some(nix::errno::Errno::EINVAL) => {
-            unsupported("this kernel has no nftables")
-        }
-        other => reading(other),
-    }
-}
-
-const NFNL_SUBSYS_NFTABLES: u16 = 10 << 8;
-
-fn nft_get(what: u16) -> Message {
-    Message::new(NFNL_SUBSYS_NFTABLES | what, 0).header(&[0; 4])
-}
-
-fn nft_chains(socket: &mut Socket) -> Result<Vec<NftBaseChain>, Error> {
-    const NFT_MSG_GETTABLE: u16 = 1;
-    const NFT_MSG_GETCHAIN: u16 = 4;
-    let tables =
-        socket.dump("reading nftables", &nft_get(NFT_MSG_GETTABLE), HashMap::new, |tables, reply| {
-            if let Some((family, name, dormant)) = nft::table(reply.payload) {
-                tables.insert((family, name), dormant);
-            }
-        })?;
-    let mut chains =
-        socket.dump("reading nftables chains", &nft_get(NFT_MSG_GETCHAIN), Vec::new, |chains, reply| {
-            chains.extend(nft::base_chain(reply.payload));
-        })?;
-    for chain in &mut chains {
-        chain.dormant = tables.get(&(chain.family, chain.table.clone())).copied().unwrap_or(false);
-    }
-    Ok(chains)
-}
-
-fn nft_flowtables(socket: &mut Socket) -> Result<Vec<NftFlowtable>, Error> {
-    const NFT_MSG_GETFLOWTABLE: u16 = 23;
-    socket.dump(
-        "reading nftables flowtables",
-        &nft_get(NFT_MSG_GETFLOWTABLE),
-        Vec::new,
-        |flowtables, reply| {
-            flowtables.extend(nft::flowtable(reply.payload));
-        },
-    )
 }
 
 fn br_netfilter() -> Reading<BrNetfilter> {

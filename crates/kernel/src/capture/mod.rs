@@ -10,6 +10,7 @@ mod inet;
 mod legacy_tables;
 mod links;
 mod namespaces;
+mod nftables;
 mod processes;
 mod sockets;
 

@@ -1,4 +1,9 @@
-//! nftables' tables, base chains and flowtables (linux/netfilter/nf_tables.h). Numbers are in network byte order.
+//! nftables (linux/netfilter/nf_tables.h): tables, base chains and flowtables here, rules and sets beside. Numbers are in
+//! network byte order.
+
+mod expr;
+mod set;
+mod write;
 
 use portcullis_snapshot::{NftBaseChain, NftFamily, NftFlowtable};
 
@@ -9,6 +14,10 @@ const NFGENMSG: usize = 4;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_SUBSYS_HOOK: u16 = 12;
 
+pub use expr::{expr, put_expr, rule};
+pub use set::{elements, elements_request, new_elements, new_set, set, sort};
+pub use write::{batch_begin, batch_end, delete_table, new_chain, new_rule, new_ruleset, new_table};
+
 /// What can be listed (`enum nf_tables_msg_types`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listing {
@@ -18,6 +27,10 @@ pub enum Listing {
     Chains,
     /// `NFT_MSG_GETFLOWTABLE`.
     Flowtables,
+    /// `NFT_MSG_GETRULE`.
+    Rules,
+    /// `NFT_MSG_GETSET`.
+    Sets,
 }
 
 /// Asks for everything of a sort, in every family.
@@ -27,6 +40,8 @@ pub fn listing_request(listing: Listing) -> Message {
         Listing::Tables => 1,
         Listing::Chains => 4,
         Listing::Flowtables => 23,
+        Listing::Rules => 7,
+        Listing::Sets => 10,
     };
     Message::new(NFNL_SUBSYS_NFTABLES << 8 | kind, 0).header(&[0; NFGENMSG])
 }
@@ -66,6 +81,25 @@ pub fn table(message: &[u8]) -> Option<(NftFamily, String, bool)> {
     let attributes = Attributes::after(message, NFGENMSG);
     let flags = attributes.get(2).and_then(|flags| flags.be32()).unwrap_or_default();
     Some((family(message)?, attributes.get(1)?.string(), flags & NFT_TABLE_F_DORMANT != 0))
+}
+
+/// Asks for the number that every transaction changes (`NFT_MSG_GETGEN`).
+#[must_use]
+pub fn generation_request() -> Message {
+    Message::new(NFNL_SUBSYS_NFTABLES << 8 | 16, 0).header(&[0; NFGENMSG]).flags(crate::NLM_F_ACK)
+}
+
+/// Decodes its answer.
+#[must_use]
+pub fn generation(message: &[u8]) -> Option<u32> {
+    Attributes::after(message, NFGENMSG).get(1)?.be32()
+}
+
+/// A chain, base chain or not: its table's family and name, and its own name.
+#[must_use]
+pub fn chain(message: &[u8]) -> Option<(NftFamily, String, String)> {
+    let attributes = Attributes::after(message, NFGENMSG);
+    Some((family(message)?, attributes.get(1)?.string(), attributes.get(3)?.string()))
 }
 
 /// A base chain; `None` for other chains. Whether its table is dormant has to be filled in.
@@ -126,6 +160,29 @@ fn family(message: &[u8]) -> Option<NftFamily> {
         10 => NftFamily::Ip6,
         other => NftFamily::Other(other),
     })
+}
+
+const fn family_number(family: NftFamily) -> u8 {
+    match family {
+        NftFamily::Inet => 1,
+        NftFamily::Ip => 2,
+        NftFamily::Arp => 3,
+        NftFamily::Netdev => 5,
+        NftFamily::Bridge => 7,
+        NftFamily::Ip6 => 10,
+        NftFamily::Other(other) => other,
+    }
+}
+
+/// Starts a message about something of a family.
+fn message(kind: u16, of: NftFamily) -> Message {
+    Message::new(NFNL_SUBSYS_NFTABLES << 8 | kind, 0).header(&[family_number(of), 0, 0, 0])
+}
+
+/// Returns the family that a message speaks of.
+#[must_use]
+pub fn family_of(message: &[u8]) -> Option<NftFamily> {
+    family(message)
 }
 
 /// The hook's name in `nft`(8).

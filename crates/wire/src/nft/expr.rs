@@ -1,0 +1,409 @@
+//! Rules and their expressions (`NFT_MSG_NEWRULE`): the attributes of `net/netfilter/nft_*.c`, both ways.
+
+use portcullis_snapshot::{
+    BitwiseOp, Bytes, CmpOp, FibResult, MetaKey, NftExpr, NftRule, NftVerdict, PayloadBase, Register,
+};
+
+use crate::{Attribute, Attributes, Message};
+
+const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_DATA_VERDICT: u16 = 2;
+/// Keys of meta, by their number in the kernel (`enum nft_meta_keys`). The last three are newer than most headers.
+const META_KEYS: [(u32, MetaKey); 21] = [
+    (0, MetaKey::Len),
+    (1, MetaKey::Protocol),
+    (2, MetaKey::Priority),
+    (3, MetaKey::Mark),
+    (4, MetaKey::Iif),
+    (5, MetaKey::Oif),
+    (6, MetaKey::IifName),
+    (7, MetaKey::OifName),
+    (8, MetaKey::IifType),
+    (9, MetaKey::OifType),
+    (15, MetaKey::NfProto),
+    (16, MetaKey::L4Proto),
+    (17, MetaKey::BriIifName),
+    (18, MetaKey::BriOifName),
+    (19, MetaKey::PktType),
+    (26, MetaKey::IifKind),
+    (27, MetaKey::OifKind),
+    (28, MetaKey::BriIifPvid),
+    (29, MetaKey::BriIifVproto),
+    (35, MetaKey::BriBroute),
+    // Between the two, kernels do not agree which one 36 is.
+    (37, MetaKey::BriIifHwAddr),
+];
+
+/// A rule: its table's family is the message's; table, chain and the rule itself.
+#[must_use]
+pub fn rule(message: &[u8]) -> Option<(String, String, NftRule)> {
+    let attributes = Attributes::after(message, super::NFGENMSG);
+    let expressions = attributes.get(4).map(|list| list.nested().map(|item| expr(&item.nested())).collect());
+    let handle = attributes.get(3)?.payload.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))?;
+    let rule = NftRule { handle, expressions: expressions.unwrap_or_default() };
+    Some((attributes.get(1)?.string(), attributes.get(2)?.string(), rule))
+}
+
+/// One expression (`NFTA_EXPR_*`). What cannot be made sense of is kept as it came.
+#[must_use]
+pub fn expr(attributes: &Attributes<'_>) -> NftExpr {
+    let name = attributes.get(1).map(|name| name.string()).unwrap_or_default();
+    let data = attributes.get(2).map_or(&[][..], |data| data.payload);
+    known(&name, &Attributes::new(data)).unwrap_or_else(|| NftExpr::Other { name, data: Bytes::from(data) })
+}
+
+fn known(name: &str, a: &Attributes<'_>) -> Option<NftExpr> {
+    Some(match name {
+        "payload" => payload(a)?,
+        "meta" => {
+            let number = a.get(2)?.be32()?;
+            let known = META_KEYS.iter().find(|(known, _)| *known == number).map(|(_, key)| *key);
+            let key = known.unwrap_or(MetaKey::Other(number));
+            match (register(a, 1), register(a, 3)) {
+                (Some(dreg), _) => NftExpr::Meta { key, dreg },
+                (None, sreg) => NftExpr::MetaSet { key, sreg: sreg? },
+            }
+        }
+        "cmp" => {
+            let op = match a.get(2)?.be32()? {
+                0 => CmpOp::Eq,
+                1 => CmpOp::Neq,
+                2 => CmpOp::Lt,
+                3 => CmpOp::Lte,
+                4 => CmpOp::Gt,
+                5 => CmpOp::Gte,
+                _ => return None,
+            };
+            NftExpr::Cmp { sreg: register(a, 1)?, op, data: value(a.get(3)?)? }
+        }
+        "range" => {
+            let negated = match a.get(2)?.be32()? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            };
+            NftExpr::Range { sreg: register(a, 1)?, negated, from: value(a.get(3)?)?, to: value(a.get(4)?)? }
+        }
+        "bitwise" => bitwise(a)?,
+        "byteorder" => NftExpr::Byteorder {
+            sreg: register(a, 1)?,
+            dreg: register(a, 2)?,
+            to_network: a.get(3)?.be32()? == 1,
+            len: a.get(4)?.be32()?,
+            size: a.get(5)?.be32()?,
+        },
+        "lookup" => NftExpr::Lookup {
+            set: a.get(1)?.string(),
+            sreg: register(a, 2)?,
+            dreg: register(a, 3),
+            inverted: a.get(5).and_then(|flags| flags.be32()).is_some_and(|flags| flags & 1 != 0),
+        },
+        "immediate" => match a.get(2)?.nested().get(NFTA_DATA_VERDICT) {
+            Some(code) => NftExpr::Verdict(verdict(&code.nested())?),
+            None => NftExpr::Immediate { dreg: register(a, 1)?, data: value(a.get(2)?)? },
+        },
+        "fib" => {
+            let result = match a.get(2)?.be32()? {
+                1 => FibResult::Oif,
+                2 => FibResult::OifName,
+                3 => FibResult::AddressType,
+                other => FibResult::Other(other),
+            };
+            NftExpr::Fib { dreg: register(a, 1)?, result, flags: a.get(3)?.be32()? }
+        }
+        "reject" => NftExpr::Reject,
+        // Those of the netdev family, which name a device; `dup` of IP names an address too.
+        "dup" if a.get(1).is_none() => NftExpr::ToDevice { copy: true, sreg: register(a, 2)? },
+        "fwd" => NftExpr::ToDevice { copy: false, sreg: register(a, 1)? },
+        "dynset" => NftExpr::Dynset { set: a.get(1)?.string() },
+        "counter" | "log" | "last" => NftExpr::NoEffect(name.to_owned()),
+        "match" | "target" => NftExpr::Compat {
+            target: name == "target",
+            name: a.get(1)?.string(),
+            revision: a.get(2)?.be32()?,
+            info: Bytes::from(a.get(3)?.payload),
+        },
+        _ => return None,
+    })
+}
+
+fn payload(a: &Attributes<'_>) -> Option<NftExpr> {
+    let base = match a.get(2)?.be32()? {
+        0 => PayloadBase::Link,
+        1 => PayloadBase::Network,
+        2 => PayloadBase::Transport,
+        3 => PayloadBase::Inner,
+        other => PayloadBase::Other(other),
+    };
+    let (offset, len) = (a.get(3)?.be32()?, a.get(4)?.be32()?);
+    Some(match (register(a, 1), register(a, 5)) {
+        (Some(dreg), _) => NftExpr::Payload { base, offset, len, dreg },
+        (None, sreg) => NftExpr::PayloadSet { base, offset, len, sreg: sreg? },
+    })
+}
+
+fn bitwise(a: &Attributes<'_>) -> Option<NftExpr> {
+    let op = match a.get(6).and_then(|op| op.be32()).unwrap_or(0) {
+        0 => BitwiseOp::Mask { mask: value(a.get(4)?)?, xor: value(a.get(5)?)? },
+        1 => BitwiseOp::Other("shift left".to_owned()),
+        2 => BitwiseOp::Other("shift right".to_owned()),
+        other => BitwiseOp::Other(format!("operation {other}")),
+    };
+    Some(NftExpr::Bitwise { sreg: register(a, 1)?, dreg: register(a, 2)?, len: a.get(3)?.be32()?, op })
+}
+
+/// `NFTA_DATA_VALUE` in a nest.
+pub(super) fn value(data: Attribute<'_>) -> Option<Bytes> {
+    Some(Bytes::from(data.nested().get(NFTA_DATA_VALUE)?.payload))
+}
+
+/// `NFTA_DATA_VERDICT` in a nest.
+pub(super) fn verdict_in(data: Attribute<'_>) -> Option<NftVerdict> {
+    verdict(&data.nested().get(NFTA_DATA_VERDICT)?.nested())
+}
+
+/// `NFTA_VERDICT_*`.
+fn verdict(a: &Attributes<'_>) -> Option<NftVerdict> {
+    let chain = || a.get(2).map(|chain| chain.string());
+    Some(match a.get(1)?.be32()?.cast_signed() {
+        0 => NftVerdict::Drop,
+        1 => NftVerdict::Accept,
+        -1 => NftVerdict::Continue,
+        -2 => NftVerdict::Break,
+        -3 => NftVerdict::Jump(chain()?),
+        -4 => NftVerdict::Goto(chain()?),
+        -5 => NftVerdict::Return,
+        other => NftVerdict::Other(other),
+    })
+}
+
+/// `nft_parse_register`: four registers of 16 bytes, or sixteen of 4 that begin with number 8.
+fn register(a: &Attributes<'_>, number: u16) -> Option<Register> {
+    match u8::try_from(a.get(number)?.be32()?).ok()? {
+        large @ 0..=4 => Some(large * 4),
+        small @ 8..=23 => Some(small - 4),
+        _ => None,
+    }
+}
+
+/// `nft_dump_register`.
+fn put_register(message: Message, number: u16, register: Register) -> Message {
+    let named = if register.is_multiple_of(4) { register / 4 } else { register + 4 };
+    put_be32(message, number, named.into())
+}
+
+pub(super) fn put_be32(message: Message, number: u16, value: u32) -> Message {
+    message.put(number, &value.to_be_bytes())
+}
+
+pub(super) fn put_value(message: Message, number: u16, bytes: &Bytes) -> Message {
+    message.nest(number, |data| data.put(NFTA_DATA_VALUE, &bytes.0))
+}
+
+pub(super) fn put_verdict(message: Message, number: u16, verdict: &NftVerdict) -> Message {
+    let (code, chain) = match verdict {
+        NftVerdict::Drop => (0, None),
+        NftVerdict::Accept => (1, None),
+        NftVerdict::Continue => (-1, None),
+        NftVerdict::Break => (-2, None),
+        NftVerdict::Jump(chain) => (-3, Some(chain)),
+        NftVerdict::Goto(chain) => (-4, Some(chain)),
+        NftVerdict::Return => (-5, None),
+        NftVerdict::Other(code) => (*code, None),
+    };
+    message.nest(number, |data| {
+        data.nest(NFTA_DATA_VERDICT, |nest| {
+            let nest = nest.put(1, &i32::to_be_bytes(code));
+            chain.into_iter().fold(nest, |nest, chain| nest.put_str(2, chain))
+        })
+    })
+}
+
+/// Writes an expression into a list (`NFTA_LIST_ELEM`).
+#[must_use]
+pub fn put_expr(message: Message, expr: &NftExpr) -> Message {
+    message.nest(1, |item| {
+        let (name, data) = named(expr);
+        let item = item.put_str(1, name);
+        if let NftExpr::Other { data, .. } = expr {
+            const NLA_F_NESTED: u16 = 0x8000;
+            return item.put(2 | NLA_F_NESTED, &data.0);
+        }
+        item.nest(2, data)
+    })
+}
+
+/// Returns an expression's name and what writes its attributes.
+fn named(expr: &NftExpr) -> (&str, Box<dyn FnOnce(Message) -> Message + '_>) {
+    match expr {
+        NftExpr::Payload { base, offset, len, dreg } => {
+            ("payload", Box::new(move |m| put_register(put_payload(m, *base, *offset, *len), 1, *dreg)))
+        }
+        NftExpr::PayloadSet { base, offset, len, sreg } => {
+            ("payload", Box::new(move |m| put_register(put_payload(m, *base, *offset, *len), 5, *sreg)))
+        }
+        NftExpr::Meta { key, dreg } => {
+            ("meta", Box::new(move |m| put_register(put_be32(m, 2, meta_number(*key)), 1, *dreg)))
+        }
+        NftExpr::MetaSet { key, sreg } => {
+            ("meta", Box::new(move |m| put_register(put_be32(m, 2, meta_number(*key)), 3, *sreg)))
+        }
+        NftExpr::Cmp { sreg, op, data } => {
+            ("cmp", Box::new(move |m| put_value(put_be32(put_register(m, 1, *sreg), 2, *op as u32), 3, data)))
+        }
+        NftExpr::Range { sreg, negated, from, to } => (
+            "range",
+            Box::new(move |m| {
+                let m = put_be32(put_register(m, 1, *sreg), 2, u32::from(*negated));
+                put_value(put_value(m, 3, from), 4, to)
+            }),
+        ),
+        NftExpr::Bitwise { sreg, dreg, len, op } => (
+            "bitwise",
+            Box::new(move |m| {
+                let m = put_be32(put_register(put_register(m, 1, *sreg), 2, *dreg), 3, *len);
+                match op {
+                    BitwiseOp::Mask { mask, xor } => put_value(put_value(m, 4, mask), 5, xor),
+                    BitwiseOp::Other(_) => m,
+                }
+            }),
+        ),
+        NftExpr::Byteorder { sreg, dreg, to_network, len, size } => (
+            "byteorder",
+            Box::new(move |m| {
+                let m = put_register(put_register(m, 1, *sreg), 2, *dreg);
+                put_be32(put_be32(put_be32(m, 3, u32::from(*to_network)), 4, *len), 5, *size)
+            }),
+        ),
+        NftExpr::Lookup { set, sreg, dreg, inverted } => (
+            "lookup",
+            Box::new(move |m| {
+                let m = put_register(m.put_str(1, set), 2, *sreg);
+                let m = dreg.iter().fold(m, |m, dreg| put_register(m, 3, *dreg));
+                if *inverted { put_be32(m, 5, 1) } else { m }
+            }),
+        ),
+        NftExpr::Immediate { dreg, data } => {
+            ("immediate", Box::new(move |m| put_value(put_register(m, 1, *dreg), 2, data)))
+        }
+        NftExpr::Verdict(verdict) => {
+            ("immediate", Box::new(move |m| put_verdict(put_register(m, 1, 0), 2, verdict)))
+        }
+        NftExpr::Fib { dreg, result, flags } => (
+            "fib",
+            Box::new(move |m| {
+                let number = match result {
+                    FibResult::Oif => 1,
+                    FibResult::OifName => 2,
+                    FibResult::AddressType => 3,
+                    FibResult::Other(other) => *other,
+                };
+                put_be32(put_be32(put_register(m, 1, *dreg), 2, number), 3, *flags)
+            }),
+        ),
+        NftExpr::Reject => ("reject", Box::new(|m| put_be32(m, 1, 0).put_u8(2, 0))),
+        NftExpr::ToDevice { copy: true, sreg } => ("dup", Box::new(move |m| put_register(m, 2, *sreg))),
+        NftExpr::ToDevice { copy: false, sreg } => ("fwd", Box::new(move |m| put_register(m, 1, *sreg))),
+        NftExpr::Dynset { set } => ("dynset", Box::new(move |m| m.put_str(1, set))),
+        NftExpr::NoEffect(name) => (name, Box::new(|m| m)),
+        NftExpr::Compat { target, name, revision, info } => (
+            if *target { "target" } else { "match" },
+            Box::new(move |m| put_be32(m.put_str(1, name), 2, *revision).put(3, &info.0)),
+        ),
+        NftExpr::Other { name, .. } => (name, Box::new(|m| m)),
+    }
+}
+
+fn put_payload(message: Message, base: PayloadBase, offset: u32, len: u32) -> Message {
+    let base = match base {
+        PayloadBase::Link => 0,
+        PayloadBase::Network => 1,
+        PayloadBase::Transport => 2,
+        PayloadBase::Inner => 3,
+        PayloadBase::Other(other) => other,
+    };
+    put_be32(put_be32(put_be32(message, 2, base), 3, offset), 4, len)
+}
+
+fn meta_number(key: MetaKey) -> u32 {
+    if let MetaKey::Other(number) = key {
+        return number;
+    }
+    META_KEYS.iter().find(|(_, known)| *known == key).map_or(u32::MAX, |(number, _)| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Messages;
+
+    fn read_back(expr_in: &NftExpr) -> NftExpr {
+        let bytes = put_expr(Message::new(0, 0), expr_in).finish(1);
+        let message = Messages::new(&bytes).next().unwrap();
+        expr(&Attributes::new(message.payload).next().unwrap().nested())
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let bytes = |bytes: &[u8]| Bytes::from(bytes);
+        let all = [
+            NftExpr::Payload { base: PayloadBase::Link, offset: 12, len: 2, dreg: 4 },
+            NftExpr::PayloadSet { base: PayloadBase::Network, offset: 8, len: 1, sreg: 9 },
+            NftExpr::Meta { key: MetaKey::BriIifName, dreg: 8 },
+            NftExpr::Meta { key: MetaKey::Other(31), dreg: 19 },
+            NftExpr::MetaSet { key: MetaKey::Mark, sreg: 4 },
+            NftExpr::Cmp { sreg: 4, op: CmpOp::Gte, data: bytes(&[8, 6]) },
+            NftExpr::Range { sreg: 5, negated: true, from: bytes(&[0, 1]), to: bytes(&[0, 9]) },
+            NftExpr::Bitwise {
+                sreg: 4,
+                dreg: 4,
+                len: 2,
+                op: BitwiseOp::Mask { mask: bytes(&[0x0f, 0xff]), xor: bytes(&[0, 0]) },
+            },
+            NftExpr::Byteorder { sreg: 4, dreg: 6, to_network: true, len: 4, size: 4 },
+            NftExpr::Lookup { set: "s".into(), sreg: 4, dreg: Some(0), inverted: false },
+            NftExpr::Lookup { set: "__set3".into(), sreg: 12, dreg: None, inverted: true },
+            NftExpr::Immediate { dreg: 4, data: bytes(&[1, 0, 0, 0]) },
+            NftExpr::Verdict(NftVerdict::Jump("chain".into())),
+            NftExpr::Verdict(NftVerdict::Drop),
+            NftExpr::Verdict(NftVerdict::Other(3)),
+            NftExpr::Fib { dreg: 4, result: FibResult::AddressType, flags: 2 },
+            NftExpr::Reject,
+            NftExpr::ToDevice { copy: true, sreg: 4 },
+            NftExpr::ToDevice { copy: false, sreg: 4 },
+            NftExpr::NoEffect("counter".into()),
+            NftExpr::Compat { target: false, name: "physdev".into(), revision: 1, info: bytes(&[1, 2, 3]) },
+        ];
+        for expr in all {
+            assert_eq!(read_back(&expr), expr);
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_kept() {
+        let other = NftExpr::Other { name: "limit".into(), data: Bytes(vec![5, 0, 1, 0, 7, 0, 0, 0]) };
+        assert_eq!(read_back(&other), other);
+        let broken =
+            Message::new(0, 0).nest(1, |m| m.put_str(1, "cmp").nest(2, |m| put_be32(m, 1, 99))).finish(1);
+        let message = Messages::new(&broken).next().unwrap();
+        let found = expr(&Attributes::new(message.payload).next().unwrap().nested());
+        assert!(matches!(found, NftExpr::Other { name, data } if name == "cmp" && data.0.len() == 8));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = rule(&bytes);
+            let _ = expr(&Attributes::new(&bytes));
+            let _ = super::super::set::set(&bytes);
+            let _ = super::super::set::elements(&bytes);
+        }
+
+        #[test]
+        fn no_data_makes_it_panic(name in "payload|meta|cmp|range|bitwise|byteorder|lookup|immediate|fib|dup|fwd|dynset|match", bytes: Vec<u8>) {
+            let _ = known(&name, &Attributes::new(&bytes));
+        }
+    }
+}
