@@ -40,6 +40,9 @@ struct Options {
     /// Go on until so many scenarios did not agree
     #[arg(long, default_value_t = 1)]
     mismatches: u64,
+    /// Print the commands of the scenarios, and run nothing
+    #[arg(long, requires = "scenarios")]
+    show: bool,
     /// Print what does not agree as it is, without making the scenario smaller
     #[arg(long)]
     no_shrink: bool,
@@ -86,6 +89,10 @@ fn all(options: &Options) -> Result<bool, Error> {
         if listed { Box::new(options.scenarios.iter().copied()) } else { Box::new(options.seed..) };
     while let Some(seed) = seeds.next().filter(|_| listed || total.cases < options.cases) {
         let scenario = generate::scenario(seed, options.frames);
+        if options.show {
+            println!("{}", script(&scenario));
+            continue;
+        }
         let account = runner.run(&scenario)?;
         total.add(&scenario, &account);
         if let Some(transient) = &account.transient {
@@ -113,6 +120,9 @@ fn all(options: &Options) -> Result<bool, Error> {
             told = Instant::now();
             println!("{} of {} cases, scenario {seed}", total.cases, options.cases);
         }
+    }
+    if options.show {
+        return Ok(true);
     }
     // The last paragraph is what is repeated where several kernels run.
     println!();

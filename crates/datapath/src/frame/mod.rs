@@ -7,7 +7,10 @@
 
 mod build;
 mod concrete;
+pub mod domain;
 mod field;
+pub mod symbolic;
+mod witness;
 
 pub use build::{ArpOperation, FrameBuilder, Payload, RouterAdvertisement};
 pub use concrete::Concrete;

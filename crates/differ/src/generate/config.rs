@@ -166,9 +166,17 @@ impl Making<'_> {
 
     fn port_options(&mut self) {
         for port in self.ports.clone() {
+            // What is sent to such a port's own address comes straight back in by it: with hairpin, for ever.
+            let comes_back = self
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Macvlan { name, mode: 4, .. } if *name == port));
             for knob in PORT_KNOBS {
                 if self.one_in(knob.rarity) {
                     let value = pick(self.rng, knob.values).unwrap_or(0);
+                    if comes_back && knob.keyword == "hairpin" {
+                        continue;
+                    }
                     self.steps.push(Step::PortOption { port, knob, value });
                 }
             }
