@@ -117,6 +117,14 @@ impl Drop for Runner {
     }
 }
 
+/// Builds a scenario's configuration and returns what a snapshot tells of it. Nothing is sent.
+///
+/// # Errors
+/// If the kernel refuses what every scenario needs.
+pub fn configured(scenario: &Scenario) -> Result<Snapshot, Error> {
+    Namespace::create()?.run(|| Ok(wrap(Stand::build(&scenario.steps)?.snapshot()?)))?
+}
+
 /// What came of sending a frame once.
 struct Attempt {
     differences: Vec<Difference>,

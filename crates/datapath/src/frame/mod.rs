@@ -172,13 +172,40 @@ pub trait Frame {
         self.which(field, &[set.into()]).is_some()
     }
 
-    /// Whether `field` lies in one of `sets`, which must not overlap.
+    /// Whether `field` lies in one of `sets`.
     fn is_any(&mut self, field: Field, sets: &[Set]) -> bool
     where
         Self: Sized,
     {
-        // A slice is unsized, hence the second reference.
-        self.which(field, &Sets(sets)).is_some()
+        self.which(field, &AnyOf(sets)).is_some()
+    }
+}
+
+/// One class that is the union of sets.
+struct AnyOf<'a>(&'a [Set]);
+
+impl Partition for AnyOf<'_> {
+    fn class_of(&self, value: u128) -> Option<usize> {
+        self.0.iter().any(|set| set.contains(value)).then_some(0)
+    }
+
+    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
+        self.0.iter().for_each(|set| each(0, *set));
+    }
+}
+
+/// Classes of several sets each.
+pub(crate) struct Classes<'a>(pub(crate) &'a [Vec<Set>]);
+
+impl Partition for Classes<'_> {
+    fn class_of(&self, value: u128) -> Option<usize> {
+        self.0.iter().position(|sets| sets.iter().any(|set| set.contains(value)))
+    }
+
+    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
+        for (class, sets) in self.0.iter().enumerate() {
+            sets.iter().for_each(|set| each(class, *set));
+        }
     }
 }
 

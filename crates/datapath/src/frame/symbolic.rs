@@ -95,7 +95,21 @@ impl Explorer {
     }
 }
 
+/// With how many tags frames are looked at. The kernel takes any number of VLAN 0 tags off, one after the other, and asks
+/// each time the same: what more of them do is what three do.
+pub const MOST_TAGS: u8 = 3;
+
 impl Condition {
+    /// Every frame of at most [`MOST_TAGS`] tags.
+    #[must_use]
+    pub fn every_frame() -> Self {
+        let mut condition = Self::default();
+        let tpids = Set::VLAN_TPIDS.iter().filter_map(|set| Domain::of(Field::Protocol(0), *set));
+        let tagged = tpids.fold(Domain::default(), |all, tpid| all.union(&tpid));
+        let _ = condition.narrow(Field::Protocol(MOST_TAGS), &Domain::full(16).without(&tagged));
+        condition
+    }
+
     /// Returns what a field can be, as far as it was asked.
     #[must_use]
     pub fn domain(&self, field: Field) -> Domain {

@@ -74,6 +74,21 @@ impl Fdb {
         self.by_vid.get(&vid)
     }
 
+    /// Returns the partition of addresses by where their entries lead, of those that last or of all.
+    pub(crate) fn destinations(
+        &self,
+        vid: u16,
+        port: Option<IfIndex>,
+        lasting: bool,
+    ) -> Option<Destinations<'_>> {
+        self.by_vid.get(&vid).map(|table| Destinations { table, port, lasting })
+    }
+
+    /// Returns the same partition of those entries that neither time nor guests take away.
+    pub(crate) fn lasting(&self, vid: u16) -> Option<Lasting<'_>> {
+        self.by_vid.get(&vid).map(Lasting)
+    }
+
     /// Returns the entry of a class of [`vlan`](Self::vlan).
     pub(crate) fn record(&self, vid: u16, class: usize) -> Option<&FdbRecord> {
         self.by_vid.get(&vid)?.records.get(class)
@@ -89,6 +104,82 @@ impl Fdb {
     /// Returns every entry with its VLAN id.
     pub fn records(&self) -> impl Iterator<Item = (u16, &FdbRecord)> {
         self.by_vid.iter().flat_map(|(vid, table)| table.records.iter().map(|record| (*vid, record)))
+    }
+}
+
+impl FdbRecord {
+    /// Whether it stays until somebody takes it away.
+    #[must_use]
+    pub const fn lasts(&self) -> bool {
+        self.is_static || matches!(self.dst, FdbDst::Local(_))
+    }
+}
+
+/// The entries of one VLAN by where they lead: up, to one port, or to another. As much as matters to whoever looks at that
+/// port only, or at the host.
+pub(crate) struct Destinations<'f> {
+    table: &'f FdbTable,
+    port: Option<IfIndex>,
+    lasting: bool,
+}
+
+/// A class of [`Destinations`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Destination {
+    Up,
+    There,
+    Elsewhere,
+}
+
+impl Destinations<'_> {
+    fn class(&self, record: &FdbRecord) -> Option<usize> {
+        if self.lasting && !record.lasts() {
+            return None;
+        }
+        Some(match record.dst {
+            FdbDst::Local(_) => 0,
+            FdbDst::Port(port) if Some(port) == self.port => 1,
+            FdbDst::Port(_) => 2,
+        })
+    }
+
+    /// Returns what a class stands for.
+    pub(crate) const fn of(class: usize) -> Destination {
+        match class {
+            0 => Destination::Up,
+            1 => Destination::There,
+            _ => Destination::Elsewhere,
+        }
+    }
+}
+
+impl Partition for Destinations<'_> {
+    fn class_of(&self, value: u128) -> Option<usize> {
+        self.class(self.table.records.get(self.table.class_of(value)?)?)
+    }
+
+    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
+        for record in &self.table.records {
+            if let Some(class) = self.class(record) {
+                each(class, record.address.into());
+            }
+        }
+    }
+}
+
+/// The entries of one VLAN that last.
+pub(crate) struct Lasting<'f>(&'f FdbTable);
+
+impl Partition for Lasting<'_> {
+    fn class_of(&self, value: u128) -> Option<usize> {
+        let class = self.0.class_of(value)?;
+        self.0.records.get(class).filter(|record| record.lasts()).map(|_| class)
+    }
+
+    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
+        for (class, record) in self.0.records.iter().enumerate().filter(|(_, record)| record.lasts()) {
+            each(class, record.address.into());
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use portcullis_snapshot::{
 
 pub use bridge::{Bridge, Port};
 pub(crate) use bridge::{Members, membership};
+pub(crate) use fdb::{Destination, Destinations};
 pub use fdb::{Fdb, FdbDst, FdbRecord};
 pub use fib::{FamilyFib, Fib, FibTable, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
 pub(crate) use hooks::{HookFunction, Hooks, NfHook, unread};

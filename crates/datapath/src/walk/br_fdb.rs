@@ -3,9 +3,9 @@
 use portcullis_snapshot::IfIndex;
 
 use super::outcome::LearnedChange;
-use super::{Learned, OpenKind, Skb, Walker};
+use super::{Aim, Learned, OpenKind, Skb, Walker};
 use crate::frame::{Field, Frame};
-use crate::network::{Bridge, FdbDst, FdbRecord, Port, unread};
+use crate::network::{Bridge, Destination, Destinations, FdbDst, FdbRecord, Port, unread};
 
 impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `br_fdb_find_rcu`: the entry of the frame's source or destination. Age plays no part: an entry counts until the
@@ -16,12 +16,58 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         bridge: &'b Bridge<'s>,
         vid: u16,
     ) -> Option<&'b FdbRecord> {
-        let class = self.frame.which(field, bridge.fdb.vlan(vid)?)?;
+        let class = if self.ever() {
+            self.frame.which(field, &bridge.fdb.lasting(vid)?)?
+        } else {
+            self.frame.which(field, bridge.fdb.vlan(vid)?)?
+        };
         bridge.fdb.record(vid, class)
     }
 
-    /// `br_fdb_update`: what the frame's source teaches.
+    /// The entry of the frame's destination, as far as it matters.
+    pub(super) fn br_fdb_find_dst(&mut self, bridge: &Bridge<'s>, vid: u16) -> Option<FdbDst> {
+        let port = match self.manner.aim {
+            Aim::Everywhere => return self.br_fdb_find(Field::Dst, bridge, vid).map(|entry| entry.dst),
+            Aim::Host => None,
+            Aim::Port(port) => Some(port),
+        };
+        let destinations = bridge.fdb.destinations(vid, port, self.ever())?;
+        let class = self.frame.which(Field::Dst, &destinations)?;
+        Some(match (Destinations::of(class), port) {
+            (Destination::Up, _) => FdbDst::Local(bridge.link.index),
+            (Destination::There, Some(port)) => FdbDst::Port(port),
+            // No port of this bridge is aimed at.
+            _ => FdbDst::Port(IfIndex(0)),
+        })
+    }
+
+    /// `br_fdb_update`: what the frame's source teaches. Whoever wants to know only where the frame goes need not ask,
+    /// but for what goes back to its own source ([`was_learned`](Self::was_learned)).
     pub(super) fn br_fdb_update(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
+        if self.manner.aim == Aim::Everywhere {
+            self.br_fdb_learn(skb, bridge, port, vid);
+        } else if bridge.hold_time() != Some(0) {
+            let (bridge, change) = (bridge.link.index, LearnedChange::New);
+            self.walk.learned.push(Learned { bridge, port: port.link.index, vid, change });
+        }
+    }
+
+    /// Whether this frame's source was learned anew, of a frame to its own source.
+    pub(super) fn was_learned(&mut self, skb: Skb, bridge: &Bridge<'s>, vid: u16) -> bool {
+        if self.manner.aim == Aim::Everywhere {
+            return true;
+        }
+        if self.ever() {
+            // That depends on what was learned before.
+            return self.frame.choose(2) == 1;
+        }
+        let Some(port) = skb.port.and_then(|port| bridge.port(port)) else { return false };
+        self.walk.learned.clear();
+        self.br_fdb_learn(skb, bridge, port, vid);
+        self.just_learned(bridge, vid)
+    }
+
+    fn br_fdb_learn(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
         let function = "br_fdb_update";
         if bridge.hold_time() == Some(0) {
             return self.step(

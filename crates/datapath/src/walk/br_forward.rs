@@ -20,6 +20,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 format_args!("ifindex {to}"),
             );
         };
+        if self.passes_over(port.link) && port.options.backup_port.is_none() {
+            return;
+        }
         let down = !port.link.is_up() || port.link.carrier == Some(false);
         if let (true, Some(backup)) = (down, port.options.backup_port.and_then(|backup| bridge.port(backup)))
         {
@@ -63,6 +66,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         self.fdb_was_read(&mut bridged.skb);
         let mut reached = 0;
         for port in &bridge.ports {
+            if self.passes_over(port.link) {
+                reached += 1;
+                continue;
+            }
             if let Err(reason) = self.floods_to(&bridged, bridge, port) {
                 let name = &port.link.name;
                 self.step(

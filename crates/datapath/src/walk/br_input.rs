@@ -1,12 +1,12 @@
 //! `net/bridge/br_input.c`: what the bridge does with a frame that comes in by a port.
 
-use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, NftFamily, PortState};
+use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, MacAddr, NftFamily, PortState};
 
 use super::br_multicast::Multicast;
 use super::br_vlan::Ingress;
 use super::netfilter::{NF_BR_PRI_BRNF, NfState};
 use super::{OpenKind, PacketType, Skb, Walker};
-use crate::frame::{Field, Frame, Set};
+use crate::frame::{Classes, Field, Frame, Set};
 use crate::network::{Bridge, FdbDst, NfHook, Port};
 
 /// What sort of destination the bridge sees (`enum br_pkt_type`).
@@ -87,37 +87,53 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// The switch on `dest[5]` in `br_handle_frame`.
     fn link_local(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> LinkLocal {
-        let last: [Set; 16] = std::array::from_fn(|x| {
-            Set::Exactly(portcullis_snapshot::MacAddr::link_local(x as u8).to_u64().into())
-        });
-        let x = self.frame.which(Field::Dst, &last).unwrap_or(0);
         let required = group_fwd_mask_required(bridge);
         let port_mask = required | port.options.group_fwd_mask.unwrap_or(0);
         let full_mask = port_mask | bridge.options.group_fwd_mask.unwrap_or(0);
-        let dev = skb.dev;
-        let function = "br_handle_frame";
-        if x == 1 {
-            self.drop_skb(function, &skb, "a PAUSE frame", format_args!("01:80:c2:00:00:01"));
-            return LinkLocal::Drop;
+        let stp_off = bridge.stp_off();
+        // Addresses that are treated alike are one class.
+        let class_of = |x: u8| match x {
+            1 => 1,
+            0 if stp_off || port_mask & 1 == 1 => 0,
+            // STP and LLDP go on without asking netfilter.
+            0 => 3,
+            x if full_mask >> x & 1 == 1 => 0,
+            0x0e => 3,
+            _ => 2,
+        };
+        let mut classes: [Vec<Set>; 4] = Default::default();
+        for x in 0..16u8 {
+            if let Some(sets) = classes.get_mut(class_of(x)) {
+                sets.push(MacAddr::link_local(x).into());
+            }
         }
-        let mask = if x == 0 { port_mask } else { full_mask };
-        if mask >> x & 1 == 1 || (x == 0 && bridge.stp_off()) {
-            self.step(
-                function,
-                dev,
-                format_args!("forwarded like other multicast"),
-                format_args!("stp_state {:?}, group_fwd_mask {mask:#06x}", bridge.options.stp_state),
-            );
-            return LinkLocal::Forward;
+        let class = self.frame.which(Field::Dst, &Classes(&classes));
+        let (dev, function) = (skb.dev, "br_handle_frame");
+        match class {
+            Some(1) => {
+                self.drop_skb(function, &skb, "a PAUSE frame", format_args!("01:80:c2:00:00:01"));
+                LinkLocal::Drop
+            }
+            Some(0) => {
+                self.step(
+                    function,
+                    dev,
+                    format_args!("forwarded like other multicast"),
+                    format_args!("stp_state {:?}, group_fwd_mask {full_mask:#06x}", bridge.options.stp_state),
+                );
+                LinkLocal::Forward
+            }
+            class => {
+                let x = self.frame.known(Field::Dst).map_or(0, |dst| dst & 0xff);
+                self.step(
+                    function,
+                    dev,
+                    format_args!("to the port's own stack, past the bridge"),
+                    format_args!("01:80:c2:00:00:{x:02x}, group_fwd_mask {full_mask:#06x}"),
+                );
+                LinkLocal::Pass { hook: class == Some(2) }
+            }
         }
-        self.step(
-            function,
-            dev,
-            format_args!("to the port's own stack, past the bridge"),
-            format_args!("01:80:c2:00:00:{x:02x}, group_fwd_mask {mask:#06x}"),
-        );
-        // STP and LLDP go on without asking netfilter.
-        LinkLocal::Pass { hook: x != 0 && x != 0x0e }
     }
 
     /// `br_handle_local_finish`, `__br_handle_local_finish`: a link-local frame goes on to the port's own stack, and
@@ -297,6 +313,13 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     fn locked_lets_in(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) -> bool {
         let function = "br_handle_frame_finish";
         let entry = self.br_fdb_find(Field::Src, bridge, vid);
+        if entry.is_none()
+            && self.ever()
+            && self.may_authorise_itself(bridge, port)
+            && self.frame.choose(2) == 1
+        {
+            return true;
+        }
         let on_this_port = entry.is_some_and(|entry| entry.dst == FdbDst::Port(port.link.index));
         let reason = match entry {
             None => {
@@ -319,6 +342,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         };
         self.drop_skb(function, &skb, reason, format_args!("locked on"));
         false
+    }
+
+    /// Whether a locked port may have learned entries: from link-local frames, or from before it was locked.
+    fn may_authorise_itself(&self, bridge: &Bridge<'s>, port: &Port<'s>) -> bool {
+        let learns = port.has(|options| options.learning) && !bridge.bool_opt(BoolOpt::NoLinkLocalLearn);
+        let here = |record: &crate::network::FdbRecord| {
+            record.dst == FdbDst::Port(port.link.index) && !record.lasts() && !record.locked
+        };
+        learns || bridge.fdb.records().any(|(_, record)| here(record))
     }
 
     /// The end of `br_handle_frame_finish`: the lookup, forwarding or flooding, and the way up.
@@ -355,7 +387,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let dev = bridged.skb.dev;
         let vid = bridged.vid;
         // Learning comes first: a frame to its own source is on its own port by now.
-        if self.just_learned(bridge, vid) && self.frame.same(Field::Src, Field::Dst) {
+        if self.just_learned(bridge, vid)
+            && self.frame.same(Field::Src, Field::Dst)
+            && self.was_learned(bridged.skb, bridge, vid)
+        {
             let here = bridged.skb.port.unwrap_or(dev);
             self.step(function, dev, format_args!("to where it came from"), format_args!("its own source"));
             self.br_forward(&bridged, bridge, here);
@@ -364,13 +399,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             }
             return;
         }
-        let mut entry = self.br_fdb_find(Field::Dst, bridge, vid);
+        let mut entry = self.br_fdb_find_dst(bridge, vid);
         if entry.is_none() && vid != 0 && bridge.bool_opt(BoolOpt::FdbLocalVlan0) {
             entry = self
                 .br_fdb_find(Field::Dst, bridge, 0)
-                .filter(|entry| matches!(entry.dst, FdbDst::Local(_)) && !entry.is_static);
+                .filter(|entry| matches!(entry.dst, FdbDst::Local(_)) && !entry.is_static)
+                .map(|entry| entry.dst);
         }
-        match entry.map(|entry| entry.dst) {
+        match entry {
             Some(FdbDst::Local(owner)) => {
                 let owner = self.network.name(owner);
                 self.step(
@@ -386,6 +422,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 self.step(function, dev, format_args!("to {name}"), format_args!("FDB entry, vlan {vid}"));
                 self.br_forward(&bridged, bridge, to);
             }
+            None if self.may_be_learned_there(bridge) && self.frame.choose(2) == 1 => {
+                let to = self.aims_at(bridge).map_or(dev, |port| port.link.index);
+                self.br_forward(&bridged, bridge, to);
+            }
             None => {
                 self.step(function, dev, format_args!("flood"), format_args!("no FDB entry, vlan {vid}"));
                 self.br_flood(&bridged, bridge);
@@ -394,6 +434,13 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if promisc {
             self.br_pass_frame_up(&bridged, bridge, "promiscuous");
         }
+    }
+
+    /// Whether the port that is aimed at can have any address learned on it, which an entry then leads to.
+    fn may_be_learned_there(&self, bridge: &Bridge<'s>) -> bool {
+        let port = self.aims_at(bridge).filter(|_| self.ever() && bridge.hold_time() != Some(0));
+        // Where unknown addresses are flooded, no entry leads any further.
+        port.is_some_and(|port| port.has(|options| options.learning) && port.options.flood == Some(false))
     }
 
     /// `br->dev->flags & IFF_PROMISC`.

@@ -112,6 +112,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         bridged: &mut Bridged,
         bridge: &Bridge<'s>,
     ) -> (Option<Group>, bool) {
+        if self.ever() {
+            return self.br_multicast_whoever(bridged, bridge);
+        }
         let group = self.br_mdb_entry_skb_get(bridged, bridge);
         let function = "br_mdb_entry_skb_get";
         let dev = bridged.skb.dev;
@@ -129,6 +132,18 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let why = format_args!("host_joined {}, mcast_router {router}", group.host_joined);
         self.step(function, dev, format_args!("{} members", group.members.len()), why);
         (Some(group), up)
+    }
+
+    /// The same for every group that anybody may join, with or without a querier: flooded, or to all that could be
+    /// members. Up to the host it comes in either case.
+    fn br_multicast_whoever(&mut self, bridged: &Bridged, bridge: &Bridge<'s>) -> (Option<Group>, bool) {
+        let snoops = bridge.options.mcast_snooping == Some(true) && !bridged.multicast.control;
+        let Some(port) = self.aims_at(bridge).filter(|_| snoops) else { return (None, true) };
+        // Where it floods there is no need to be a member.
+        if port.options.mcast_flood != Some(false) || self.frame.choose(2) == 0 {
+            return (None, true);
+        }
+        (Some(Group { host_joined: true, members: vec![port.link.index] }), true)
     }
 
     /// `br_mdb_entry_skb_get`: by IP destination for IP, by MAC address for the rest.
@@ -213,7 +228,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         ports.dedup();
         let function = "br_multicast_flood";
         for device in ports {
-            let Some(port) = bridge.port(device) else { continue };
+            let Some(port) = bridge.port(device).filter(|port| !self.passes_over(port.link)) else {
+                continue;
+            };
             if let Err(reason) = self.should_deliver(&bridged, bridge, port) {
                 let name = &port.link.name;
                 self.step(function, bridged.skb.dev, format_args!("not to {name}"), format_args!("{reason}"));

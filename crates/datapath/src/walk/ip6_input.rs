@@ -66,6 +66,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if self.frame.is(saddr, MULTICAST6) {
             return self.drop_skb(function, &skb, "the source is multicast", format_args!("saddr"));
         }
+        // What its length does not cover is cut off (pskb_trim_rcsum); a hop-by-hop header may say another length.
+        skb.trimmed = !self.frame.is(Field::Ip6(d, Ip6Field::NextHeader), 0u8);
         if self.nf_inet_pre_routing(&mut skb, "ipv6_rcv", NftFamily::Ip6).is_none() {
             return;
         }

@@ -35,6 +35,8 @@ impl<F: Frame> Walker<'_, '_, F> {
                 format_args!("version, length, checksum"),
             );
         }
+        // What its length does not cover is cut off (pskb_trim_rcsum).
+        skb.trimmed = true;
         if self.nf_inet_pre_routing(&mut skb, "ip_rcv", NftFamily::Ip).is_none() {
             return;
         }

@@ -43,8 +43,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
             return self.macvlan_take(skb, *upper);
         }
-        // Source-mode macvlans are not found by destination.
-        for (upper, _) in macvlans.iter().filter(|(_, options)| options.mode != MacvlanMode::Source) {
+        // Source-mode macvlans are not found by destination, those that are down not at all (macvlan_stop).
+        let found = macvlans.iter().filter(|(_, options)| options.mode != MacvlanMode::Source);
+        for (upper, _) in found.filter(|(upper, _)| upper.link.is_up()) {
             if self.dst_is(upper.link.address) {
                 let why = format_args!("its address");
                 self.step("macvlan_handle_frame", skb.dev, format_args!("{} takes it", upper.link.name), why);
@@ -70,7 +71,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// Broadcast and multicast: a copy for each macvlan, and the frame itself for the lower device.
     fn macvlan_multicast(&mut self, skb: Skb, macvlans: &[(Upper<'s>, &'s MacvlanOptions)]) -> Handled {
-        let source = macvlans.iter().position(|(upper, _)| self.src_is(upper.link));
+        let source = macvlans.iter().position(|(upper, _)| upper.link.is_up() && self.src_is(upper.link));
         let source = source.and_then(|at| macvlans.get(at));
         if let Some((upper, options)) = source {
             let alone = !matches!(options.mode, MacvlanMode::Bridge | MacvlanMode::Vepa);

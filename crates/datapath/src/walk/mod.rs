@@ -118,11 +118,53 @@ pub(crate) struct Skb {
     pub(crate) assumes: Assumes,
 }
 
+/// What of the walk is wanted: the rest need not be followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Aim {
+    /// Wherever it goes.
+    Everywhere,
+    /// What the host's stack does with it.
+    Host,
+    /// Whether it leaves by this port.
+    Port(IfIndex),
+}
+
+/// Which state counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum When {
+    /// The state that was read.
+    Now,
+    /// Every state that guests and time can bring about: learned FDB entries and multicast groups come and go.
+    Ever,
+}
+
+/// How a walk is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether steps are written down.
+    pub trace: Trace,
+    /// What of it is wanted.
+    pub aim: Aim,
+    /// Which state counts.
+    pub when: When,
+}
+
+impl From<Trace> for Manner {
+    fn from(trace: Trace) -> Self {
+        Self { trace, aim: Aim::Everywhere, when: When::Now }
+    }
+}
+
 /// Walks one frame through the kernel, from the driver of `ingress` to wherever it ends.
 ///
 /// The result is of the present state: nothing is learned into the network, [`Walk::learned`] tells what would be.
-pub fn walk<F: Frame>(network: &Network<'_>, ingress: IfIndex, frame: &mut F, trace: Trace) -> Walk {
-    let mut walker = Walker { network, frame, trace, walk: Walk::default(), rounds: 0 };
+pub fn walk<F: Frame>(
+    network: &Network<'_>,
+    ingress: IfIndex,
+    frame: &mut F,
+    manner: impl Into<Manner>,
+) -> Walk {
+    let mut walker = Walker { network, frame, manner: manner.into(), walk: Walk::default(), rounds: 0 };
     walker.netif_receive(ingress);
     walker.walk
 }
@@ -131,7 +173,7 @@ pub fn walk<F: Frame>(network: &Network<'_>, ingress: IfIndex, frame: &mut F, tr
 pub(crate) struct Walker<'w, 's, F> {
     pub(crate) network: &'w Network<'s>,
     pub(crate) frame: &'w mut F,
-    trace: Trace,
+    manner: Manner,
     pub(crate) walk: Walk,
     /// How often a frame was handed to `__netif_receive_skb_core`, lest stacked devices walk for ever.
     rounds: u16,
@@ -146,7 +188,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         decision: fmt::Arguments<'_>,
         because: fmt::Arguments<'_>,
     ) {
-        if self.trace == Trace::Steps {
+        if self.manner.trace == Trace::Steps {
             let (decision, because) = (decision.to_string(), because.to_string());
             self.walk.steps.push(Step { function, device, decision, because });
         }
@@ -173,6 +215,35 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             self.walk.open.len() - 1
         });
         skb.assumes.add(index);
+    }
+
+    /// Whether learned entries are whatever guests and time make of them.
+    pub(crate) fn ever(&self) -> bool {
+        self.manner.when == When::Ever
+    }
+
+    /// Whether nothing that is wanted can come of a bridge port.
+    pub(crate) fn passes_over(&self, port: &portcullis_snapshot::Link) -> bool {
+        // What a macvlan sends may come straight back.
+        let returns = matches!(port.kind, portcullis_snapshot::LinkKind::Macvlan(_));
+        match self.manner.aim {
+            Aim::Everywhere => false,
+            Aim::Host => !returns,
+            Aim::Port(aim) => aim != port.index && !returns,
+        }
+    }
+
+    /// The port that is aimed at, if it is one of this bridge's.
+    pub(crate) fn aims_at<'b>(
+        &self,
+        bridge: &'b crate::network::Bridge<'s>,
+    ) -> Option<&'b crate::network::Port<'s>> {
+        if let Aim::Port(port) = self.manner.aim { bridge.port(port) } else { None }
+    }
+
+    /// Whether the host's stack is of no interest.
+    pub(crate) fn passes_over_the_stack(&self) -> bool {
+        matches!(self.manner.aim, Aim::Port(_))
     }
 
     /// Ends one way of the frame somewhere.

@@ -264,6 +264,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// `deliver_ptype_list_skb`: the protocol handlers.
     fn deliver_skb(&mut self, skb: Skb) {
+        if self.passes_over_the_stack() {
+            return;
+        }
         let inet = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
         match self.frame.which(Field::Protocol(skb.depth), &inet) {
             Some(0) => self.ip_rcv(skb),

@@ -506,3 +506,36 @@ proptest::proptest! {
         proptest::prop_assert!(!walk.outcomes.is_empty() || !walk.drops.is_empty());
     }
 }
+
+#[test]
+fn every_frame_lies_in_one_way_of_a_symbolic_one() {
+    use super::{Aim, Manner, When};
+    use crate::frame::symbolic::{Condition, explore};
+    let lab = Lab::new();
+    let network = Network::new(&lab.snapshot, NetnsId(1)).unwrap();
+    for aim in [Aim::Host, Aim::Port(B)] {
+        let manner = Manner { trace: Trace::Off, aim, when: When::Now };
+        let mut ways = Vec::new();
+        let whole = explore(
+            &Condition::every_frame(),
+            20_000,
+            |frame| walk(&network, A, frame, manner),
+            |condition, walk| {
+                ways.push((condition, walk));
+                std::ops::ControlFlow::Continue(())
+            },
+        );
+        assert!(whole, "{aim:?}: more than 20,000 ways");
+        // A frame of each way goes that way, and lies in no other.
+        for (condition, found) in &ways {
+            let Some(bytes) = condition.witness(&[]) else { continue };
+            let frame = Concrete::new(&bytes).unwrap();
+            assert_eq!(walk_of(&network, &frame, manner).outcomes, found.outcomes);
+            assert_eq!(ways.iter().filter(|(other, _)| other.holds(&frame)).count(), 1);
+        }
+    }
+}
+
+fn walk_of(network: &Network<'_>, frame: &Concrete<'_>, manner: super::Manner) -> Walk {
+    walk(network, A, &mut frame.clone(), manner)
+}

@@ -3,8 +3,8 @@
 use portcullis_snapshot::Register;
 
 use super::nf_tables_core::Pktinfo;
-use super::registers::{Classes, Piece, Registers, Source, Value, cut, lies_in, number_at, part};
-use crate::frame::{Frame, Set};
+use super::registers::{Piece, Registers, Source, Value, cut, lies_in, number_at, part};
+use crate::frame::{Classes, Frame, Set};
 use crate::network::{Datum, Elements, Range, Verdict};
 use crate::walk::{OpenKind, Skb, Walker};
 

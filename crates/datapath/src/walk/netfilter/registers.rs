@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use portcullis_snapshot::Register;
 
-use crate::frame::{Field, Frame, Partition, Set};
+use crate::frame::{Classes, Field, Frame, Set};
 
 /// `NFT_REG32_SIZE`.
 const WORD: usize = 4;
@@ -293,21 +293,6 @@ pub(crate) fn part(field: Field, shift: u32, bits: u32, from: u128, to: u128) ->
         next = after;
     }
     sets
-}
-
-/// Classes of several sets each.
-pub(crate) struct Classes<'a>(pub(crate) &'a [Vec<Set>]);
-
-impl Partition for Classes<'_> {
-    fn class_of(&self, value: u128) -> Option<usize> {
-        self.0.iter().position(|sets| sets.iter().any(|set| set.contains(value)))
-    }
-
-    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
-        for (class, sets) in self.0.iter().enumerate() {
-            sets.iter().for_each(|set| each(class, *set));
-        }
-    }
 }
 
 pub(crate) const fn ones(bits: u32) -> u128 {
