@@ -1,4 +1,4 @@
-//! What a snapshot tells of tc, nftables, legacy tables and br_netfilter, against state that the tests make.
+//! What a snapshot tells of nftables, legacy tables and br_netfilter, against state that the tests make.
 
 #![allow(
     clippy::expect_used,
@@ -19,9 +19,9 @@ use portcullis_kernel::namespace::Netns;
 use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_kernel::sysctl;
 use portcullis_snapshot::{
-    Filters, IfIndex, LegacyFamily, LegacyTable, MacAddr, NftFamily, Reading, TcHook, TcHookKind, UnreadCause,
+    Filters, IfIndex, LegacyFamily, LegacyTable, MacAddr, NftFamily, Reading, UnreadCause,
 };
-use portcullis_wire::{Message, Messages, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
+use portcullis_wire::{Message, Messages, NLM_F_ACK, NLM_F_CREATE};
 
 fn fresh(test: impl FnOnce() + Send) {
     portcullis_testnet::fresh(test);
@@ -51,97 +51,6 @@ fn a_namespace_without_filters() {
         let tcx = filters.tcx;
         let refused = tcx.unread().is_some_and(|why| why.cause == UnreadCause::Permission);
         assert!(refused || tcx.is_surely(Vec::is_empty), "{tcx:?}");
-    });
-}
-
-/// `struct tcmsg`.
-fn tcmsg(device: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
-    [0, device, handle, parent, info].iter().flat_map(|word| word.to_ne_bytes()).collect()
-}
-
-fn make_qdisc(device: IfIndex, kind: &str, block: Option<u32>) -> Result<(), portcullis_kernel::Error> {
-    const RTM_NEWQDISC: u16 = 36;
-    let header = tcmsg(device.0, 0xffff_0000, 0xffff_fff1, 0);
-    let message = Message::new(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL).header(&header).put_str(1, kind);
-    let message = match block {
-        Some(block) => message.put_u32(13, block),
-        None => message,
-    };
-    Socket::open(Family::Route).unwrap().change(&format!("adding {kind}"), message)
-}
-
-/// A `u32` filter that matches everything of a protocol.
-fn make_filter(
-    device: u32,
-    parent: u32,
-    priority: u32,
-    protocol: u16,
-) -> Result<(), portcullis_kernel::Error> {
-    const RTM_NEWTFILTER: u16 = 44;
-    let info = priority << 16 | u32::from(protocol.to_be());
-    // struct tc_u32_sel: flags TC_U32_TERMINAL, one key; the key's mask is 0.
-    let selector = [&[1, 0, 1, 0][..], &[0; 12], &[0; 16]].concat();
-    let message = Message::new(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL)
-        .header(&tcmsg(device, 0, parent, info))
-        .put_str(1, "u32")
-        .nest(2, |options| options.put_u32(1, 1).put(5, &selector));
-    Socket::open(Family::Route).unwrap().change("adding a filter", message)
-}
-
-/// What matters of a hook: device, hook, queueing discipline, block, and of each filter priority and protocol.
-type Short<'h> = (IfIndex, TcHookKind, &'h str, Option<u32>, Vec<(u16, u16)>);
-
-fn short(hook: &TcHook) -> Short<'_> {
-    let filters = hook.filters.iter().map(|filter| (filter.priority, filter.protocol)).collect();
-    (hook.device, hook.hook, hook.qdisc.as_str(), hook.block, filters)
-}
-
-#[test]
-fn filters_of_both_directions_in_their_order() {
-    fresh(|| {
-        let (v0, w0) = veth();
-        let made = make_qdisc(v0, "clsact", None)
-            .and_then(|()| make_qdisc(w0, "ingress", None))
-            .and_then(|()| make_filter(v0.0, 0xffff_fff2, 9, 0x0800));
-        if let Err(error) = made {
-            return println!("skipped, because {error}");
-        }
-        make_filter(v0.0, 0xffff_fff2, 3, 0x0806).unwrap();
-        make_filter(v0.0, 0xffff_fff3, 5, 3).unwrap();
-        make_filter(w0.0, 0xffff_0000, 1, 0x86dd).unwrap();
-        let filters = filters();
-        let mut hooks: Vec<_> = filters.tc.read().unwrap().iter().map(short).collect();
-        hooks.sort_by_key(|(device, hook, ..)| (*device, *hook == TcHookKind::Egress));
-        let mut expected = [
-            (v0, TcHookKind::Ingress, "clsact", None, vec![(3, 0x0806), (9, 0x0800)]),
-            (v0, TcHookKind::Egress, "clsact", None, vec![(5, 3)]),
-            (w0, TcHookKind::Ingress, "ingress", None, vec![(1, 0x86dd)]),
-        ];
-        expected.sort_by_key(|(device, hook, ..)| (*device, *hook == TcHookKind::Egress));
-        assert_eq!(hooks, expected);
-        let all = filters.tc.known().iter().flat_map(|hook| &hook.filters);
-        assert!(all.into_iter().all(|filter| filter.kind == "u32" && filter.actions.is_empty()));
-    });
-}
-
-#[test]
-fn filters_in_a_shared_block_are_told_at_each_of_its_devices() {
-    fresh(|| {
-        let (v0, w0) = veth();
-        let made = make_qdisc(v0, "clsact", Some(22))
-            .and_then(|()| make_qdisc(w0, "clsact", Some(22)))
-            .and_then(|()| make_filter(u32::MAX, 22, 4, 3));
-        if let Err(error) = made {
-            return println!("skipped, because {error}");
-        }
-        let filters = filters();
-        let at_ingress = filters.tc.known().iter().filter(|hook| hook.hook == TcHookKind::Ingress);
-        let mut hooks: Vec<_> = at_ingress.map(short).collect();
-        hooks.sort_by_key(|(device, ..)| *device);
-        let mut expected =
-            [v0, w0].map(|device| (device, TcHookKind::Ingress, "clsact", Some(22), vec![(4, 3)]));
-        expected.sort_by_key(|(device, ..)| *device);
-        assert_eq!(hooks, expected);
     });
 }
 

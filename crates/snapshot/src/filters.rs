@@ -1,12 +1,12 @@
 //! What else can decide about a frame: tc, BPF, nftables, legacy tables, br_netfilter.
 //!
-//! For now only their presence and place is recorded, so that a verdict which they could change says so. Their rules
-//! get their own types when they are read.
+//! The rules of nftables and tc have their own types; of the rest only presence and place is recorded, so that a verdict
+//! which they could change says so.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{IfIndex, NftTable, Reading};
+use crate::{NftTable, Reading, TcHook, TcxPrograms};
 
 /// Everything that can decide about a frame beside the bridge and the host's stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,60 +27,6 @@ pub struct Filters {
     pub legacy_tables: Reading<Vec<LegacyTable>>,
     /// Whether bridged packets go through iptables, ip6tables and arptables.
     pub br_netfilter: Reading<BrNetfilter>,
-}
-
-/// The tc filters of one hook of one device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TcHook {
-    /// The device.
-    pub device: IfIndex,
-    /// Which hook.
-    pub hook: TcHookKind,
-    /// The queueing discipline that makes the hook: `clsact`, `ingress`, or any classful one on egress.
-    pub qdisc: String,
-    /// The shared block, if the hook uses one (`TCA_INGRESS_BLOCK`, `TCA_EGRESS_BLOCK`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub block: Option<u32>,
-    /// The filters, in order of priority.
-    pub filters: Vec<TcFilter>,
-}
-
-/// A tc hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TcHookKind {
-    /// Before the bridge and the stack.
-    Ingress,
-    /// On the way out.
-    Egress,
-}
-
-/// One tc filter, by what it is; its match is not read yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TcFilter {
-    /// Priority; lower is consulted first.
-    pub priority: u16,
-    /// The protocol it is for, as an EtherType; 3 is all.
-    pub protocol: u16,
-    /// The classifier: `u32`, `flower`, `matchall`, `bpf` …
-    pub kind: String,
-    /// The kinds of its actions: `gact`, `mirred` …
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub actions: Vec<String>,
-}
-
-/// BPF programs attached to a device by tcx or netkit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TcxPrograms {
-    /// The device.
-    pub device: IfIndex,
-    /// Which hook.
-    pub hook: TcHookKind,
-    /// Program ids, in the order in which they run.
-    pub programs: Vec<u32>,
 }
 
 /// One nftables base chain.

@@ -16,6 +16,7 @@ mod nft;
 mod process;
 pub mod promiscuity;
 mod reading;
+mod tc;
 mod vlan;
 
 pub use bridge::{
@@ -24,10 +25,7 @@ pub use bridge::{
 pub use bytes::Bytes;
 pub use document::{Kernel, LoadError, Netns, Problem, SCHEMA, Snapshot};
 pub use fdb::{FdbEntry, FdbKind, Mdb, MdbEntry, MdbGroup, MdbRouter};
-pub use filters::{
-    BrNetfilter, Filters, LegacyFamily, LegacyTable, NftBaseChain, NftFamily, NftFlowtable, TcFilter, TcHook,
-    TcHookKind, TcxPrograms,
-};
+pub use filters::{BrNetfilter, Filters, LegacyFamily, LegacyTable, NftBaseChain, NftFamily, NftFlowtable};
 pub use ident::{EtherType, IfIndex, MacAddr, NetnsId, ParseIdentError, VlanId};
 pub use inet::{Address, Ipv4Conf, Ipv6Conf, Membership, Neighbour, NextHop, PolicyRule, Route, Settings};
 pub use link::{
@@ -40,4 +38,9 @@ pub use nft::{
 };
 pub use process::{ListenProtocol, Listener, PacketSocket, ProcessRef, ProtocolHandler};
 pub use reading::{Reading, Unread, UnreadCause};
+pub use tc::{
+    FlowerField, FlowerKey, GactRandom, PeditHeader, PeditKey, Skbedit, TcAction, TcActionKind, TcBpf,
+    TcClassifier, TcFilter, TcHook, TcHookKind, TcVerdict, TcxPrograms, U32Key, U32Mark, U32Node, U32Table,
+    VlanAction, VlanTag,
+};
 pub use vlan::{MstState, VlanEntry, VlanFlags, VlanGlobal, VlanTable};

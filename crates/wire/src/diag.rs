@@ -155,7 +155,7 @@ mod tests {
         #[test]
         fn any_bytes_will_do(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = (listener(ListenProtocol::Tcp, &bytes), packet_socket(&bytes));
-            let _ = (crate::tc::qdisc(&bytes), crate::tc::filter(&bytes));
+            let _ = (crate::tc::qdisc(&bytes), crate::tc::filter_entry(&bytes));
             let _ = (crate::nft::table(&bytes), crate::nft::base_chain(&bytes), crate::nft::flowtable(&bytes));
             let _ = crate::nft::hook_function(&bytes);
         }

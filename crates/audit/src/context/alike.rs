@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use portcullis_snapshot::{
-    IfIndex, Ipv4Conf, Ipv6Conf, LinkFlags, PortOptions, TcFilter, TcHookKind, VlanEntry, XdpProgram,
+    IfIndex, Ipv4Conf, Ipv6Conf, LinkFlags, PortOptions, TcFilter, TcHookKind, U32Table, VlanEntry,
+    XdpProgram,
 };
 
 use super::{BridgeView, Context, PortView, Tag};
@@ -55,7 +56,7 @@ struct Traits<'s> {
     /// How many addresses, routes and groups it has: they are its own, but their number is not.
     counts: (usize, usize, usize),
     xdp: &'s [XdpProgram],
-    filters: Vec<(TcHookKind, &'s [TcFilter])>,
+    filters: Vec<Filters<'s>>,
     programs: Vec<(TcHookKind, &'s [u32])>,
     chains: Vec<&'s str>,
     /// Set if it is alike to no other.
@@ -76,11 +77,14 @@ pub(super) fn group<'s>(context: &Context<'s>, index: &Index<'s>, ports: &[PortV
     groups.into_iter().map(|(_, members)| members).collect()
 }
 
+/// The tc filters of a hook, and the tables that those of `u32` stand in.
+type Filters<'s> = (TcHookKind, &'s [TcFilter], &'s [U32Table]);
+
 /// What hangs on each device, gathered once for all bridges.
 pub(super) struct Index<'s> {
     routes: HashMap<IfIndex, usize>,
     memberships: HashMap<IfIndex, usize>,
-    filters: HashMap<IfIndex, Vec<(TcHookKind, &'s [TcFilter])>>,
+    filters: HashMap<IfIndex, Vec<Filters<'s>>>,
     programs: HashMap<IfIndex, Vec<(TcHookKind, &'s [u32])>>,
     chains: HashMap<&'s str, Vec<&'s str>>,
     named_by_rules: std::collections::HashSet<&'s str>,
@@ -106,7 +110,7 @@ impl<'s> Index<'s> {
             *index.memberships.entry(membership.device).or_default() += 1;
         }
         for hook in netns.filters.tc.known() {
-            index.filters.entry(hook.device).or_default().push((hook.hook, &hook.filters));
+            index.filters.entry(hook.device).or_default().push((hook.hook, &hook.filters, &hook.u32_tables));
         }
         for programs in netns.filters.tcx.known() {
             index.programs.entry(programs.device).or_default().push((programs.hook, &programs.programs));

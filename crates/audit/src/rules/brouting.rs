@@ -1,6 +1,6 @@
 //! `brouting`, `steering`: something can take frames out of the bridge's path.
 
-use portcullis_snapshot::{LegacyFamily, NftFamily, TcHookKind};
+use portcullis_snapshot::{LegacyFamily, NftFamily, TcFilter, TcHookKind};
 
 use super::settings::by_hand;
 use crate::context::{BridgeView, Context};
@@ -73,10 +73,10 @@ fn steering(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<(String, Stri
     let ours = |device| device == bridge.link.index || bridge.port(device).is_some();
     for hook in filters.tc.known().iter().filter(|hook| ours(hook.device) && hook.hook == TcHookKind::Ingress)
     {
-        let moves = |kind: &str, actions: &[String]| {
-            kind == "bpf" || actions.iter().any(|a| a == "mirred" || a == "bpf")
+        let moves = |filter: &TcFilter| {
+            filter.kind() == "bpf" || filter.action_kinds().any(|kind| matches!(kind, "mirred" | "bpf"))
         };
-        if hook.filters.iter().any(|filter| moves(&filter.kind, &filter.actions)) {
+        if hook.filters.iter().any(moves) {
             found.push((
                 format!("tc ingress of {}", context.name(hook.device)),
                 "a filter that redirects or runs BPF".to_owned(),

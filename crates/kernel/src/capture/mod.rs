@@ -13,6 +13,7 @@ mod namespaces;
 mod nftables;
 mod processes;
 mod sockets;
+mod tc;
 
 use nix::sys::utsname::uname;
 use portcullis_snapshot::{
