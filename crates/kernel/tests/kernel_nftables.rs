@@ -568,6 +568,15 @@ fn rules_of_iptables_nft() {
     });
 }
 
+/// Says that it is over when it goes away, also when an assertion fails: else the other thread would go on for ever.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_table_that_comes_and_goes_is_never_told_in_part() {
     fresh(|| {
@@ -577,6 +586,7 @@ fn a_table_that_comes_and_goes_is_never_told_in_part() {
         delete_table(NftFamily::Bridge, "guard").unwrap();
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _over = Over(&done);
             // A new thread is in the namespace of the one that makes it.
             let changing = scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
