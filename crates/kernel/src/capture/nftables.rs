@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 use portcullis_snapshot::{
-    NftBaseChain, NftChain, NftFamily, NftFlowtable, NftRule, NftSet, NftTable, Reading,
+    NftBaseChain, NftChain, NftElement, NftFamily, NftFlowtable, NftRule, NftSet, NftTable, Reading,
 };
 use portcullis_wire::nft::{self, Listing};
 
@@ -140,9 +140,15 @@ fn rules(socket: &mut Socket, places: &BTreeMap<Key, usize>, tables: &mut [NftTa
             let rule = nft::rule(reply.payload).zip(family);
             rules.extend(rule.map(|((table, chain, rule), family)| (family, table, chain, rule)));
         })?;
+    // Looked up once for all rules: a table of iptables-nft may have thousands of chains.
+    let chains: Vec<BTreeMap<String, usize>> = tables
+        .iter()
+        .map(|table| table.chains.iter().enumerate().map(|(at, chain)| (chain.name.clone(), at)).collect())
+        .collect();
     for (family, table, chain, rule) in found {
-        let table = places.get(&(family, table)).and_then(|at| tables.get_mut(*at));
-        let chain = table.and_then(|table| table.chains.iter_mut().find(|candidate| candidate.name == chain));
+        let Some(&at) = places.get(&(family, table)) else { continue };
+        let place = chains.get(at).and_then(|chains| chains.get(&chain));
+        let chain = tables.get_mut(at).zip(place).and_then(|(table, place)| table.chains.get_mut(*place));
         if let Some(chain) = chain {
             chain.rules.push(rule);
         }
@@ -159,9 +165,16 @@ fn sets(socket: &mut Socket, places: &BTreeMap<Key, usize>, tables: &mut [NftTab
     for (family, table, mut set) in found {
         let request = nft::elements_request(family, &table, &set.name);
         let what = format!("reading the elements of nftables set {table} {}", set.name);
-        set.elements = socket.dump(&what, &request, Vec::new, |elements, reply| {
-            elements.extend(nft::elements(reply.payload));
-        })?;
+        let start = || Some(Vec::new());
+        let elements =
+            socket.dump(&what, &request, start, |all: &mut Option<Vec<NftElement>>, reply| {
+                match (all.as_mut(), nft::elements(reply.payload)) {
+                    (Some(all), Some(more)) => all.extend(more),
+                    _ => *all = None,
+                }
+            })?;
+        let detail = "an element does not say which keys it stands for".to_owned();
+        set.elements = elements.ok_or(Error::Malformed { what, detail })?;
         nft::sort(&mut set.elements);
         if let Some(table) = places.get(&(family, table)).and_then(|at| tables.get_mut(*at)) {
             table.sets.push(set);

@@ -114,7 +114,8 @@ fn known(name: &str, a: &Attributes<'_>) -> Option<NftExpr> {
         "reject" => NftExpr::Reject,
         // Those of the netdev family, which name a device; `dup` of IP names an address too.
         "dup" if a.get(1).is_none() => NftExpr::ToDevice { copy: true, sreg: register(a, 2)? },
-        "fwd" => NftExpr::ToDevice { copy: false, sreg: register(a, 1)? },
+        // With an address (`nft_fwd_neigh_eval`) it changes the packet, and goes on with the next rule for other protocols.
+        "fwd" if a.get(2).is_none() => NftExpr::ToDevice { copy: false, sreg: register(a, 1)? },
         "dynset" => NftExpr::Dynset { set: a.get(1)?.string() },
         "counter" | "log" | "last" => NftExpr::NoEffect(name.to_owned()),
         "match" | "target" => NftExpr::Compat {
@@ -145,11 +146,21 @@ fn payload(a: &Attributes<'_>) -> Option<NftExpr> {
 fn bitwise(a: &Attributes<'_>) -> Option<NftExpr> {
     let op = match a.get(6).and_then(|op| op.be32()).unwrap_or(0) {
         0 => BitwiseOp::Mask { mask: value(a.get(4)?)?, xor: value(a.get(5)?)? },
-        1 => BitwiseOp::Other("shift left".to_owned()),
-        2 => BitwiseOp::Other("shift right".to_owned()),
-        other => BitwiseOp::Other(format!("operation {other}")),
+        1 => BitwiseOp::Other(format!("shift left by {}", shift(a)?)),
+        2 => BitwiseOp::Other(format!("shift right by {}", shift(a)?)),
+        // Of two registers, since 6.13.
+        3 => BitwiseOp::Other(format!("and with register {}", register(a, 8)?)),
+        4 => BitwiseOp::Other(format!("or with register {}", register(a, 8)?)),
+        5 => BitwiseOp::Other(format!("xor with register {}", register(a, 8)?)),
+        // Nothing is known of what else belongs to it.
+        _ => return None,
     };
     Some(NftExpr::Bitwise { sreg: register(a, 1)?, dreg: register(a, 2)?, len: a.get(3)?.be32()?, op })
+}
+
+/// By how many bits (`NFTA_BITWISE_DATA`), in host byte order.
+fn shift(a: &Attributes<'_>) -> Option<u32> {
+    a.get(7)?.nested().get(NFTA_DATA_VALUE)?.u32()
 }
 
 /// `NFTA_DATA_VALUE` in a nest.
@@ -345,6 +356,83 @@ mod tests {
         expr(&Attributes::new(message.payload).next().unwrap().nested())
     }
 
+    /// An expression with attributes as the kernel would send them.
+    fn one(name: &str, data: impl FnOnce(Message) -> Message) -> NftExpr {
+        let bytes = Message::new(0, 0).nest(1, |item| item.put_str(1, name).nest(2, data)).finish(1);
+        let message = Messages::new(&bytes).next().unwrap();
+        expr(&Attributes::new(message.payload).next().unwrap().nested())
+    }
+
+    fn others_name(expr: NftExpr) -> Option<String> {
+        if let NftExpr::Other { name, .. } = expr { Some(name) } else { None }
+    }
+
+    /// The numbers of `nft_parse_register`, written out: the encoder beside is no witness for them.
+    #[test]
+    fn registers_by_either_name() {
+        let dreg = |number| match one("meta", |m| put_be32(put_be32(m, 2, 1), 1, number)) {
+            NftExpr::Meta { dreg, .. } => Some(dreg),
+            _ => None,
+        };
+        let numbers = [0, 1, 2, 4, 5, 7, 8, 9, 12, 23, 24, 256 + 1, u32::MAX];
+        let wanted = [0, 4, 8, 16].map(Some).into_iter().chain([None; 2]).chain([4, 5, 8, 19].map(Some));
+        assert_eq!(numbers.map(dreg).to_vec(), wanted.chain([None; 3]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn shifts_and_operations_of_two_registers() {
+        let of = |op, fill: fn(Message) -> Message| {
+            let start = |m| put_be32(put_be32(put_be32(put_be32(m, 1, 1), 2, 9), 3, 4), 6, op);
+            one("bitwise", |m| fill(start(m)))
+        };
+        let shift = |m: Message| m.nest(7, |data| data.put(NFTA_DATA_VALUE, &12u32.to_ne_bytes()));
+        let register = |m: Message| put_be32(m, 8, 10);
+        for (op, fill, text) in [
+            (1, shift as fn(Message) -> Message, "shift left by 12"),
+            (2, shift, "shift right by 12"),
+            (3, register, "and with register 6"),
+            (5, register, "xor with register 6"),
+        ] {
+            let op_wanted = BitwiseOp::Other(text.to_owned());
+            assert_eq!(of(op, fill), NftExpr::Bitwise { sreg: 4, dreg: 5, len: 4, op: op_wanted });
+        }
+        assert_eq!(others_name(of(1, register)).as_deref(), Some("bitwise"), "a shift by nobody knows what");
+        assert_eq!(others_name(of(6, shift)).as_deref(), Some("bitwise"), "a newer operation");
+    }
+
+    #[test]
+    fn what_only_resembles_a_known_expression() {
+        let next_hop = one("fwd", |m| put_be32(put_be32(put_be32(m, 1, 1), 2, 2), 3, 2));
+        assert_eq!(others_name(next_hop).as_deref(), Some("fwd"));
+        let of_ip = one("dup", |m| put_be32(put_be32(m, 1, 1), 2, 2));
+        assert_eq!(others_name(of_ip).as_deref(), Some("dup"));
+        let jump_to_nowhere = one("immediate", |m| {
+            put_be32(m, 1, 0).nest(2, |d| d.nest(NFTA_DATA_VERDICT, |v| put_be32(v, 1, -3i32 as u32)))
+        });
+        assert_eq!(others_name(jump_to_nowhere).as_deref(), Some("immediate"));
+    }
+
+    #[test]
+    fn a_rule_of_several_expressions() {
+        let bytes = Message::new(0, 0)
+            .header(&[7, 0, 0, 0])
+            .put_str(1, "t")
+            .put_str(2, "c")
+            .put(3, &9u64.to_be_bytes())
+            .nest(4, |list| {
+                let log = |item: Message| item.put_str(1, "log").nest(2, |data| data.put_str(2, "prefix"));
+                let drop = |v: Message| put_be32(v, 1, 0);
+                let data = |m: Message| put_be32(m, 1, 0).nest(2, |data| data.nest(NFTA_DATA_VERDICT, drop));
+                list.nest(1, log).nest(1, |item| item.put_str(1, "immediate").nest(2, data))
+            })
+            .put(7, b"\0\x06hello\0")
+            .finish(1);
+        let (table, chain, found) = rule(Messages::new(&bytes).next().unwrap().payload).unwrap();
+        let expressions = vec![NftExpr::NoEffect("log".to_owned()), NftExpr::Verdict(NftVerdict::Drop)];
+        assert_eq!((table.as_str(), chain.as_str()), ("t", "c"));
+        assert_eq!(found, NftRule { handle: 9, expressions });
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let bytes = |bytes: &[u8]| Bytes::from(bytes);
@@ -392,6 +480,50 @@ mod tests {
         assert!(matches!(found, NftExpr::Other { name, data } if name == "cmp" && data.0.len() == 8));
     }
 
+    /// What the kernel's attributes of an expression are, from number 1: numbers, values or verdicts, strings.
+    const SHAPES: [(&str, &str); 14] = [
+        ("payload", "nnnnn"),
+        ("meta", "nnn"),
+        ("cmp", "nnv"),
+        ("range", "nnvv"),
+        ("bitwise", "nnnvvnvn"),
+        ("byteorder", "nnnnn"),
+        ("lookup", "snnnn"),
+        ("immediate", "nv"),
+        ("fib", "nnn"),
+        ("dup", "nn"),
+        ("fwd", "nnn"),
+        ("dynset", "snn"),
+        ("match", "snv"),
+        ("limit", "nnn"),
+    ];
+
+    fn a_payload(kind: char) -> BoxedStrategy<Vec<u8>> {
+        let nest = |fill: &dyn Fn(Message) -> Message| {
+            let bytes = fill(Message::new(0, 0)).finish(1);
+            Messages::new(&bytes).next().unwrap().payload.to_vec()
+        };
+        let some_bytes = || proptest::collection::vec(any::<u8>(), 0..20);
+        let verdict = (-6..4i32).prop_map(move |code| {
+            nest(&|m| m.nest(NFTA_DATA_VERDICT, |v| v.put(1, &code.to_be_bytes()).put_str(2, "chain")))
+        });
+        let value = some_bytes().prop_map(move |bytes| nest(&|m| m.put(NFTA_DATA_VALUE, &bytes)));
+        match kind {
+            'n' => (0..10u32).prop_map(|number| number.to_be_bytes().to_vec()).boxed(),
+            'v' => prop_oneof![5 => value, 1 => verdict, 1 => some_bytes()].boxed(),
+            _ => "[a-z]{1,8}".prop_map(|text| [text.as_bytes(), &[0]].concat()).boxed(),
+        }
+    }
+
+    /// An expression's name and its attributes, of which some are missing.
+    fn an_expression() -> impl Strategy<Value = (String, Vec<Option<Vec<u8>>>)> {
+        proptest::sample::select(&SHAPES[..]).prop_flat_map(|(name, shape)| {
+            let payloads: Vec<_> =
+                shape.chars().map(|kind| proptest::option::weighted(0.9, a_payload(kind))).collect();
+            (Just(name.to_owned()), payloads)
+        })
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
@@ -404,6 +536,23 @@ mod tests {
         #[test]
         fn no_data_makes_it_panic(name in "payload|meta|cmp|range|bitwise|byteorder|lookup|immediate|fib|dup|fwd|dynset|match", bytes: Vec<u8>) {
             let _ = known(&name, &Attributes::new(&bytes));
+        }
+
+        /// Attributes as they might come, in any combination: what is understood says the same again when it is written,
+        /// what is not is kept to the last byte.
+        #[test]
+        fn nothing_is_lost((name, payloads) in an_expression()) {
+            let filled = |m| (1..).zip(&payloads).fold(m, |m: Message, (number, payload)| match payload {
+                Some(payload) => m.put(number, payload),
+                None => m,
+            });
+            let bytes = filled(Message::new(0, 0)).finish(1);
+            let data = Messages::new(&bytes).next().unwrap().payload;
+            match one(&name, filled) {
+                NftExpr::Other { name: kept, data: raw } => prop_assert_eq!((kept, raw.0), (name, data.to_vec())),
+                NftExpr::Bitwise { op: BitwiseOp::Other(_), .. } => {}
+                found => prop_assert_eq!(read_back(&found), found),
+            }
         }
     }
 }
