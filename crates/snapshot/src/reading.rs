@@ -58,6 +58,14 @@ impl<T> Reading<T> {
         }
     }
 
+    /// Does something with the value, if it was read.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Reading<U> {
+        match self {
+            Self::Read(value) => Reading::Read(change(value)),
+            Self::Unread(why) => Reading::Unread(why),
+        }
+    }
+
     /// Whether nothing of the kind can exist: it was read and `empty` says so, or the kernel lacks the feature.
     pub fn is_surely(&self, empty: impl FnOnce(&T) -> bool) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Taking a snapshot: one namespace after another, each read by a thread that lives in it.
+//! Taking a snapshot: one namespace after another, each read by threads that live in it.
 //!
 //! Every table is read as a whole or recorded as unread with the kernel's reason. What changes while it is read is
 //! read again; if it will not hold still, the snapshot says so.
@@ -15,11 +15,17 @@ mod processes;
 mod sockets;
 mod tc;
 
+use std::thread;
+
 use nix::sys::utsname::uname;
 use portcullis_snapshot::{
-    FdbEntry, Kernel, Link, Neighbour, Netns, NetnsId, Problem, Reading, SCHEMA, Snapshot, Unread,
-    UnreadCause,
+    Address, FdbEntry, Filters, Ipv4Conf, Ipv6Conf, Kernel, Link, Listener, Mdb, Membership, MstState,
+    Neighbour, Netns, NetnsId, PacketSocket, PolicyRule, Problem, ProtocolHandler, Reading, Route, SCHEMA,
+    Settings, Snapshot, Unread, UnreadCause, VlanGlobal, VlanTable,
 };
+
+use namespaces::Candidate;
+use processes::ProcessTable;
 
 use crate::Error;
 use crate::netlink::{Events, Family, Socket};
@@ -85,17 +91,29 @@ const TRIES: u32 = 3;
 /// If not even the first namespace's links can be asked for. Whatever else cannot be read is recorded in the snapshot.
 pub fn capture(request: &Request) -> Result<Snapshot, Error> {
     let mut problems = Vec::new();
-    let processes = processes::ProcessTable::scan();
-    let found = namespaces::find(&request.scope, &processes)?;
+    // Processes are looked through while the namespaces are read, unless it takes them to find the namespaces.
+    let early = (request.scope == Scope::All).then(ProcessTable::scan);
+    let found = namespaces::find(&request.scope, early.as_ref())?;
+    let read_each = || -> Vec<_> {
+        let read = |candidate: &Candidate| {
+            candidate.netns.run(|| read_settled(candidate.netns.id())).and_then(|done| done)
+        };
+        found.iter().map(|candidate| (candidate, read(candidate))).collect()
+    };
+    let (results, processes) = thread::scope(|scope| {
+        let results = scope.spawn(read_each);
+        let processes = early.unwrap_or_else(ProcessTable::scan);
+        (results.join().map_err(|_| Error::Thread), processes)
+    });
     let mut captured = Vec::new();
     let mut obstacle = None;
-    for candidate in &found {
-        match candidate.netns.run(|| read_settled(candidate.netns.id())) {
-            Ok(Ok((netns, unsettled))) => {
+    for (candidate, result) in results? {
+        match result {
+            Ok((netns, unsettled)) => {
                 problems.extend(unsettled);
                 captured.push(netns);
             }
-            Ok(Err(error)) | Err(error) => {
+            Err(error) => {
                 problems.push(Problem {
                     netns: Some(candidate.netns.id()),
                     what: format!("network namespace {}", candidate.label()),
@@ -149,38 +167,100 @@ fn read_settled(id: NetnsId) -> Result<(Netns, Option<Problem>), Error> {
     Ok((netns, (!events.drain()?.is_empty()).then_some(problem)))
 }
 
-/// Reads the calling thread's namespace once.
+/// Reads the calling thread's namespace once: its interfaces and bridges here, its own stack on a second thread
+/// meanwhile, which starts in the namespace of the one that starts it.
 fn read(id: NetnsId, route: &mut Socket) -> Result<Netns, Error> {
-    let links = links::links(route)?;
-    let has_bridges = links.iter().any(|link| link.bridge().is_some());
-    let filters = filters::read(route, &links);
+    let (bridging, stack) = thread::scope(|scope| {
+        let stack = scope.spawn(Stack::read);
+        (Bridging::read(route), stack.join().map_err(|_| Error::Thread))
+    });
+    let (bridging, stack) = (bridging?, stack??);
     Ok(Netns {
         id,
         names: Vec::new(),
         processes: Vec::new(),
-        vlans: if has_bridges { reading(links::vlans(route, &links)) } else { Reading::Read(Vec::new()) },
-        vlan_globals: if has_bridges {
-            reading(links::vlan_globals(route))
-        } else {
-            Reading::Read(Vec::new())
-        },
-        mst: reading(links::mst(route, &links)),
-        // Devices that are no bridges have entries too: their second addresses.
-        fdb: reading(links::fdb(route)),
-        mdb: if has_bridges { reading(links::mdb(route)) } else { Reading::Read(Default::default()) },
-        addresses: reading(inet::addresses(route)),
-        routes: reading(inet::routes(route)),
-        rules: reading(inet::rules(route)),
-        neighbours: reading(inet::neighbours(route)),
-        ipv4: reading(inet::ipv4_settings()),
-        ipv6: reading(inet::ipv6_settings()),
-        filters,
-        listeners: sockets::listeners(),
-        packet_sockets: sockets::packet_sockets(),
-        protocol_handlers: reading(sockets::protocol_handlers()),
-        memberships: reading(sockets::memberships(route, &links)),
-        links: Reading::Read(links),
+        vlans: bridging.vlans,
+        vlan_globals: bridging.vlan_globals,
+        mst: bridging.mst,
+        fdb: bridging.fdb,
+        mdb: bridging.mdb,
+        addresses: stack.addresses,
+        routes: stack.routes,
+        rules: stack.rules,
+        neighbours: stack.neighbours,
+        ipv4: stack.ipv4,
+        ipv6: stack.ipv6,
+        filters: bridging.filters,
+        listeners: stack.listeners,
+        packet_sockets: stack.packet_sockets,
+        protocol_handlers: stack.protocol_handlers,
+        memberships: stack.memberships.map(|all| sockets::of_links(all, &bridging.links)),
+        links: Reading::Read(bridging.links),
     })
+}
+
+/// The interfaces of a namespace, and what decides about frames between them.
+struct Bridging {
+    links: Vec<Link>,
+    vlans: Reading<Vec<VlanTable>>,
+    vlan_globals: Reading<Vec<VlanGlobal>>,
+    mst: Reading<Vec<MstState>>,
+    fdb: Reading<Vec<FdbEntry>>,
+    mdb: Reading<Mdb>,
+    filters: Filters,
+}
+
+impl Bridging {
+    fn read(route: &mut Socket) -> Result<Self, Error> {
+        let links = links::links(route)?;
+        let has_bridges = links.iter().any(|link| link.bridge().is_some());
+        Ok(Self {
+            filters: filters::read(route, &links),
+            vlans: if has_bridges { reading(links::vlans(route, &links)) } else { Reading::Read(Vec::new()) },
+            vlan_globals: if has_bridges {
+                reading(links::vlan_globals(route))
+            } else {
+                Reading::Read(Vec::new())
+            },
+            mst: reading(links::mst(route, &links)),
+            // Devices that are no bridges have entries too: their second addresses.
+            fdb: reading(links::fdb(route)),
+            mdb: if has_bridges { reading(links::mdb(route)) } else { Reading::Read(Mdb::default()) },
+            links,
+        })
+    }
+}
+
+/// What a namespace's own stack goes by.
+struct Stack {
+    addresses: Reading<Vec<Address>>,
+    routes: Reading<Vec<Route>>,
+    rules: Reading<Vec<PolicyRule>>,
+    neighbours: Reading<Vec<Neighbour>>,
+    ipv4: Reading<Settings<Ipv4Conf>>,
+    ipv6: Reading<Settings<Ipv6Conf>>,
+    listeners: Reading<Vec<Listener>>,
+    packet_sockets: Reading<Vec<PacketSocket>>,
+    protocol_handlers: Reading<Vec<ProtocolHandler>>,
+    memberships: Reading<Vec<Membership>>,
+}
+
+impl Stack {
+    fn read() -> Result<Self, Error> {
+        let mut route = Socket::open(Family::Route)?;
+        Ok(Self {
+            addresses: reading(inet::addresses(&mut route)),
+            routes: reading(inet::routes(&mut route)),
+            rules: reading(inet::rules(&mut route)),
+            neighbours: reading(inet::neighbours(&mut route)),
+            ipv4: reading(inet::ipv4_settings()),
+            ipv6: reading(inet::ipv6_settings()),
+            listeners: sockets::listeners(),
+            packet_sockets: sockets::packet_sockets(),
+            protocol_handlers: reading(sockets::protocol_handlers()),
+            memberships: reading(sockets::memberships(&mut route)),
+        })
+    }
 }
 
 /// Turns a result into what was read or why not.

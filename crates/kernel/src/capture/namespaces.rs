@@ -39,8 +39,9 @@ pub(super) fn names_by_id() -> Names {
     names
 }
 
-/// Finds the namespaces of a scope; those that cannot be opened are left out.
-pub(super) fn find(scope: &Scope, processes: &ProcessTable) -> Result<Vec<Candidate>, Error> {
+/// Finds the namespaces of a scope; those that cannot be opened are left out. Only [`Scope::All`] has those of processes
+/// in it.
+pub(super) fn find(scope: &Scope, processes: Option<&ProcessTable>) -> Result<Vec<Candidate>, Error> {
     let first = match scope {
         Scope::Named(name) if name.contains('/') => Netns::open(name)?,
         Scope::Named(name) => Netns::named(name)?,
@@ -66,7 +67,8 @@ pub(super) fn find(scope: &Scope, processes: &ProcessTable) -> Result<Vec<Candid
     }
     if *scope == Scope::All {
         let bound = namespace::bind_mounts().into_iter().filter_map(|path| Netns::open(path).ok());
-        let held = processes.namespaces().filter_map(|(_, pid)| Netns::of_process(pid).ok());
+        let held = processes.into_iter().flat_map(ProcessTable::namespaces);
+        let held = held.filter_map(|(_, pid)| Netns::of_process(pid).ok());
         for netns in bound.chain(held) {
             add(netns, None);
         }

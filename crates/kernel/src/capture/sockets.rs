@@ -101,7 +101,7 @@ fn parse_ptype(text: &str) -> Vec<ProtocolHandler> {
 
 /// The groups that the host joined, those of IPv4 from `/proc/net/igmp` where a kernel before 6.15 has no messages of
 /// them. The kernel writes that file anew for each of its pages, which takes long on many interfaces.
-pub(super) fn memberships(route: &mut Socket, links: &[Link]) -> Result<Vec<Membership>, Error> {
+pub(super) fn memberships(route: &mut Socket) -> Result<Vec<Membership>, Error> {
     let unsupported = |error: &Error| error.errno() == Some(Errno::EOPNOTSUPP);
     let mut all = match joined(route, libc::AF_INET) {
         Err(error) if unsupported(&error) => parse_igmp(&proc_net("igmp")?),
@@ -112,9 +112,13 @@ pub(super) fn memberships(route: &mut Socket, links: &[Link]) -> Result<Vec<Memb
         Err(error) if unsupported(&error) => {}
         groups => all.extend(groups?),
     }
-    // Links are in the order of their indices.
-    all.retain(|membership| links.binary_search_by_key(&membership.device, |link| link.index).is_ok());
     Ok(all)
+}
+
+/// Keeps the memberships of interfaces that were read. `links` are in the order of their indices.
+pub(super) fn of_links(mut all: Vec<Membership>, links: &[Link]) -> Vec<Membership> {
+    all.retain(|membership| links.binary_search_by_key(&membership.device, |link| link.index).is_ok());
+    all
 }
 
 fn joined(route: &mut Socket, family: i32) -> Result<Vec<Membership>, Error> {
