@@ -302,7 +302,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     fn br_pkt_type(&mut self) -> BrPktType {
         if !self.frame.is(Field::Dst, Set::MULTICAST) {
             BrPktType::Unicast
-        } else if self.frame.is(Field::Dst, portcullis_snapshot::MacAddr::BROADCAST) {
+        } else if self.frame.is(Field::Dst, MacAddr::BROADCAST) {
             BrPktType::Broadcast
         } else {
             BrPktType::Multicast
