@@ -178,51 +178,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         self.nf_hook_between(skb, "__br_forward", state, NF_BR_PRI_BRNF..=i32::MAX)?;
         let state = NfState { family: NftFamily::Bridge, hook: NfHook::PostRouting, iif: None, oif: out };
         self.nf_hook(skb, "br_forward_finish", state)?;
-        // br_nf_post_routing stands last.
-        if let (Some(family @ (NftFamily::Ip | NftFamily::Ip6)), true) = (shown, skb.nf_bridge) {
-            let (hook, oif) = (NfHook::PostRouting, Some(bridge.link.index));
-            self.nf_hook(skb, "br_nf_post_routing", NfState { family, hook, iif: None, oif })?;
-        }
-        Some(())
-    }
-
-    /// `br_nf_forward_ip`, `br_nf_forward_arp`: through br_netfilter bridged packets pass the host's own FORWARD hooks.
-    ///
-    /// `None` if the packet ends there; else whose hooks saw it, if any did.
-    fn br_nf_forward(
-        &mut self,
-        skb: &mut Skb,
-        bridge: &Bridge<'s>,
-        port: &Port<'s>,
-    ) -> Option<Option<NftFamily>> {
-        let network = self.network;
-        let Some(settings) = network.hooks().br_netfilter() else { return Some(None) };
-        if skb.hwtag.is_some() && !settings.filter_vlan_tagged {
-            return Some(None);
-        }
-        let options = bridge.options;
-        let on = [
-            (NftFamily::Ip, settings.call_iptables || options.nf_call_iptables == Some(true)),
-            (NftFamily::Arp, settings.call_arptables || options.nf_call_arptables == Some(true)),
-            (NftFamily::Ip6, settings.call_ip6tables || options.nf_call_ip6tables == Some(true)),
-        ];
-        let protocols = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
-        let class = self.frame.which(Field::Protocol(skb.depth), &protocols);
-        let Some(&(family, true)) = class.and_then(|class| on.get(class)) else { return Some(None) };
-        // sizeof(struct arphdr)
-        if family == NftFamily::Arp && !self.frame.is(Field::Length(skb.depth), Set::Range(8, u128::MAX)) {
-            let why = format_args!("bridge-nf-call-arptables");
-            self.drop_skb("br_nf_forward_arp", skb, "the ARP header is cut off", why);
-            return None;
-        }
-        let state = if family == NftFamily::Arp {
-            NfState { family, hook: NfHook::Forward, iif: skb.port, oif: Some(port.link.index) }
-        } else {
-            let logical = Some(bridge.link.index);
-            NfState { family, hook: NfHook::Forward, iif: logical, oif: logical }
-        };
-        self.nf_hook(skb, "br_nf_forward", state)?;
-        Some(Some(family))
+        // It stands last.
+        self.br_nf_post_routing(skb, bridge, shown)
     }
 
     /// `is_skb_forwardable` (net/core/dev.c): the port is up and the frame fits, a tag's four bytes aside.

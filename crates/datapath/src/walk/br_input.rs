@@ -209,66 +209,6 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         self.nf_hook_between(skb, "nf_hook_bridge_pre", state, NF_BR_PRI_BRNF..=i32::MAX)
     }
 
-    /// `br_nf_pre_routing` (net/bridge/br_netfilter_hooks.c). A frame with a tag beside it, or two tags, is passed over.
-    fn br_nf_pre_routing(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<()> {
-        let Some(settings) = self.network.hooks().br_netfilter().copied() else { return Some(()) };
-        if self.encap_header_is_cut_off(skb.depth) {
-            self.drop_skb("br_nf_pre_routing", skb, "the header is cut off", format_args!("br_netfilter"));
-            return None;
-        }
-        let tagged = skb.hwtag.is_some();
-        if tagged && !settings.filter_vlan_tagged {
-            return Some(());
-        }
-        let iptables = settings.call_iptables || bridge.options.nf_call_iptables == Some(true);
-        let ip6tables = settings.call_ip6tables || bridge.options.nf_call_ip6tables == Some(true);
-        let inet = [EtherType::IPV4, EtherType::IPV6].map(Set::from);
-        let (family, on, valid) = match self.frame.which(Field::Protocol(skb.depth), &inet) {
-            None => return Some(()),
-            Some(0) => (NftFamily::Ip, iptables, Field::Ip4(skb.depth, crate::frame::Ip4Field::WellFormed)),
-            Some(_) => (NftFamily::Ip6, ip6tables, Field::Ip6(skb.depth, crate::frame::Ip6Field::WellFormed)),
-        };
-        if !on {
-            return Some(());
-        }
-        if !self.frame.is(valid, 1u8) {
-            self.drop_skb(
-                "br_nf_pre_routing",
-                skb,
-                "malformed IP header",
-                format_args!("bridge-nf-call-iptables"),
-            );
-            return None;
-        }
-        // br_validate_ipv4, br_validate_ipv6
-        skb.trimmed = true;
-        skb.nf_bridge = true;
-        // setup_pre_routing: the rules see a packet of the bridge device's, addressed to the host.
-        let pkt_type = skb.pkt_type;
-        if pkt_type == PacketType::OtherHost {
-            skb.pkt_type = PacketType::Host;
-        }
-        let state = NfState { family, hook: NfHook::PreRouting, iif: Some(bridge.link.index), oif: None };
-        self.nf_hook(skb, "br_nf_pre_routing", state)?;
-        if pkt_type == PacketType::OtherHost {
-            skb.pkt_type = pkt_type;
-        }
-        Some(())
-    }
-
-    /// `nf_bridge_encap_header_len`: a tag in the bytes, or a PPPoE header, has to be there in full.
-    fn encap_header_is_cut_off(&mut self, depth: u8) -> bool {
-        let needed = match self
-            .frame
-            .which(Field::Protocol(depth), &[EtherType::VLAN, EtherType::PPPOE_SESSION].map(Set::from))
-        {
-            Some(0) => 4,
-            Some(_) => 8,
-            None => return false,
-        };
-        !self.frame.is(Field::Length(depth), Set::Range(needed, u128::MAX))
-    }
-
     /// `br_handle_frame_finish`: VLAN, lock, learning, and where to.
     fn br_handle_frame_finish(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) {
         let function = "br_handle_frame_finish";

@@ -3,6 +3,7 @@
 //! One file for each of the kernel's. What a rule asks of a packet becomes a question to the frame; what it asks of the
 //! rest of the world (limits, connections, other programs) stays open.
 
+mod br_netfilter_hooks;
 mod nf_tables_core;
 mod nft_fib;
 mod nft_lookup;

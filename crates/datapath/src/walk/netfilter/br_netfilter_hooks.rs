@@ -1,0 +1,131 @@
+//! `net/bridge/br_netfilter_hooks.c`: bridged packets before the rules of the host's own stack.
+
+use portcullis_snapshot::{EtherType, NftFamily};
+
+use super::NfState;
+use crate::frame::{Field, Frame, Ip4Field, Ip6Field, Set};
+use crate::network::{Bridge, NfHook, Port};
+use crate::walk::{PacketType, Skb, Walker};
+
+impl<'s, F: Frame> Walker<'_, 's, F> {
+    /// `br_nf_pre_routing` (net/bridge/br_netfilter_hooks.c). A frame with a tag beside it, or two tags, is passed over.
+    pub(in crate::walk) fn br_nf_pre_routing(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<()> {
+        let Some(settings) = self.network.hooks().br_netfilter().copied() else { return Some(()) };
+        if self.encap_header_is_cut_off(skb.depth) {
+            self.drop_skb("br_nf_pre_routing", skb, "the header is cut off", format_args!("br_netfilter"));
+            return None;
+        }
+        let tagged = skb.hwtag.is_some();
+        if tagged && !settings.filter_vlan_tagged {
+            return Some(());
+        }
+        let iptables = settings.call_iptables || bridge.options.nf_call_iptables == Some(true);
+        let ip6tables = settings.call_ip6tables || bridge.options.nf_call_ip6tables == Some(true);
+        let inet = [EtherType::IPV4, EtherType::IPV6].map(Set::from);
+        let (family, on, valid) = match self.frame.which(Field::Protocol(skb.depth), &inet) {
+            None => return Some(()),
+            Some(0) => (NftFamily::Ip, iptables, Field::Ip4(skb.depth, Ip4Field::WellFormed)),
+            Some(_) => (NftFamily::Ip6, ip6tables, Field::Ip6(skb.depth, Ip6Field::WellFormed)),
+        };
+        if !on {
+            return Some(());
+        }
+        if !self.frame.is(valid, 1u8) {
+            self.drop_skb(
+                "br_nf_pre_routing",
+                skb,
+                "malformed IP header",
+                format_args!("bridge-nf-call-iptables"),
+            );
+            return None;
+        }
+        // br_validate_ipv4, br_validate_ipv6
+        skb.trimmed = true;
+        skb.nf_bridge = true;
+        let state = NfState { family, hook: NfHook::PreRouting, iif: Some(bridge.link.index), oif: None };
+        self.br_nf_hook(skb, "br_nf_pre_routing", state)
+    }
+
+    /// `nf_bridge_encap_header_len`: a tag in the bytes, or a PPPoE header, has to be there in full.
+    fn encap_header_is_cut_off(&mut self, depth: u8) -> bool {
+        let needed = match self
+            .frame
+            .which(Field::Protocol(depth), &[EtherType::VLAN, EtherType::PPPOE_SESSION].map(Set::from))
+        {
+            Some(0) => 4,
+            Some(_) => 8,
+            None => return false,
+        };
+        !self.frame.is(Field::Length(depth), Set::Range(needed, u128::MAX))
+    }
+
+    /// `br_nf_forward_ip`, `br_nf_forward_arp`: through br_netfilter bridged packets pass the host's own FORWARD hooks.
+    ///
+    /// `None` if the packet ends there; else whose hooks saw it, if any did.
+    pub(in crate::walk) fn br_nf_forward(
+        &mut self,
+        skb: &mut Skb,
+        bridge: &Bridge<'s>,
+        port: &Port<'s>,
+    ) -> Option<Option<NftFamily>> {
+        let network = self.network;
+        let Some(settings) = network.hooks().br_netfilter() else { return Some(None) };
+        if skb.hwtag.is_some() && !settings.filter_vlan_tagged {
+            return Some(None);
+        }
+        let options = bridge.options;
+        let on = [
+            (NftFamily::Ip, settings.call_iptables || options.nf_call_iptables == Some(true)),
+            (NftFamily::Arp, settings.call_arptables || options.nf_call_arptables == Some(true)),
+            (NftFamily::Ip6, settings.call_ip6tables || options.nf_call_ip6tables == Some(true)),
+        ];
+        let protocols = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
+        let class = self.frame.which(Field::Protocol(skb.depth), &protocols);
+        let Some(&(family, true)) = class.and_then(|class| on.get(class)) else { return Some(None) };
+        // sizeof(struct arphdr)
+        if family == NftFamily::Arp && !self.frame.is(Field::Length(skb.depth), Set::Range(8, u128::MAX)) {
+            let why = format_args!("bridge-nf-call-arptables");
+            self.drop_skb("br_nf_forward_arp", skb, "the ARP header is cut off", why);
+            return None;
+        }
+        let state = if family == NftFamily::Arp {
+            NfState { family, hook: NfHook::Forward, iif: skb.port, oif: Some(port.link.index) }
+        } else {
+            let logical = Some(bridge.link.index);
+            NfState { family, hook: NfHook::Forward, iif: logical, oif: logical }
+        };
+        if family == NftFamily::Arp {
+            self.nf_hook(skb, "br_nf_forward_arp", state)?;
+        } else {
+            self.br_nf_hook(skb, "br_nf_forward_ip", state)?;
+        }
+        Some(Some(family))
+    }
+
+    /// `br_nf_post_routing`: a packet that `br_nf_forward_ip` has shown to FORWARD passes POSTROUTING as well.
+    pub(in crate::walk) fn br_nf_post_routing(
+        &mut self,
+        skb: &mut Skb,
+        bridge: &Bridge<'s>,
+        shown: Option<NftFamily>,
+    ) -> Option<()> {
+        let (Some(family @ (NftFamily::Ip | NftFamily::Ip6)), true) = (shown, skb.nf_bridge) else {
+            return Some(());
+        };
+        let state = NfState { family, hook: NfHook::PostRouting, iif: None, oif: Some(bridge.link.index) };
+        self.br_nf_hook(skb, "br_nf_post_routing", state)
+    }
+
+    /// A hook of IPv4's or IPv6's, whose rules see the packet as one that is addressed to the host (`pkt_otherhost`).
+    fn br_nf_hook(&mut self, skb: &mut Skb, function: &'static str, state: NfState) -> Option<()> {
+        let pkt_type = skb.pkt_type;
+        if pkt_type == PacketType::OtherHost {
+            skb.pkt_type = PacketType::Host;
+        }
+        self.nf_hook(skb, function, state)?;
+        if pkt_type == PacketType::OtherHost {
+            skb.pkt_type = pkt_type;
+        }
+        Some(())
+    }
+}
