@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use portcullis_datapath::{Concrete, Network, Trace, Walk, walk};
+use portcullis_datapath::{Aim, Concrete, Manner, Network, Trace, Walk, walk};
 use portcullis_snapshot::{Address, IfIndex, Netns, Snapshot};
 
 use crate::finding::{self, Finding};
@@ -123,11 +123,17 @@ impl<'s> Context<'s> {
         bridge.policy.host_access.unwrap_or_else(by_address)
     }
 
-    /// Walks a frame that comes in by a port.
+    /// Walks a frame that comes in by a port, wherever it goes.
     #[must_use]
     pub fn probe(&self, port: IfIndex, frame: &[u8]) -> Walk {
+        self.probe_for(Aim::Everywhere, port, frame)
+    }
+
+    /// Walks a frame that comes in by a port, as far as what is aimed at is concerned.
+    #[must_use]
+    pub fn probe_for(&self, aim: Aim, port: IfIndex, frame: &[u8]) -> Walk {
         let Some(mut frame) = Concrete::new(frame) else { return Walk::default() };
-        walk(&self.network, port, &mut frame, Trace::Off)
+        walk(&self.network, port, &mut frame, Manner { aim, ..Trace::Off.into() })
     }
 
     /// Returns a finding of a rule about a bridge, or about one of its ports, to be completed.
@@ -155,6 +161,11 @@ impl<'s> Context<'s> {
     ) -> Finding {
         let id = (self.netns.id, self.label.clone());
         finding::start(doc, id, (device, None), (title.into(), why.into()))
+    }
+
+    /// Returns what to put in front of a command so that it runs in this namespace.
+    pub(crate) fn command_prefix(&self) -> &str {
+        &self.command_prefix
     }
 
     /// Returns a command as it has to be typed, so that it runs in this namespace.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use portcullis_snapshot::{IfIndex, Link, NetnsId};
+use portcullis_snapshot::{Bytes, IfIndex, Link, NetnsId};
 use serde::{Deserialize, Serialize};
 
 use crate::rule::{RuleDoc, RuleId};
@@ -113,7 +113,7 @@ pub struct Evidence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witness {
     /// The frame, from the destination address on, without a frame check sequence.
-    pub frame: Vec<u8>,
+    pub frame: Bytes,
     /// The port that it comes in by.
     pub port: Device,
     /// Where it gets to, in words: "the host's ARP on br0", "tap2".
@@ -194,7 +194,7 @@ impl Finding {
     /// Returns the finding with the frame that shows it.
     #[must_use]
     pub fn witness(mut self, port: &Link, frame: Vec<u8>, reaches: impl Into<Arc<str>>) -> Self {
-        self.witness = Some(Witness { frame, port: port.into(), reaches: reaches.into() });
+        self.witness = Some(Witness { frame: Bytes(frame), port: port.into(), reaches: reaches.into() });
         self
     }
 

@@ -3,7 +3,7 @@
 //! A [`Probe`] is a frame with blanks: the port fills in addresses and tags. So one probe serves every port that is
 //! alike, and each finding gets a witness with its own port's addresses.
 
-use portcullis_datapath::{FrameBuilder, HostDelivery, Outcome, PacketType, Payload, Walk};
+use portcullis_datapath::{Aim, FrameBuilder, HostDelivery, Outcome, PacketType, Payload, Walk};
 use portcullis_snapshot::{IfIndex, MacAddr};
 
 use crate::context::{BridgeView, Context, PortView, Tag};
@@ -190,15 +190,16 @@ impl<'p> Reach<'p> {
 }
 
 impl Context<'_> {
-    /// Sends probes in by a port, in every way that it lets in, and keeps what arrives at a `wanted` outcome.
+    /// Sends probes in by a port, in every way that it lets in, and keeps what arrives at a `wanted` outcome, which is
+    /// among those that are aimed at.
     pub fn reach<'p>(
         &self,
         bridge: &BridgeView<'_>,
         port: &PortView<'_>,
-        probes: &'p [Probe<'p>],
+        (aim, probes): (Aim, &'p [Probe<'p>]),
         wanted: impl Fn(&Outcome) -> bool,
     ) -> Reach<'p> {
-        let [reach] = self.reaches(bridge, port, probes, [wanted]);
+        let [reach] = self.reaches(bridge, port, (aim, probes), [wanted]);
         reach
     }
 
@@ -207,7 +208,7 @@ impl Context<'_> {
         &self,
         bridge: &BridgeView<'_>,
         port: &PortView<'_>,
-        probes: &'p [Probe<'p>],
+        (aim, probes): (Aim, &'p [Probe<'p>]),
         wanted: [impl Fn(&Outcome) -> bool; N],
     ) -> [Reach<'p>; N] {
         let mut reaches = [(); N].map(|()| Reach::default());
@@ -217,7 +218,7 @@ impl Context<'_> {
             let past_the_filter = matches!(probe.to, Destination::LinkLocal(_));
             for tags in if past_the_filter { &untagged[..] } else { &port.tags } {
                 let Some(frame) = probe.frame(bridge, port, tags) else { continue };
-                let walk = self.probe(port.link.index, &frame);
+                let walk = self.probe_for(aim, port.link.index, &frame);
                 for (reach, wanted) in reaches.iter_mut().zip(&wanted) {
                     reach.take_in(&walk, (probe, tags), wanted);
                 }

@@ -3,6 +3,7 @@
 //! Values only; nothing is run. Names of devices are put in as a shell and nft need them, whatever they contain.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use portcullis_snapshot::Link;
 
@@ -99,11 +100,6 @@ pub(crate) fn vlan_filtering(context: &Context<'_>, bridge: &BridgeView<'_>) -> 
 
 /// Drops, with nftables, whatever is passed up to a device.
 pub(crate) fn drop_on_bridge(context: &Context<'_>, device: &Link) -> Remedy {
-    let chain = format!(
-        "add chain {TABLE} {} {{ type filter hook ingress device {} priority -500; policy drop; }}",
-        chain_name("up", device),
-        nft(&device.name)
-    );
     Remedy {
         method: docs::DROP_ON_BRIDGE.method,
         summary: format!(
@@ -113,7 +109,14 @@ pub(crate) fn drop_on_bridge(context: &Context<'_>, device: &Link) -> Remedy {
         .into(),
         commands: vec![
             context.command(format!("nft add table {TABLE}")),
-            context.command(nft_command(&chain)),
+            nft(
+                context,
+                format_args!(
+                    "add chain {TABLE} {} {{ type filter hook ingress device \"{}\" priority -500; policy drop; }}",
+                    ChainName("up", device),
+                    device.name
+                ),
+            ),
         ],
     }
 }
@@ -131,11 +134,16 @@ pub(crate) fn drop_link_local(context: &Context<'_>, bridge: &BridgeView<'_>, po
 
 /// Returns the commands that put an nftables rule at the ingress of a port.
 pub(crate) fn at_port(context: &Context<'_>, port: &PortView<'_>, rule: &str) -> Vec<String> {
-    let (chain, device) = (chain_name("port", port.link), nft(&port.link.name));
+    let (chain, device) = (ChainName("port", port.link), &port.link.name);
     let hook = "type filter hook ingress";
-    let add_chain = format!("add chain {TABLE} {chain} {{ {hook} device {device} priority -500; }}");
-    let add_rule = format!("add rule {TABLE} {chain} {rule}");
-    nft_commands(context, &[&format!("add table {TABLE}"), &add_chain, &add_rule])
+    vec![
+        nft(context, format_args!("add table {TABLE}")),
+        nft(
+            context,
+            format_args!("add chain {TABLE} {chain} {{ {hook} device \"{device}\" priority -500; }}"),
+        ),
+        nft(context, format_args!("add rule {TABLE} {chain} {rule}")),
+    ]
 }
 
 /// The condition that leaves protocols out: by EtherType, and 802.2 by its being none.
@@ -207,24 +215,47 @@ pub(crate) fn shell(text: &str) -> Cow<'_, str> {
     format!("'{text}'").into()
 }
 
-/// Returns a device's name as a string for nft.
-fn nft(device: &str) -> String {
-    format!("\"{device}\"")
-}
-
 /// Returns nft commands as they have to be typed.
 pub(crate) fn nft_commands(context: &Context<'_>, commands: &[&str]) -> Vec<String> {
-    commands.iter().map(|command| context.command(nft_command(command))).collect()
+    commands.iter().map(|command| nft(context, format_args!("{command}"))).collect()
 }
 
-/// Returns an nft command as one word behind `nft`.
-fn nft_command(command: &str) -> String {
-    format!("nft {}", shell(command))
+/// Returns an nft command as it has to be typed: one quoted word behind `nft`, put together in one piece, since a host
+/// with many guests has thousands of them.
+fn nft(context: &Context<'_>, command: fmt::Arguments<'_>) -> String {
+    struct Quoted(String);
+    impl fmt::Write for Quoted {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            for (at, part) in text.split('\'').enumerate() {
+                self.0.push_str(if at > 0 { r"'\''" } else { "" });
+                self.0.push_str(part);
+            }
+            Ok(())
+        }
+    }
+    let mut line = String::with_capacity(160);
+    line.push_str(context.command_prefix());
+    line.push_str("nft '");
+    let mut quoted = Quoted(line);
+    // A String takes everything.
+    let _ = fmt::write(&mut quoted, command);
+    quoted.0.push('\'');
+    quoted.0
 }
 
 /// A chain's name that nft can parse, whatever the device is called.
-fn chain_name(prefix: &str, device: &Link) -> String {
-    format!("{prefix}_{}", device.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
+struct ChainName<'a>(&'a str, &'a Link);
+
+impl fmt::Display for ChainName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(prefix, device) = self;
+        write!(f, "{prefix}_")?;
+        for (at, part) in device.name.split(|c: char| !c.is_ascii_alphanumeric()).enumerate() {
+            f.write_str(if at > 0 { "_" } else { "" })?;
+            f.write_str(part)?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn audit_gives_findings_as_the_contract_says() {
         );
         assert_eq!(finding.remedies.len(), finding.commands.len());
         let witness = finding.witness.as_ref().unwrap_or_else(|| panic!("{rule} has no witness"));
-        assert!(witness.frame.len() >= 120 && witness.frame.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert!(witness.frame.len() >= 60);
     }
     let bridge = &document.bridges[0];
     let ports: Vec<_> = bridge.ports.iter().map(|port| (port.name.as_str(), port.role.name())).collect();
@@ -75,8 +75,8 @@ fn every_witness_walks_to_where_it_is_said_to_get() {
     let witnesses = document.findings.iter().filter_map(|finding| finding.witness.as_ref());
     let mut walked = 0;
     for witness in witnesses {
-        let arguments =
-            ["walk", "--snapshot", &hypervisor(), "--from", &witness.port, "--frame", &witness.frame];
+        let frame = witness.frame.to_string();
+        let arguments = ["walk", "--snapshot", &hypervisor(), "--from", &witness.port, "--frame", &frame];
         let (status, walk): (_, WalkDocument) = json(&arguments);
         assert_eq!(status, 0);
         assert!(!walk.outcomes.is_empty(), "{witness:?} {walk:?}");

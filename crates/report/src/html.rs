@@ -102,7 +102,7 @@ fn write_finding(out: &mut impl Write, finding: &FindingEntry<'_>) -> io::Result
     if let Some(witness) = &finding.witness {
         let (port, reaches) = (Text(&witness.port), Text(&witness.reaches));
         writeln!(out, "<p>This frame, sent in by {port}, reaches {reaches}:</p>")?;
-        writeln!(out, "<pre>{}</pre>", Text(&witness.frame))?;
+        writeln!(out, "<pre>{}</pre>", witness.frame)?;
     }
     finding.commands.iter().try_for_each(|remedy| write_remedy(out, remedy))?;
     writeln!(out, "</section>")

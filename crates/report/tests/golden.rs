@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
+use std::borrow::Cow;
 use std::io;
 
 use portcullis_audit::{Role, Severity};
@@ -12,6 +13,7 @@ use portcullis_report::json::{
     WalkDocument, WitnessEntry,
 };
 use portcullis_report::{html, sarif, text};
+use portcullis_snapshot::Bytes;
 
 /// Prints, and takes the colours out.
 fn plain(print: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
@@ -24,7 +26,7 @@ fn texts<T: From<String>>(list: &[&str]) -> Vec<T> {
     list.iter().map(|&text| text.to_owned().into()).collect()
 }
 
-const HEADER: &str = "3333000000010200000000018 6dd";
+const HEADER: [u8; 14] = [0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x86, 0xdd];
 
 fn finding(rule: &str, severity: Severity, port: Option<&str>) -> FindingEntry<'static> {
     FindingEntry {
@@ -42,7 +44,7 @@ fn finding(rule: &str, severity: Severity, port: Option<&str>) -> FindingEntry<'
             EvidenceEntry { source: "address of eth1".into(), value: "192.0.2.1/24".into() },
         ],
         witness: port.map(|port| WitnessEntry {
-            frame: HEADER.replace(' ', "").repeat(2).into(),
+            frame: Cow::Owned(Bytes(HEADER.repeat(2))),
             port: port.to_owned().into(),
             reaches: "the host's ARP on br0".into(),
         }),

@@ -22,7 +22,7 @@ mod vlan;
 pub use bridge::{
     BoolOpt, BoolOpts, BridgeOptions, McastRouter, PortOptions, PortState, QuerierState, StpState,
 };
-pub use bytes::Bytes;
+pub use bytes::{Bytes, Hex};
 pub use document::{Kernel, LoadError, Netns, Problem, SCHEMA, Snapshot};
 pub use fdb::{FdbEntry, FdbKind, Mdb, MdbEntry, MdbGroup, MdbRouter};
 pub use filters::{BrNetfilter, Filters, LegacyFamily, LegacyTable, NftBaseChain, NftFamily, NftFlowtable};

@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use portcullis_datapath::Effect;
-use portcullis_datapath::Outcome;
+use portcullis_datapath::{Aim, Effect, Outcome};
 
 use super::host::{above_bridge, arp_request, host_addresses};
 use crate::context::{BridgeView, Context};
@@ -68,7 +67,7 @@ fn check_bridge(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut F
         let index = alike.first.link.index;
         let answered =
             |outcome: &Outcome| above_bridge(outcome, index).is_some_and(|d| d.effect == Effect::ArpReply);
-        let reach = context.reach(bridge, alike.first, &probes, answered);
+        let reach = context.reach(bridge, alike.first, (Aim::Host, &probes), answered);
         let Some(best) = reach.best() else { continue };
         let discovered: Vec<_> = targets
             .iter()

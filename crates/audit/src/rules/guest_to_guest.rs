@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_datapath::Outcome;
+use portcullis_datapath::{Aim, Outcome};
 use portcullis_snapshot::IfIndex;
 
 use super::host::{STRANGER4, arp_request, neighbour_of};
@@ -83,7 +83,8 @@ fn check_alike(
         }
         let arrives =
             |outcome: &Outcome| matches!(outcome, Outcome::Port(left) if protected.contains(&left.device));
-        let mut reach = context.reach(bridge, alike.first, std::slice::from_ref(probe), arrives);
+        let mut reach =
+            context.reach(bridge, alike.first, (Aim::Everywhere, std::slice::from_ref(probe)), arrives);
         if let Some(hit) = (!reach.hits.is_empty()).then(|| reach.hits.swap_remove(0))
             && best.as_ref().is_none_or(|best| hit.questions.len() < best.questions.len())
         {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use portcullis_datapath::frame::ArpOperation;
-use portcullis_datapath::{HostDelivery, Outcome, Payload};
+use portcullis_datapath::{Aim, HostDelivery, Outcome, Payload};
 use portcullis_snapshot::{EtherType, IfIndex, LinkFlags, MacAddr};
 
 use crate::context::{BridgeView, Context, PortView, is_link_local};
@@ -139,7 +139,7 @@ impl Case<'_> {
                             && context.access_at(bridge, delivery.device) == Access::Deny
                     })
                 };
-                let reach = context.reach(bridge, alike.first, &probes, denied);
+                let reach = context.reach(bridge, alike.first, (Aim::Host, &probes), denied);
                 if let Some((finding, best, device)) = self.finding(context, bridge, &reach) {
                     let finding = finding.remedies(remedies(bridge));
                     let reaches: Arc<str> = format!("the host's {} on {device}", self.protocol).into();

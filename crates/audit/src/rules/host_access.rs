@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use portcullis_datapath::{Effect, Outcome, Payload};
+use portcullis_datapath::{Aim, Effect, Outcome, Payload};
 use portcullis_snapshot::IfIndex;
 
 use super::host::{link_local, neighbour_of, neighbour_of6, to_each};
@@ -63,7 +63,7 @@ fn check_device(context: &Context<'_>, bridge: &BridgeView<'_>, device: IfIndex,
     let probes: Vec<_> = addresses.iter().flat_map(|address| probes(*address)).collect();
     for alike in bridge.guests() {
         let here = |outcome: &Outcome| matches!(outcome, Outcome::Host(to) if to.device == device && matches!(to.effect, Effect::Deliver { .. }));
-        let reach = context.reach(bridge, alike.first, &probes, here);
+        let reach = context.reach(bridge, alike.first, (Aim::Host, &probes), here);
         let Some(best) = reach.best() else { continue };
         let name = context.name(device);
         let denied = bridge.policy.host_access == Some(Access::Deny);

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use portcullis_datapath::{Effect, Outcome, Payload};
+use portcullis_datapath::{Aim, Effect, Outcome, Payload};
 use portcullis_snapshot::IfIndex;
 
 use super::host::{self, STRANGER4, STRANGER6, above_bridge, host_addresses, neighbour_of};
@@ -102,7 +102,7 @@ fn reach(
             .is_some_and(|to| to.device != of && matches!(to.effect, Effect::Deliver { .. }))
     };
     let probes = probes(address);
-    let reach = context.reach(bridge, alike.first, &probes, elsewhere);
+    let reach = context.reach(bridge, alike.first, (Aim::Host, &probes), elsewhere);
     let best = reach.best()?;
     let frames = alike.members().map(|port| best.frame(bridge, port)).collect();
     Some(Reached { address, of, on: best.host()?.device, questions: best.questions.clone(), frames })

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use portcullis_datapath::{Outcome, Payload};
+use portcullis_datapath::{Aim, Outcome, Payload};
 use portcullis_snapshot::{EtherType, StpState};
 
 use super::host;
@@ -54,7 +54,7 @@ impl Rule for LinkLocalToHost {
             let mut open = Vec::new();
             for alike in bridge.guests() {
                 let on_port = |outcome: &Outcome| matches!(outcome, Outcome::Host(delivery) if delivery.device == alike.first.link.index);
-                let reach = context.reach(bridge, alike.first, &probes, on_port);
+                let reach = context.reach(bridge, alike.first, (Aim::Host, &probes), on_port);
                 if let Some(best) = reach.best() {
                     let (title, ways) = (title(&reach), reach.ways());
                     let finding = |port| finding(context, bridge, port, best, (&title, &ways));

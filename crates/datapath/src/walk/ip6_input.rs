@@ -1,11 +1,11 @@
 //! `net/ipv6/ip6_input.c`, `net/ipv6/ip6_output.c`: IPv6 in the host's stack.
 
-use portcullis_snapshot::{EtherType, IfIndex, Ipv6Conf, LinkFlags, NftFamily, Route};
+use portcullis_snapshot::{EtherType, IfIndex, Ipv6Conf, LinkFlags, NftFamily};
 
 use super::netfilter::NfState;
 use super::route::{FibResult, Flow, RTN_LOCAL, RTN_UNICAST};
 use super::{OpenKind, PacketType, Skb, Walker};
-use crate::frame::{Field, Frame, Icmp6Field, Ip6Field, Set};
+use crate::frame::{Field, Frame, Ip6Field, Set};
 use crate::network::NfHook;
 
 const fn prefix(high: u16, bits: u32) -> Set {
@@ -71,17 +71,20 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if self.nf_inet_pre_routing(&mut skb, "ipv6_rcv", NftFamily::Ip6).is_none() {
             return;
         }
-        let flow = Flow { ipv6: true, daddr, saddr, iif: Some(skb.dev), oif: None };
+        // rt6_need_strict: such addresses mean something on one interface only.
+        let strict = multicast || self.frame.is(daddr, LINK_LOCAL6);
+        if self.vrf_ip6_rcv(&mut skb, strict).is_none() {
+            return;
+        }
+        let oif = strict.then_some(skb.dev);
+        let flow = Flow { ipv6: true, daddr, saddr, iif: Some(skb.iif()), oif };
         self.ip6_route_input(skb, flow, multicast);
     }
 
     /// `ip6_route_input`: rules and tables, for multicast too.
     fn ip6_route_input(&mut self, mut skb: Skb, flow: Flow, multicast: bool) {
         let function = "ip6_route_input";
-        // rt6_need_strict: such addresses mean something on one interface only.
-        let strict = multicast || self.frame.is(flow.daddr, LINK_LOCAL6);
-        let flow = Flow { oif: strict.then_some(skb.dev), ..flow };
-        let in_vrf = if strict { self.vrf_ip6_input_dst(&skb, &flow) } else { None };
+        let in_vrf = if flow.oif.is_some() { self.vrf_ip6_input_dst(&skb, &flow) } else { None };
         let found = match in_vrf {
             Some(route) => FibResult::Route(route),
             None => self.fib_lookup(&mut skb, &flow),
@@ -107,20 +110,6 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
     }
 
-    /// `vrf_ip6_input_dst` (drivers/net/vrf.c): a VRF finds the route of what means something on one interface only in
-    /// its own table, with no question to rules; neighbour discovery aside.
-    fn vrf_ip6_input_dst(&mut self, skb: &Skb, flow: &Flow) -> Option<&'s Route> {
-        let network = self.network;
-        let table = network.fib().family(true).table(self.l3mdev_table_of(skb.dev)?)?;
-        let d = skb.depth;
-        let discovery = self.frame.is(Field::Ip6(d, Ip6Field::NextHeader), 58u8)
-            && self.frame.is(Field::Icmp6(d, Icmp6Field::Type), Set::Range(133, 137));
-        match self.fib_table_lookup(table, flow, None) {
-            Some(FibResult::Route(route)) if !discovery => Some(route),
-            _ => None,
-        }
-    }
-
     /// `ip6_mc_input`: multicast comes in where the host is a member.
     fn ip6_mc_input(&mut self, mut skb: Skb, group: Field) {
         if !self.is_member(&mut skb, group, true) {
@@ -137,7 +126,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `ip6_input`, `ip6_protocol_deliver_rcu`.
     fn ip6_input(&mut self, mut skb: Skb) {
         let d = skb.depth;
-        let state = NfState { family: NftFamily::Ip6, hook: NfHook::LocalIn, iif: Some(skb.dev), oif: None };
+        let state =
+            NfState { family: NftFamily::Ip6, hook: NfHook::LocalIn, iif: Some(skb.iif()), oif: None };
         if self.nf_hook(&mut skb, "ip6_input", state).is_none() {
             return;
         }

@@ -40,6 +40,9 @@ impl<F: Frame> Walker<'_, '_, F> {
         if self.nf_inet_pre_routing(&mut skb, "ip_rcv", NftFamily::Ip).is_none() {
             return;
         }
+        if self.vrf_ip_rcv(&mut skb, Field::Ip4(d, Ip4Field::Destination)).is_none() {
+            return;
+        }
         let network = self.network;
         if network.link(skb.dev).is_none_or(|link| link.ipv4.is_none()) {
             return self.drop_skb(
@@ -157,7 +160,7 @@ impl<F: Frame> Walker<'_, '_, F> {
             let what = "whether the other fragments come".to_owned();
             self.assume(&mut skb, "ip_defrag", OpenKind::Changing(what));
         }
-        let state = NfState { family: NftFamily::Ip, hook: NfHook::LocalIn, iif: Some(skb.dev), oif: None };
+        let state = NfState { family: NftFamily::Ip, hook: NfHook::LocalIn, iif: Some(skb.iif()), oif: None };
         if self.nf_hook(&mut skb, "ip_local_deliver", state).is_none() {
             return;
         }
@@ -250,14 +253,14 @@ impl<F: Frame> Walker<'_, '_, F> {
         self.forwarded(&skb, oif, EtherType::IPV4);
     }
 
-    /// The PREROUTING hook. What br_netfilter has shown it already passes it over (`ip_sabotage_in`).
+    /// The PREROUTING hook.
     pub(super) fn nf_inet_pre_routing(
         &mut self,
         skb: &mut Skb,
         function: &'static str,
         family: NftFamily,
     ) -> Option<()> {
-        if std::mem::take(&mut skb.nf_bridge) {
+        if self.ip_sabotage_in(skb) {
             return Some(());
         }
         let state = NfState { family, hook: NfHook::PreRouting, iif: Some(skb.dev), oif: None };
@@ -266,9 +269,9 @@ impl<F: Frame> Walker<'_, '_, F> {
 
     /// The hooks of a packet that the host routes on (`ip_forward`, `ip_output`).
     pub(super) fn nf_inet_forward(&mut self, skb: &mut Skb, family: NftFamily, oif: IfIndex) -> Option<()> {
-        let state = NfState { family, hook: NfHook::Forward, iif: Some(skb.dev), oif: Some(oif) };
+        let state = NfState { family, hook: NfHook::Forward, iif: Some(skb.iif()), oif: Some(oif) };
         self.nf_hook(skb, "ip_forward", state)?;
-        let state = NfState { family, hook: NfHook::PostRouting, iif: Some(skb.dev), oif: Some(oif) };
+        let state = NfState { family, hook: NfHook::PostRouting, iif: Some(skb.iif()), oif: Some(oif) };
         self.nf_hook(skb, "ip_output", state)?;
         let network = self.network;
         // The header that it leaves with is not known here.

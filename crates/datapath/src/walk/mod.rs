@@ -21,6 +21,7 @@ mod receive;
 mod route;
 #[cfg(test)]
 mod tests;
+mod vrf;
 
 use std::fmt;
 
@@ -112,10 +113,19 @@ pub(crate) struct Skb {
     pub(crate) broute: bool,
     /// Whether br_netfilter has shown it to the host's PREROUTING already (`nf_bridge_info_exists`).
     pub(crate) nf_bridge: bool,
+    /// The VRF that has taken it in (`IPSKB_L3SLAVE`).
+    pub(crate) l3mdev: Option<IfIndex>,
     /// The bridge port that it came in by, from the bridge on (`skb->dev` while bridged).
     pub(crate) port: Option<IfIndex>,
     /// The open questions whose answers could still change what was decided so far.
     pub(crate) assumes: Assumes,
+}
+
+impl Skb {
+    /// Returns the device that firewall rules in the host's stack see it come in by.
+    pub(crate) fn iif(&self) -> IfIndex {
+        self.l3mdev.unwrap_or(self.dev)
+    }
 }
 
 /// What of the walk is wanted: the rest need not be followed.

@@ -1,7 +1,7 @@
 //! `net/core/fib_rules.c`, `net/ipv4/fib_frontend.c`, `net/ipv4/route.c`: where a packet goes, and whether its source is
 //! believed.
 
-use portcullis_snapshot::{IfIndex, Ipv4Conf, LinkKind, NextHop, PolicyRule, PortKind, Route};
+use portcullis_snapshot::{IfIndex, Ipv4Conf, NextHop, PolicyRule, Route};
 
 use super::{OpenKind, Skb, Walker};
 use crate::frame::{Field, Frame, Set};
@@ -108,7 +108,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let name = |device: Option<IfIndex>| {
             device.map_or_else(|| "lo".to_owned(), |device| self.network.name(device))
         };
-        let iif = rule.iif.as_ref().is_none_or(|iif| *iif == name(flow.iif));
+        let mut iif = rule.iif.as_ref().is_none_or(|iif| *iif == name(flow.iif));
+        let vrf = flow.iif.and_then(|iif| self.l3mdev_master(iif));
+        if !iif && vrf.is_some() && rule.iif == vrf.map(|vrf| self.network.name(vrf)) {
+            // Before 5.18 and since 6.14 (`iif_is_l3_master`).
+            let what = "whether this kernel's rules know a VRF's packets by the VRF".to_owned();
+            self.assume(skb, "fib_rule_match", OpenKind::Unmodelled(what));
+            iif = true;
+        }
         let oif = rule.oif.as_ref().is_none_or(|oif| flow.oif.is_some() && *oif == name(flow.oif));
         let mut matches = iif && oif && (!rule.l3mdev || self.l3mdev_fib_table(flow).is_some());
         for (prefix, field) in [(rule.source, flow.saddr), (rule.destination, flow.daddr)] {
@@ -130,19 +137,6 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `l3mdev_fib_table_rcu`: the table of the VRF that an interface is in.
     fn l3mdev_fib_table(&self, flow: &Flow) -> Option<u32> {
         self.l3mdev_table_of(flow.iif.or(flow.oif)?)
-    }
-
-    pub(super) fn l3mdev_table_of(&self, device: IfIndex) -> Option<u32> {
-        let link = self.network.link(device)?;
-        let vrf = match (&link.kind, &link.port, link.master) {
-            (LinkKind::Vrf { .. }, _, _) => Some(link),
-            (_, Some(PortKind::Other(kind)), Some(master)) if kind == "vrf" => self.network.link(master),
-            _ => None,
-        };
-        match vrf?.kind {
-            LinkKind::Vrf { table } => Some(table),
-            _ => None,
-        }
     }
 
     /// `fib_table_lookup`: longest prefix; a `throw` route, or one by the wrong interface, sends the search on.
@@ -325,14 +319,6 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         self.drop_skb("__fib_validate_source", skb, reason, format_args!("rp_filter {rpf}"));
         None
-    }
-
-    pub(super) fn l3mdev_master(&self, device: IfIndex) -> Option<IfIndex> {
-        let link = self.network.link(device)?;
-        if matches!(link.kind, LinkKind::Vrf { .. }) {
-            return Some(device);
-        }
-        matches!(&link.port, Some(PortKind::Other(kind)) if kind == "vrf").then_some(link.master).flatten()
     }
 
     /// `inet_lookup_ifaddr_rcu`: whether an address is one of the host's own.

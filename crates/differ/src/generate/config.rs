@@ -250,6 +250,10 @@ impl Making<'_> {
     }
 
     fn databases(&mut self) {
+        // A bridge that keeps nothing clears its table every now and then, whenever it gets to it (br_fdb_cleanup).
+        let forgetful = self.steps.iter().any(
+            |step| matches!(step, Step::BridgeOption { knob, value: 0, .. } if knob.keyword == "ageing_time"),
+        );
         for _ in 0..self.rng.usize(..5) {
             let device = if self.one_in(5) { BRIDGE } else { self.a_port() };
             let address = self.an_entry_address();
@@ -259,6 +263,7 @@ impl Making<'_> {
                 2 | 3 => (NUD_NOARP, 0),
                 4 => (NUD_NOARP, NTF_STICKY),
                 5 => (NUD_REACHABLE, NTF_EXT_LEARNED),
+                _ if forgetful => (NUD_NOARP, 0),
                 _ => (NUD_REACHABLE, 0),
             };
             self.steps.push(Step::Fdb { device, address, vlan, state, flags });

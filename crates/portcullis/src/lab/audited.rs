@@ -69,7 +69,9 @@ pub(super) fn confirm(
             "host-forwards" => counted("Ip.ForwDatagrams"),
             "rogue-ra" => Ok(ra_routes(host)? > before.1),
             "mac-spoofing" => learned(host, port, &witness.frame),
-            "unknown-unicast-flood" => heard(&mut stations, &witness.reaches, |frame| frame == witness.frame),
+            "unknown-unicast-flood" => {
+                heard(&mut stations, &witness.reaches, |frame| frame == &*witness.frame)
+            }
             _ => continue,
         };
         let confirmed = format!("confirmed: the frame reached {}", witness.reaches);

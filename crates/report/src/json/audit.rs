@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use portcullis_audit::{
     AppliedWaiver, AuditReport, BridgeSummary, Finding, LowerDevice, PortSummary, Role, Severity, UnreadNote,
 };
-use portcullis_snapshot::{Netns, NetnsId, Problem, Snapshot, UnreadCause};
+use portcullis_snapshot::{Bytes, Netns, NetnsId, Problem, Snapshot, UnreadCause};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{RoleName, SeverityName, hex};
+use super::{RoleName, SeverityName};
 
 /// What `portcullis audit` found.
 // `F` is where its findings are: a list of entries, as it is read back, or `Unmade` ones. (No doc comment: that would be
@@ -120,7 +120,8 @@ pub struct EvidenceEntry<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WitnessEntry<'a> {
     /// Its bytes from the destination address on, in hex, without a frame check sequence.
-    pub frame: Cow<'a, str>,
+    #[schemars(with = "String")]
+    pub frame: Cow<'a, Bytes>,
     /// The port that it comes in by.
     pub port: Cow<'a, str>,
     /// Where it gets to, in words.
@@ -372,7 +373,7 @@ impl<'a> From<&'a portcullis_audit::Evidence> for EvidenceEntry<'a> {
 impl<'a> From<&'a portcullis_audit::Witness> for WitnessEntry<'a> {
     fn from(witness: &'a portcullis_audit::Witness) -> Self {
         let portcullis_audit::Witness { frame, port, reaches } = witness;
-        Self { frame: hex(frame).into(), port: port.name.as_str().into(), reaches: (**reaches).into() }
+        Self { frame: Cow::Borrowed(frame), port: port.name.as_str().into(), reaches: (**reaches).into() }
     }
 }
 

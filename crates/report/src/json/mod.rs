@@ -80,14 +80,3 @@ pub(crate) enum RoleName {
     Host,
     Foreign,
 }
-
-/// Returns bytes in lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    // By hand: there is a frame with each finding, and `{:02x}` takes ten times as long.
-    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
-    let mut text = Vec::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
-    }
-    String::from_utf8(text).unwrap_or_default()
-}

@@ -3,11 +3,9 @@
 use portcullis_datapath::{
     Assumes, Concrete, Effect, LearnedChange, Network, OpenKind, Outcome, PacketType, Walk,
 };
-use portcullis_snapshot::{EtherType, IfIndex};
+use portcullis_snapshot::{EtherType, Hex, IfIndex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::hex;
 
 /// Where a frame goes, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -119,7 +117,7 @@ impl WalkDocument {
             schema: Self::SCHEMA.to_owned(),
             netns: network.netns().label(),
             from: network.name(from),
-            frame: hex(frame.bytes()),
+            frame: Hex(frame.bytes()).to_string(),
             steps: walk.steps.iter().map(|step| twin.step(step)).collect(),
             outcomes: walk.outcomes.iter().map(|outcome| twin.outcome(outcome)).collect(),
             drop: if walk.outcomes.is_empty() { drops.last().cloned() } else { None },
@@ -152,7 +150,7 @@ impl Twin<'_> {
     }
 
     fn outcome(&self, outcome: &Outcome) -> OutcomeEntry {
-        let whole = || hex(self.frame.bytes());
+        let whole = || Hex(self.frame.bytes()).to_string();
         let (to, device, protocol, effect, frame) = match outcome {
             Outcome::Host(host) => {
                 let effect = format!("{}, taken as {}", effect(host.effect), pkt_type(host.pkt_type));
@@ -169,7 +167,7 @@ impl Twin<'_> {
                     self.network.name(port.device),
                     None,
                     effect.to_owned(),
-                    hex(&port.bytes(self.frame)),
+                    Hex(&port.bytes(self.frame)).to_string(),
                 )
             }
             Outcome::Elsewhere { device, netns, .. } => {

@@ -109,7 +109,7 @@ fn write_block(out: &mut impl Write, block: &Block<'_>, place: Places, explain: 
         // One line, however long: it is there to be pasted.
         let netns =
             if place.several { format!("--netns {} ", shell_word(&finding.netns)) } else { String::new() };
-        let (port, frame) = (shell_word(&witness.port), Clean(&witness.frame));
+        let (port, frame) = (shell_word(&witness.port), &witness.frame);
         writeln!(out, "    witness   portcullis walk {netns}--from {port} --frame {frame}")?;
         field(out, 4, "", &format!("reaches {}", witness.reaches))?;
     }

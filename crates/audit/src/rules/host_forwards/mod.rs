@@ -8,7 +8,7 @@ pub(crate) use targets::probes;
 
 use std::collections::BTreeMap;
 
-use portcullis_datapath::Outcome;
+use portcullis_datapath::{Aim, Outcome};
 use portcullis_snapshot::IfIndex;
 
 use crate::context::{BridgeView, Context};
@@ -71,7 +71,7 @@ fn check_alike(
 ) {
     let mut out: BTreeMap<IfIndex, Way> = BTreeMap::new();
     for (spoofed, probe) in probes {
-        let reach = context.reach(bridge, alike.first, std::slice::from_ref(probe), forwarded);
+        let reach = context.reach(bridge, alike.first, (Aim::Host, std::slice::from_ref(probe)), forwarded);
         for hit in reach.hits {
             let Outcome::Forwarded { from, device, .. } = hit.outcome else { continue };
             let frames = || alike.members().map(|port| hit.frame(bridge, port)).collect();

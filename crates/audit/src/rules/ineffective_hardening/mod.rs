@@ -5,7 +5,7 @@
 mod layer2;
 mod layer3;
 
-use portcullis_datapath::Outcome;
+use portcullis_datapath::{Aim, Outcome};
 
 use crate::context::{BridgeView, Context, PortView};
 use crate::finding::{Finding, Findings, Remedy, Severity};
@@ -89,7 +89,7 @@ fn finding(context: &Context<'_>, bridge: &BridgeView<'_>, illusion: Illusion) -
     let mut best: Option<(Vec<String>, &PortView<'_>, Vec<u8>)> = None;
     for alike in bridge.guests() {
         let arrives = |outcome: &Outcome| (illusion.arrives)(outcome, alike.first);
-        let reach = context.reach(bridge, alike.first, &illusion.probes, arrives);
+        let reach = context.reach(bridge, alike.first, (Aim::Everywhere, &illusion.probes), arrives);
         let Some(hit) = reach.best() else { continue };
         if best.as_ref().is_none_or(|(questions, ..)| hit.questions.len() < questions.len()) {
             best = Some((hit.questions.clone(), alike.first, hit.frame(bridge, alike.first)));

@@ -5,7 +5,7 @@ mod next_port;
 
 use std::net::Ipv6Addr;
 
-use portcullis_datapath::{Effect, Outcome, Payload, frame::RouterAdvertisement};
+use portcullis_datapath::{Aim, Effect, Outcome, Payload, frame::RouterAdvertisement};
 use portcullis_snapshot::{Ipv6Conf, Link};
 
 use super::host::{ALL_NODES, link_local, to_each};
@@ -96,7 +96,7 @@ fn check_alike(
     let believed = [false, true].map(|on_port| {
         move |outcome: &Outcome| matches!(outcome, Outcome::Host(to) if to.effect == Effect::RouterAdvertisement && (to.device == index) == on_port)
     });
-    let reaches = context.reaches(bridge, alike.first, probes, believed);
+    let reaches = context.reaches(bridge, alike.first, (Aim::Host, probes), believed);
     for (reach, on_port) in reaches.iter().zip([false, true]) {
         let Some((best, on)) = reach.best().and_then(|best| Some((best, best.host()?.device))) else {
             continue;
