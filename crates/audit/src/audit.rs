@@ -4,6 +4,7 @@
 //! rule knows about them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -114,11 +115,10 @@ impl AuditReport {
 pub fn audit(snapshot: &Snapshot, policy: &Policy, today: Date) -> AuditReport {
     let contexts: Vec<_> =
         snapshot.namespaces.iter().filter_map(|netns| Context::new(snapshot, netns, policy)).collect();
-    let mut findings = check_all(&contexts);
+    let mut findings = in_order(check_all(&contexts));
     for finding in &mut findings {
         apply_waivers(finding, &policy.waivers, today);
     }
-    let findings = in_order(findings);
     AuditReport {
         counts: count(&findings),
         findings,
@@ -132,15 +132,28 @@ pub fn audit(snapshot: &Snapshot, policy: &Policy, today: Date) -> AuditReport {
 /// From so many interfaces on, rules are checked by several threads at once.
 const LARGE: usize = 256;
 
-/// Runs every rule over every namespace. What is found is in the order of namespaces and rules, however many threads
-/// there are.
-fn check_all(contexts: &[Context<'_>]) -> Vec<Finding> {
-    let tasks: Vec<_> =
-        contexts.iter().flat_map(|context| RULES.iter().map(move |rule| (context, rule))).collect();
-    let check = |(context, rule): &(&Context<'_>, &&dyn Rule)| {
+/// Where a namespace and a rule stand in the order of findings.
+type Rank = (usize, usize);
+
+/// Runs every rule over every namespace, by as many threads as are worth it. What each finds comes with its rank.
+fn check_all(contexts: &[Context<'_>]) -> Vec<(Rank, Vec<Finding>)> {
+    let mut contexts: Vec<_> = contexts.iter().collect();
+    contexts.sort_by_key(|context| (context.label(), context.netns().id));
+    let mut names: Vec<_> = RULES.iter().map(|rule| rule.doc().id).collect();
+    names.sort_unstable();
+    // The rules that take longest come first among RULES, so that no thread is left alone with one at the end.
+    let tasks: Vec<(Rank, &Context<'_>, &&dyn Rule)> = contexts
+        .iter()
+        .enumerate()
+        .flat_map(|(at, context)| {
+            let rank = |rule: &&dyn Rule| names.binary_search(&rule.doc().id).unwrap_or_default();
+            RULES.iter().map(move |rule| ((at, rank(rule)), *context, rule))
+        })
+        .collect();
+    let check = |(rank, context, rule): &(Rank, &Context<'_>, &&dyn Rule)| {
         let mut findings = Findings::default();
         rule.check(context, &mut findings);
-        findings.into_vec()
+        (*rank, findings.into_vec())
     };
     let interfaces: usize = contexts.iter().map(|context| context.netns().links.known().len()).sum();
     let threads = if interfaces < LARGE { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
@@ -148,12 +161,11 @@ fn check_all(contexts: &[Context<'_>]) -> Vec<Finding> {
     let work = || {
         let mut done = Vec::new();
         loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(task) = tasks.get(at) else { return done };
-            done.push((at, check(task)));
+            let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) else { return done };
+            done.push(check(task));
         }
     };
-    let mut found: Vec<(usize, Vec<Finding>)> = thread::scope(|scope| {
+    thread::scope(|scope| {
         let others: Vec<_> = (1..threads.min(tasks.len())).map(|_| scope.spawn(work)).collect();
         let mut found = work();
         for other in others {
@@ -164,31 +176,33 @@ fn check_all(contexts: &[Context<'_>]) -> Vec<Finding> {
             }
         }
         found
-    });
-    found.sort_unstable_by_key(|(at, _)| *at);
-    found.into_iter().flat_map(|(_, findings)| findings).collect()
+    })
 }
 
-/// Puts findings in order. They are large and come in long runs that are in order already: only their places are
-/// sorted, and each is moved once.
-fn in_order(findings: Vec<Finding>) -> Vec<Finding> {
-    let mut order: Vec<usize> = (0..findings.len()).collect();
-    order.sort_by_key(|&at| findings.get(at).map(key));
-    let mut findings: Vec<_> = findings.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|at| findings.get_mut(at)?.take()).collect()
+/// Puts findings in order, however many threads found them. They are large and many: numbers that stand for what the
+/// order goes by are sorted instead, and each finding is moved once.
+fn in_order(found: Vec<(Rank, Vec<Finding>)>) -> Vec<Finding> {
+    let mut order = Vec::with_capacity(found.iter().map(|(_, findings)| findings.len()).sum());
+    for (at, (rank, findings)) in found.iter().enumerate() {
+        order.extend(findings.iter().enumerate().map(|(place, finding)| (key(*rank, finding), at, place)));
+    }
+    order.sort_unstable();
+    let places: Vec<_> = order.into_iter().map(|(_, at, place)| (at, place)).collect();
+    let mut found: Vec<Vec<_>> =
+        found.into_iter().map(|(_, findings)| findings.into_iter().map(Some).collect()).collect();
+    places.into_iter().filter_map(|(at, place)| found.get_mut(at)?.get_mut(place)?.take()).collect()
 }
 
 /// What the order of findings goes by.
-fn key(finding: &Finding) -> impl Ord {
+fn key((netns, rule): Rank, finding: &Finding) -> impl Ord {
     let index = |device: &Option<Device>| device.as_ref().map(|device| device.index);
-    let netns = (&finding.netns_label, finding.netns);
     let (bridge, port) = (index(&finding.bridge), index(&finding.port));
-    (finding.severity, netns, bridge, finding.rule, port, &finding.title)
+    (finding.severity, netns, bridge, rule, port, &finding.title)
 }
 
 fn apply_waivers(finding: &mut Finding, waivers: &[Waiver], today: Date) {
     fn name(device: &Option<Device>) -> Option<&str> {
-        device.as_ref().map(|device| device.name.as_str())
+        device.as_ref().map(|device| &*device.name)
     }
     for waiver in waivers {
         let covers = waiver.rule == finding.rule
@@ -198,7 +212,8 @@ fn apply_waivers(finding: &mut Finding, waivers: &[Waiver], today: Date) {
         if !covers {
             continue;
         }
-        let applied = AppliedWaiver { reason: waiver.reason.clone(), expires: waiver.expires.to_string() };
+        let applied =
+            Arc::new(AppliedWaiver { reason: waiver.reason.clone(), expires: waiver.expires.to_string() });
         if waiver.expires >= today {
             finding.waiver = Some(applied);
             finding.expired_waiver = None;
@@ -284,7 +299,12 @@ mod tests {
     fn findings_come_worst_first_and_always_in_the_same_order() {
         let host = Host::hypervisor();
         let report = host.audit();
-        assert!(report.findings.is_sorted_by(|one, other| key(one) <= key(other)));
+        let place = |finding: &Finding| {
+            let index = |device: &Option<Device>| device.as_ref().map(|device| device.index);
+            let (bridge, port) = (index(&finding.bridge), index(&finding.port));
+            (finding.severity, bridge, finding.rule, port, finding.title.clone())
+        };
+        assert!(report.findings.is_sorted_by_key(place));
         assert_eq!(report, host.audit());
         assert!(report.fails(Severity::Critical));
     }
@@ -294,7 +314,7 @@ mod tests {
         let report = Host::hypervisor().audit_with(&waiver("2026-06-01"));
         let waived: Vec<_> = report.findings.iter().filter(|finding| !finding.stands()).collect();
         assert_eq!(waived.len(), 1);
-        assert_eq!(waived[0].port.as_ref().map(|port| port.name.as_str()), Some("vnet1"));
+        assert_eq!(waived[0].port.as_ref().map(|port| &*port.name), Some("vnet1"));
         assert_eq!((report.counts.waived, waived[0].waiver.as_ref().unwrap().reason.as_str()), (1, "lab"));
     }
 
@@ -318,9 +338,9 @@ mod tests {
     fn roles_can_be_stated() {
         let policy = "[[port]]\nname = \"vnet0\"\nrole = \"uplink\"";
         let report = Host::hypervisor().audit_with(policy);
-        let port = report.bridges[0].ports.iter().find(|port| port.device.name == "vnet0").unwrap();
+        let port = report.bridges[0].ports.iter().find(|port| &*port.device.name == "vnet0").unwrap();
         assert_eq!((port.role, port.role_stated), (Role::Uplink, true));
-        assert!(report.findings.iter().all(|f| f.port.as_ref().is_none_or(|port| port.name != "vnet0")));
+        assert!(report.findings.iter().all(|f| f.port.as_ref().is_none_or(|port| &*port.name != "vnet0")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use portcullis_datapath::{Aim, Concrete, Manner, Network, Trace, Walk, walk};
 use portcullis_snapshot::{Address, IfIndex, Netns, Snapshot};
 
-use crate::finding::{self, Finding};
+use crate::finding::{self, Device, Finding};
 use crate::policy::{Access, Policy};
 use crate::roles::Roles;
 use crate::rule::RuleDoc;
@@ -146,7 +146,7 @@ impl<'s> Context<'s> {
         title: impl Into<Arc<str>>,
         why: impl Into<Arc<str>>,
     ) -> Finding {
-        let places = (Some(bridge.link), port.map(|port| port.link));
+        let places = (Some(bridge.device.clone()), port.map(Device::from));
         finding::start(doc, (self.netns.id, self.label.clone()), places, (title.into(), why.into()))
     }
 
@@ -160,7 +160,7 @@ impl<'s> Context<'s> {
         why: impl Into<Arc<str>>,
     ) -> Finding {
         let id = (self.netns.id, self.label.clone());
-        finding::start(doc, id, (device, None), (title.into(), why.into()))
+        finding::start(doc, id, (device.map(Device::from), None), (title.into(), why.into()))
     }
 
     /// Returns what to put in front of a command so that it runs in this namespace.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use portcullis_snapshot::{Bytes, IfIndex, Link, NetnsId};
 use serde::{Deserialize, Serialize};
 
+use crate::context::PortView;
 use crate::rule::{RuleDoc, RuleId};
 
 /// How much a finding matters, from worst to least: `Critical < Info`.
@@ -53,12 +54,18 @@ pub struct Device {
     /// Its index in its namespace.
     pub index: IfIndex,
     /// Its name, as the kernel has it: untrusted text.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl From<&Link> for Device {
     fn from(link: &Link) -> Self {
-        Self { index: link.index, name: link.name.clone() }
+        Self { index: link.index, name: link.name.as_str().into() }
+    }
+}
+
+impl From<&PortView<'_>> for Device {
+    fn from(port: &PortView<'_>) -> Self {
+        port.device.clone()
     }
 }
 
@@ -95,9 +102,9 @@ pub struct Finding {
     /// What helps, cheapest first.
     pub remedies: Vec<Arc<Remedy>>,
     /// The waiver that covers it, if the policy has one.
-    pub waiver: Option<AppliedWaiver>,
+    pub waiver: Option<Arc<AppliedWaiver>>,
     /// The waiver that covered it and has expired: the finding stands again, and says so.
-    pub expired_waiver: Option<AppliedWaiver>,
+    pub expired_waiver: Option<Arc<AppliedWaiver>>,
 }
 
 /// A fact that was read.
@@ -180,7 +187,7 @@ impl Role {
 impl Finding {
     /// Returns the same finding about another port.
     #[must_use]
-    pub fn at(&self, port: &Link) -> Self {
+    pub fn at(&self, port: impl Into<Device>) -> Self {
         Self { port: Some(port.into()), ..self.clone() }
     }
 
@@ -193,7 +200,7 @@ impl Finding {
 
     /// Returns the finding with the frame that shows it.
     #[must_use]
-    pub fn witness(mut self, port: &Link, frame: Vec<u8>, reaches: impl Into<Arc<str>>) -> Self {
+    pub fn witness(mut self, port: impl Into<Device>, frame: Vec<u8>, reaches: impl Into<Arc<str>>) -> Self {
         self.witness = Some(Witness { frame: Bytes(frame), port: port.into(), reaches: reaches.into() });
         self
     }
@@ -264,7 +271,7 @@ impl Findings {
 pub(crate) fn start(
     doc: &RuleDoc,
     netns: (NetnsId, Arc<str>),
-    places: (Option<&Link>, Option<&Link>),
+    places: (Option<Device>, Option<Device>),
     text: (Arc<str>, Arc<str>),
 ) -> Finding {
     Finding {
@@ -273,8 +280,8 @@ pub(crate) fn start(
         severity: doc.severity,
         netns: netns.0,
         netns_label: netns.1,
-        bridge: places.0.map(Device::from),
-        port: places.1.map(Device::from),
+        bridge: places.0,
+        port: places.1,
         title: text.0,
         why: text.1,
         evidence: Vec::new(),

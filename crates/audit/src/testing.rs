@@ -381,7 +381,7 @@ pub(crate) fn sketch(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         let place = [&finding.bridge, &finding.port];
-        let place: Vec<_> = place.into_iter().flatten().map(|device| device.name.as_str()).collect();
+        let place: Vec<_> = place.into_iter().flatten().map(|device| &*device.name).collect();
         let unproven = if finding.is_proven() { "" } else { ", unproven" };
         text += &format!("{} {}{unproven}: {}\n", finding.severity.name(), place.join(" "), finding.title);
         for evidence in &finding.evidence {

@@ -164,7 +164,7 @@ fn run(policy: &str) -> AuditReport {
 
 /// The finding of a rule on a port.
 fn find<'r>(report: &'r AuditReport, rule: &str, port: &str) -> Option<&'r Finding> {
-    let at = |finding: &&Finding| finding.port.as_ref().is_some_and(|device| device.name == port);
+    let at = |finding: &&Finding| finding.port.as_ref().is_some_and(|device| &*device.name == port);
     report.findings.iter().filter(|finding| finding.rule.0 == rule).find(at)
 }
 
@@ -210,7 +210,7 @@ fn a_believed_advertisement_leaves_a_default_route() {
         for device in ["br0", "g1"] {
             let on = |finding: &&&Finding| {
                 finding.witness.as_ref().is_some_and(|witness| {
-                    witness.port.name == "g1" && witness.reaches.ends_with(&format!("on {device}"))
+                    &*witness.port.name == "g1" && witness.reaches.ends_with(&format!("on {device}"))
                 })
             };
             let finding = believed.iter().find(on).unwrap_or_else(|| panic!("nothing on {device}"));

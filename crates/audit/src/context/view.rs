@@ -8,7 +8,7 @@ use portcullis_snapshot::{
 };
 
 use super::{Alike, Context, alike};
-use crate::finding::Role;
+use crate::finding::{Device, Role};
 use crate::policy::BridgePolicy;
 use crate::roles::Roles;
 
@@ -20,6 +20,8 @@ pub type Tag = (EtherType, u16);
 pub struct BridgeView<'s> {
     /// The bridge device.
     pub link: &'s Link,
+    /// Its index and name, for findings.
+    pub device: Device,
     /// Its options.
     pub options: &'s BridgeOptions,
     /// What the policy file says about it.
@@ -36,6 +38,8 @@ pub struct BridgeView<'s> {
 pub struct PortView<'s> {
     /// The device.
     pub link: &'s Link,
+    /// Its index and name, for findings.
+    pub device: Device,
     /// Its options as a port.
     pub options: &'s PortOptions,
     /// What it is for.
@@ -71,6 +75,7 @@ impl<'s> BridgeView<'s> {
             let source = sources.remove(&port.link.index);
             PortView {
                 link: port.link,
+                device: port.link.into(),
                 options: port.options,
                 role: stated.unwrap_or_else(|| roles.infer(port.link)),
                 role_stated: stated.is_some(),
@@ -86,7 +91,15 @@ impl<'s> BridgeView<'s> {
         let ports: Vec<_> = bridge.ports.iter().map(port).collect();
         let groups = alike::group(context, index, &ports);
         let policy = context.policy().bridge(context.label(), &link.name);
-        Some(Self { link, options: bridge.options, policy, ports, vlans: bridge.vlans, groups })
+        Some(Self {
+            link,
+            device: link.into(),
+            options: bridge.options,
+            policy,
+            ports,
+            vlans: bridge.vlans,
+            groups,
+        })
     }
 
     /// Returns the ports behind which somebody is who is not the host's administrator, in groups of ports that are

@@ -89,7 +89,7 @@ fn check_bridge(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut F
                 .severity(severity)
                 .evidence("addresses discovered", discovered.join(" "))
                 .evidence(remedy::sysctl_name("ipv4", &device, "arp_ignore"), ignore(context, bridge))
-                .witness(port.link, frame, format!("the host's ARP on {device}, which answers"))
+                .witness(port, frame, format!("the host's ARP on {device}, which answers"))
                 .unproven(best.questions.iter().cloned());
             findings.push(finding.remedies([remedy::sysctl(
                 context,

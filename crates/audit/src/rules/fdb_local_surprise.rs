@@ -71,7 +71,7 @@ impl Rule for FdbLocalSurprise {
                 if let Some((from, frame)) =
                     from.and_then(|from| Some((from, probe.frame(bridge, from, &[])?)))
                 {
-                    finding = finding.witness(from.link, frame, bridge.link.name.clone());
+                    finding = finding.witness(from, frame, bridge.link.name.clone());
                 }
                 findings.push(finding.remedies([by_hand(
                     &STATIC,

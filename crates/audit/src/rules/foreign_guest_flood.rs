@@ -92,7 +92,7 @@ fn check_address(
         .finding(&DOC, bridge, None, title, why)
         .evidence("address", format!("{mac} ({who})"))
         .evidence("guest ports that get a copy", copies)
-        .witness(from.link, frame, guest.link.name.clone())
+        .witness(from, frame, guest.link.name.clone())
         .unproven(questions_to(&walk, guest));
     findings.push(finding.remedies([by_hand(
         &LOCAL_FDB,

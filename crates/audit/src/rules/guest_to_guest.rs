@@ -139,7 +139,7 @@ fn finding(
         .severity(severity)
         .evidence("guest ports reached", listed)
         .evidence(format!("isolated of {}", port.link.name), if isolated { "on" } else { "off" })
-        .witness(port.link, best.frame(bridge, port), reaches)
+        .witness(port, best.frame(bridge, port), reaches)
         .unproven(best.questions.iter().cloned());
     finding.remedies([crate::Remedy {
         method: ISOLATED.method,

@@ -145,7 +145,7 @@ impl Case<'_> {
                     let reaches: Arc<str> = format!("the host's {} on {device}", self.protocol).into();
                     findings.extend(alike.members().map(|port| {
                         let frame = best.frame(bridge, port);
-                        finding.at(port.link).witness(port.link, frame, reaches.clone())
+                        finding.at(port).witness(port, frame, reaches.clone())
                     }));
                 }
                 if reach.hits.is_empty() {

@@ -78,7 +78,7 @@ fn check_device(context: &Context<'_>, bridge: &BridgeView<'_>, device: IfIndex,
             .severity(if denied { Severity::High } else { Severity::Low })
             .evidence(format!("addresses of {name}"), listed.join(" "))
             .evidence("listening sockets", services::listed(context, device, &addresses))
-            .witness(alike.first.link, best.frame(bridge, alike.first), format!("the host at {name}"))
+            .witness(alike.first, best.frame(bridge, alike.first), format!("the host at {name}"))
             .unproven(best.questions.iter().cloned());
         findings.push(finding.remedies([input_allow_list(context, &name)]));
         // One sort of port is enough: the finding is about the bridge.

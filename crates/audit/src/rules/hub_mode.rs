@@ -66,7 +66,7 @@ fn ageing_zero(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut Fi
     let finding = context
         .finding(&DOC, bridge, None, "ageing time 0: the bridge is a hub", why)
         .evidence(format!("ageing_time of {}", bridge.link.name), 0)
-        .witness(from.link, frame.clone(), format!("{} besides {}", other.link.name, victim.link.name))
+        .witness(from, frame.clone(), format!("{} besides {}", other.link.name, victim.link.name))
         .unproven(questions_to(&context.probe(from.link.index, &frame), other));
     findings.push(finding.remedies([by_hand(
         &AGEING,
@@ -88,7 +88,7 @@ fn learning_off(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut F
             .finding(&DOC, bridge, Some(port), "learning is off and there is no static FDB entry", why)
             .severity(Severity::Medium)
             .evidence(format!("learning of {}", port.link.name), "off")
-            .witness(from.link, frame.clone(), other.link.name.clone())
+            .witness(from, frame.clone(), other.link.name.clone())
             .unproven(questions_to(&context.probe(from.link.index, &frame), other));
         let name = crate::remedy::shell(&port.link.name);
         findings.push(finding.remedies([

@@ -130,7 +130,7 @@ fn finding(
         .severity(if denied { Severity::High } else { Severity::Medium })
         .evidence("addresses reached", listed.join(" "))
         .evidence("listening sockets there", services::listed(context, best.on, &addresses))
-        .witness(port.link, frame, format!("the host's {} on {name}", best.address))
+        .witness(port, frame, format!("the host's {} on {name}", best.address))
         .unproven(best.questions.iter().cloned())
         .remedies(remedies(context, bridge, denied))
 }

@@ -60,7 +60,7 @@ impl Rule for LinkLocalForwarding {
                                 port.options.group_fwd_mask.unwrap_or(0)
                             ),
                         )
-                        .witness(port.link, frame.unwrap_or_default(), "other ports");
+                        .witness(port, frame.unwrap_or_default(), "other ports");
                     findings.push(finding.remedies([by_hand(
                         &MASK_OFF,
                         "Nothing link-local is forwarded.",

@@ -122,7 +122,7 @@ fn finding(
         .evidence("reached by", ways)
         .evidence(format!("group_fwd_mask of {} and {name}", bridge.link.name), format!("{mask:#06x}"))
         .evidence(format!("stp_state of {}", bridge.link.name), stp)
-        .witness(port.link, best.frame(bridge, port), format!("the host's stack on {name}"))
+        .witness(port, best.frame(bridge, port), format!("the host's stack on {name}"))
         .unproven(best.questions.iter().cloned());
     finding.remedies([remedy::drop_link_local(context, bridge, port), remedy::tc_link_local(context, port)])
 }

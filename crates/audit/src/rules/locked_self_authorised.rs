@@ -63,7 +63,7 @@ impl Rule for LockedSelfAuthorised {
                     .evidence(format!("locked of {}", port.link.name), "on")
                     .evidence(format!("learning of {}", port.link.name), "on")
                     .evidence(format!("no_linklocal_learn of {}", bridge.link.name), "off")
-                    .witness(port.link, frame, format!("the FDB of {}", bridge.link.name));
+                    .witness(port, frame, format!("the FDB of {}", bridge.link.name));
                 findings.push(finding.remedies([
                     by_hand(
                         &NO_LINKLOCAL_LEARN,

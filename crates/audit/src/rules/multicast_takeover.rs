@@ -68,7 +68,7 @@ impl Rule for MulticastTakeover {
                     )
                     .evidence(format!("mcast_snooping of {}", bridge.link.name), 1)
                     .evidence(format!("mcast_router of {}", port.link.name), "1 (when a query is heard)")
-                    .witness(port.link, frame, format!("the multicast state of {}", bridge.link.name));
+                    .witness(port, frame, format!("the multicast state of {}", bridge.link.name));
                 findings.push(finding.remedies([by_hand(
                     &ROUTER_OFF,
                     "The port never becomes a router port.",

@@ -63,7 +63,7 @@ fn hairpin(context: &Context<'_>, bridge: &BridgeView<'_>, port: &PortView<'_>) 
         .finding(&DOC, bridge, Some(port), "hairpin reflects a guest's frames", why)
         .severity(Severity::Info)
         .evidence(format!("hairpin of {}", port.link.name), "on")
-        .witness(port.link, frame, port.link.name.clone());
+        .witness(port, frame, port.link.name.clone());
     Some(finding.remedies([by_hand(
         &OFF,
         "Nothing is reflected.",

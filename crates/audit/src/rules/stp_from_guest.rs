@@ -66,7 +66,7 @@ fn taken_in(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut Findi
             .finding(&DOC, bridge, Some(port), "BPDUs from guests are obeyed", why)
             .evidence(format!("stp_state of {}", bridge.link.name), "on")
             .evidence(format!("guard and root_block of {}", port.link.name), "off")
-            .witness(port.link, frame, format!("the spanning tree of {}", bridge.link.name));
+            .witness(port, frame, format!("the spanning tree of {}", bridge.link.name));
         findings.push(finding.remedies([by_hand(
             &GUARD,
             "A BPDU from the guest turns its port off.",

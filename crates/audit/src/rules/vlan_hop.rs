@@ -112,7 +112,7 @@ fn check_devices(
             .finding(&DOC, bridge, Some(port), title, why)
             .evidence("tags, from the outside in", shown.join(", "))
             .evidence(format!("vlan_filtering of {}", bridge.link.name), u8::from(bridge.vlan_filtering()))
-            .witness(port.link, frame, device.name.clone())
+            .witness(port, frame, device.name.clone())
             .unproven(questions);
         let drop = crate::remedy::at_port(context, port, "ether type { 0x8100, 0x88a8 } drop");
         findings.push(finding.remedies([by_hand(
@@ -167,7 +167,7 @@ fn check_uplink(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut F
                 .finding(&DOC, bridge, Some(port), "an inner tag of a guest survives to the uplink", why)
                 .severity(Severity::Medium)
                 .evidence("uplink untagged in the guest's VLAN", &uplink.link.name)
-                .witness(port.link, frame, format!("{}, tagged {INNER}", uplink.link.name));
+                .witness(port, frame, format!("{}, tagged {INNER}", uplink.link.name));
             let drop = crate::remedy::at_port(context, port, "ether type { 0x8100, 0x88a8 } drop");
             findings.push(finding.remedies([by_hand(
                 &DROP_TAGGED,

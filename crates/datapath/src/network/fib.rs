@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
-use portcullis_snapshot::{Netns, PolicyRule, Reading, Route};
+use portcullis_snapshot::{IfIndex, Netns, PolicyRule, Reading, Route};
 
 use crate::frame::{Partition, Set};
 
@@ -39,6 +39,9 @@ pub struct FibTable<'s> {
     entries: Vec<FibEntry<'s>>,
     /// For each length, longest first, where a network's entry is.
     lengths: Vec<(u8, HashMap<u128, usize>)>,
+    /// The first of an entry's routes by each device. Every interface has a route of its own for the same few IPv6
+    /// prefixes.
+    by_device: HashMap<(usize, IfIndex), usize>,
 }
 
 #[derive(Debug)]
@@ -46,6 +49,8 @@ struct FibEntry<'s> {
     net: IpNet,
     /// The routes for it, best first.
     routes: Vec<&'s Route>,
+    /// The first of them that goes by no device.
+    by_none: Option<usize>,
 }
 
 impl<'s> Fib<'s> {
@@ -138,12 +143,28 @@ impl<'s> FibTable<'s> {
         }
         let Some((_, networks)) = self.lengths.last_mut() else { return };
         let at = *networks.entry(network(net)).or_insert_with(|| {
-            self.entries.push(FibEntry { net, routes: Vec::new() });
+            self.entries.push(FibEntry { net, routes: Vec::new(), by_none: None });
             self.entries.len() - 1
         });
-        if let Some(entry) = self.entries.get_mut(at) {
-            entry.routes.push(route);
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        let place = entry.routes.len();
+        for device in route.nexthops.iter().filter_map(|hop| hop.device) {
+            self.by_device.entry((at, device)).or_insert(place);
         }
+        if route.nexthops.is_empty() {
+            entry.by_none.get_or_insert(place);
+        }
+        entry.routes.push(route);
+    }
+
+    /// Returns the best route of a class of this partition: of those by a device, or by none, if one is given.
+    pub(crate) fn best(&self, class: usize, by: Option<IfIndex>) -> Option<&'s Route> {
+        let entry = self.entries.get(class)?;
+        let place = match by.map(|device| self.by_device.get(&(class, device)).copied()) {
+            None => 0,
+            Some(by_device) => by_device.into_iter().chain(entry.by_none).min()?,
+        };
+        entry.routes.get(place).copied()
     }
 
     /// Returns the routes of a class of this partition, best first.

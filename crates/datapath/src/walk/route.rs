@@ -147,9 +147,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         suppress: Option<u32>,
     ) -> Option<FibResult<'s>> {
         let class = self.frame.which(flow.daddr, table)?;
-        let by = |nexthop: &NextHop| flow.oif.is_none() || nexthop.device == flow.oif;
-        let fits = |route: &&&'s Route| route.nexthops.is_empty() || route.nexthops.iter().any(by);
-        let route = *table.routes(class).iter().find(fits)?;
+        let route = table.best(class, flow.oif)?;
         if suppress.is_some_and(|length| u32::from(route.destination.prefix_len()) <= length) {
             return None;
         }

@@ -260,7 +260,7 @@ impl<'a> AuditDocument<Unmade<'a>> {
 impl From<&BridgeSummary> for BridgeEntry {
     fn from(bridge: &BridgeSummary) -> Self {
         Self {
-            name: bridge.device.name.clone(),
+            name: bridge.device.name.to_string(),
             netns: bridge.netns_label.clone(),
             ports: bridge.ports.iter().map(PortEntry::from).collect(),
         }
@@ -270,18 +270,18 @@ impl From<&BridgeSummary> for BridgeEntry {
 impl From<&PortSummary> for PortEntry {
     fn from(port: &PortSummary) -> Self {
         let PortSummary { device, role, role_stated, guest } = port;
-        Self { name: device.name.clone(), role: *role, role_stated: *role_stated, guest: guest.clone() }
+        Self { name: device.name.to_string(), role: *role, role_stated: *role_stated, guest: guest.clone() }
     }
 }
 
 impl LowerEntry {
     fn new(snapshot: &Snapshot, lower: &LowerDevice) -> Self {
         let upper = |(device, netns): &(portcullis_audit::Device, Option<NetnsId>)| UpperEntry {
-            name: device.name.clone(),
+            name: device.name.to_string(),
             netns: netns.map_or_else(|| lower.netns_label.clone(), |netns| label(snapshot, netns)),
         };
         Self {
-            name: lower.device.name.clone(),
+            name: lower.device.name.to_string(),
             netns: lower.netns_label.clone(),
             macvlans: lower.uppers.iter().map(upper).collect(),
         }
@@ -342,7 +342,7 @@ impl Summary {
 impl<'a> From<&'a Finding> for FindingEntry<'a> {
     fn from(finding: &'a Finding) -> Self {
         fn name(device: &portcullis_audit::Device) -> Cow<'_, str> {
-            device.name.as_str().into()
+            (*device.name).into()
         }
         Self {
             rule: finding.rule.0.into(),
@@ -358,8 +358,8 @@ impl<'a> From<&'a Finding> for FindingEntry<'a> {
             remedies: finding.remedies.iter().map(|remedy| remedy.method.into()).collect(),
             commands: finding.remedies.iter().map(|remedy| RemedyEntry::from(&**remedy)).collect(),
             references: finding.references.iter().map(|&text| text.into()).collect(),
-            waiver: finding.waiver.as_ref().map(WaiverEntry::from),
-            expired_waiver: finding.expired_waiver.as_ref().map(WaiverEntry::from),
+            waiver: finding.waiver.as_deref().map(WaiverEntry::from),
+            expired_waiver: finding.expired_waiver.as_deref().map(WaiverEntry::from),
         }
     }
 }
@@ -373,7 +373,7 @@ impl<'a> From<&'a portcullis_audit::Evidence> for EvidenceEntry<'a> {
 impl<'a> From<&'a portcullis_audit::Witness> for WitnessEntry<'a> {
     fn from(witness: &'a portcullis_audit::Witness) -> Self {
         let portcullis_audit::Witness { frame, port, reaches } = witness;
-        Self { frame: Cow::Borrowed(frame), port: port.name.as_str().into(), reaches: (**reaches).into() }
+        Self { frame: Cow::Borrowed(frame), port: (*port.name).into(), reaches: (**reaches).into() }
     }
 }
 

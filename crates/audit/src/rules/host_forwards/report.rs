@@ -78,7 +78,7 @@ pub(super) fn between_isolated(
         .severity(Severity::High)
         .evidence(format!("isolated of {}", port.link.name), "on")
         .evidence("forwarding", settings(context, way.from))
-        .witness(port.link, way.frames.get(at)?.clone(), format!("{name} again, routed by the host"))
+        .witness(port, way.frames.get(at)?.clone(), format!("{name} again, routed by the host"))
         .unproven(way.questions.iter().cloned());
     Some(finding.remedies([nft, forwarding_off(context, way.from)]))
 }

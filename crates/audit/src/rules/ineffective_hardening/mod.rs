@@ -100,7 +100,7 @@ fn finding(context: &Context<'_>, bridge: &BridgeView<'_>, illusion: Illusion) -
         context.finding(&DOC, bridge, None, illusion.title, illusion.why).severity(illusion.severity);
     let with = |finding: Finding, (source, value)| finding.evidence(source, value);
     let finding = illusion.evidence.into_iter().fold(finding, with);
-    let finding = finding.witness(port.link, frame, illusion.reaches).unproven(questions);
+    let finding = finding.witness(port, frame, illusion.reaches).unproven(questions);
     Some(finding.remedies(illusion.remedies))
 }
 

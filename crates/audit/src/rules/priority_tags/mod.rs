@@ -100,7 +100,7 @@ fn check_alike(
         for filter in &best.evaded {
             finding = finding.evidence("evaded", filter);
         }
-        finding = finding.witness(port.link, frame, best.reaches.clone()).unproven(best.met.iter().cloned());
+        finding = finding.witness(port, frame, best.reaches.clone()).unproven(best.met.iter().cloned());
         findings.push(finding.remedies([drop_tagged(context, port)]));
     }
 }

@@ -108,7 +108,7 @@ fn check_alike(
         };
         let witnessed = |finding: Finding, port: &PortView<'_>, device: &str| {
             let frame = best.frame(bridge, port);
-            finding.witness(port.link, frame, format!("the host's router discovery on {device}"))
+            finding.witness(port, frame, format!("the host's router discovery on {device}"))
         };
         if on_port {
             findings.extend(alike.members().map(|port| {
@@ -120,7 +120,7 @@ fn check_alike(
             let denied = context.access_at(bridge, on) == Access::Deny;
             let closing = if denied { remedy::vlan_filtering(context, bridge) } else { None };
             let finding = finding(None, device, &device.name).remedies(closing);
-            findings.extend(alike.members().map(|port| witnessed(finding.at(port.link), port, &device.name)));
+            findings.extend(alike.members().map(|port| witnessed(finding.at(port), port, &device.name)));
         }
     }
 }
