@@ -9,14 +9,20 @@
 
 use std::net::IpAddr;
 
+use portcullis_datapath::{FrameBuilder, Payload};
+use portcullis_differ::firewall::{self, Chain, Match, TABLE, meta};
 use portcullis_differ::generate::{Scenario, Sent, guest_mac};
 use portcullis_differ::knobs::{BRIDGE_KNOBS, PORT_KNOBS, STATE};
-use portcullis_differ::names::{BRIDGE, GUESTS, LOWERS, Name, OUTSIDE, PORTS, UPLINK, VRF};
+use portcullis_differ::names::{
+    BRIDGE, GUESTS, LOWERS, Name, OUTSIDE, PORTS, UPLINK, UPLINK_MACVLANS, VRF, mac,
+};
 use portcullis_differ::run::{Account, Runner};
 use portcullis_differ::step::{Rule, Step};
 use portcullis_kernel::link::NUD_REACHABLE;
 use portcullis_kernel::namespace::pin_to_one_processor;
-use portcullis_snapshot::{BoolOpt, MacAddr, MdbGroup, VlanFlags, VlanId};
+use portcullis_snapshot::{
+    BoolOpt, CmpOp, Hex, MacAddr, MdbGroup, MetaKey, NftBaseChain, NftFamily, NftVerdict, VlanFlags, VlanId,
+};
 use portcullis_testnet::{fresh, skip};
 
 /// A bridge with these ports, each a cable, all of it on.
@@ -388,4 +394,94 @@ fn a_macvlan_puts_an_8021ad_tag_into_the_bytes() {
     steps.push(Step::Member { device: PORTS[1], id: six, flags });
     steps.push(Step::Member { device: PORTS[2], id: six, flags: Some(0) });
     agrees(steps, &[(PORTS[1], "0180c200000f020000002001080045")]);
+}
+
+/// A chain at a hook of the IP stack, or of the bridge, and one rule in it that drops what matches.
+fn drops(family: NftFamily, (hook_name, hook): (&str, u32), matches: Match) -> [Step; 2] {
+    let base = NftBaseChain {
+        family,
+        table: TABLE.to_owned(),
+        chain: "chain".to_owned(),
+        kind: "filter".to_owned(),
+        hook,
+        hook_name: hook_name.to_owned(),
+        priority: 0,
+        devices: Vec::new(),
+        policy_drop: false,
+        rules: 0,
+        dormant: false,
+    };
+    let chain = Chain { family, name: base.chain.clone(), base: Some(base) };
+    let verdict = Some(NftVerdict::Drop);
+    let rule = firewall::Rule { family, chain: chain.name.clone(), matches: vec![matches], verdict };
+    [Step::Chain(chain), Step::FirewallRule(rule)]
+}
+
+/// A ping from port 0 to the bridge at 10.0.0.1, as long as a short frame is on the wire.
+fn padded_ping() -> String {
+    let (from, to) = ("10.0.0.12".parse().unwrap(), "10.0.0.1".parse().unwrap());
+    let start = FrameBuilder::new(mac(BRIDGE), guest_mac(0));
+    let mut frame = start.payload(&Payload::Ping4 { from, to });
+    frame.resize(100, 0);
+    Hex(&frame).to_string()
+}
+
+#[test]
+fn rules_of_the_hosts_stack_do_not_see_what_is_behind_the_packet() {
+    let length =
+        |length: u32| meta(format!("meta length {length}"), MetaKey::Len, CmpOp::Eq, &length.to_ne_bytes());
+    for (hook, at) in [(("prerouting", 0), 86), (("input", 1), 86)] {
+        let rules = drops(NftFamily::Ip, hook, length(at));
+        one([bridge(&[0]), vec![address(BRIDGE, "10.0.0.1")], rules.into()].concat(), &padded_ping());
+    }
+}
+
+#[test]
+fn a_bridged_packet_is_the_hosts_own_to_the_hosts_postrouting() {
+    let other = meta("meta pkttype != other".to_owned(), MetaKey::PktType, CmpOp::Neq, &[3]);
+    for hook in [("forward", 2), ("postrouting", 4)] {
+        let steps = [bridge(&[0, 1]), drops(NftFamily::Inet, hook, other.clone()).into()];
+        one(
+            steps.concat(),
+            "020000002002020000002000080045000026001f00004011709d000000000a00000c03e807d00012cdcd706f727463756c6c6973",
+        );
+    }
+}
+
+#[test]
+fn rules_by_interface_do_not_know_a_vrfs_ipv6_packets_by_it() {
+    let rule = Rule { ipv6: true, priority: 51, action: 8, table: 0, iif: Some(BRIDGE) };
+    let steps = [
+        bridge(&[0]),
+        vrf(BRIDGE).into(),
+        cable(UPLINK, OUTSIDE).into(),
+        vec![address(UPLINK, "fd00::1"), Step::LocalRuleLast { ipv6: true }, Step::Rule(rule)],
+    ];
+    one(
+        steps.concat(),
+        "ffffffffffff02000000200086dd6000000c001211fffe800000000000000000000000000077fd0000000000000000000000000000\
+         0103e807d00012dbdf706f727463756c6c6973",
+    );
+}
+
+#[test]
+fn input_rules_see_a_vrfs_packets_come_in_by_the_vrf() {
+    for name in [BRIDGE, VRF] {
+        let by = meta(format!("iifname \"{name}\""), MetaKey::IifName, CmpOp::Eq, &firewall::name(name));
+        for hook in [("prerouting", 0), ("input", 1)] {
+            let rules = drops(NftFamily::Inet, hook, by.clone());
+            let steps = [bridge(&[0]), vrf(BRIDGE).into(), vec![address(BRIDGE, "10.0.0.1")], rules.into()];
+            one(steps.concat(), &padded_ping());
+        }
+    }
+}
+
+#[test]
+fn a_macvlan_that_is_down_is_not_found_by_its_address() {
+    let mut steps = Vec::from(cable(UPLINK, OUTSIDE));
+    steps.push(address(UPLINK, "10.0.0.1"));
+    steps.push(Step::Macvlan { name: UPLINK_MACVLANS[0], lower: UPLINK, mode: 4 });
+    let to = Hex(&mac(UPLINK_MACVLANS[0]).0).to_string();
+    let frame = format!("{to}020000001011{ARP}0200000010110a00000c0000000000000a000001{PADDING}");
+    agrees(steps, &[(UPLINK, &frame)]);
 }
