@@ -4,9 +4,10 @@
 //! each group and still reports every port. No rule's knowledge lives here.
 
 mod alike;
+mod singled_out;
 mod view;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -174,12 +175,6 @@ impl<'s> Context<'s> {
         let mut command = command.into();
         command.insert_str(0, &self.command_prefix);
         command
-    }
-
-    /// Returns the devices of this namespace that policy rules single out.
-    pub(crate) fn devices_named_by_rules(&self) -> HashSet<&'s str> {
-        let rules = self.netns.rules.known().iter();
-        rules.flat_map(|rule| [&rule.iif, &rule.oif]).flatten().map(String::as_str).collect()
     }
 }
 

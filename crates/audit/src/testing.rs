@@ -1,10 +1,10 @@
 //! Hosts made by hand, for the tests of rules: a snapshot that grows line by line, everything at kernel defaults.
 
 use portcullis_snapshot::{
-    Address, BoolOpts, BridgeOptions, EtherType, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf, Kernel,
-    Link, LinkFlags, LinkKind, Mdb, Membership, Netns, NetnsId, NextHop, NftBaseChain, NftFamily, PolicyRule,
-    PortKind, PortOptions, PortState, Reading, Route, SCHEMA, Settings, Snapshot, StpState, TunOptions,
-    VlanEntry, VlanFlags, VlanId, VlanTable,
+    Address, BoolOpts, BridgeOptions, CmpOp, EtherType, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf,
+    Kernel, Link, LinkFlags, LinkKind, Mdb, Membership, Netns, NetnsId, NextHop, NftBaseChain, NftChain,
+    NftExpr, NftFamily, NftRule, NftTable, PolicyRule, PortKind, PortOptions, PortState, Reading, Route,
+    SCHEMA, Settings, Snapshot, StpState, TunOptions, VlanEntry, VlanFlags, VlanId, VlanTable,
 };
 
 use crate::{AuditReport, Finding, Policy, audit};
@@ -355,6 +355,21 @@ impl Host {
             dormant: false,
         };
         read(&mut self.netns().filters.nft_chains).push(chain);
+    }
+
+    /// A rule of nftables that compares something with a constant.
+    pub(crate) fn nft_constant(&mut self, data: &[u8]) {
+        let compare = NftExpr::Cmp { sreg: 4, op: CmpOp::Eq, data: data.into() };
+        let rule = NftRule { handle: 1, expressions: vec![compare] };
+        let chain = NftChain { name: "chain".to_owned(), rules: vec![rule] };
+        let table = NftTable {
+            family: NftFamily::Bridge,
+            name: "table".to_owned(),
+            dormant: false,
+            chains: vec![chain],
+            sets: Vec::new(),
+        };
+        read(&mut self.netns().filters.nft_tables).push(table);
     }
 
     pub(crate) fn audit(&self) -> AuditReport {

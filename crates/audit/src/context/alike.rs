@@ -1,8 +1,8 @@
 //! Groups of ports that are alike: the same frame meets the same decisions at each of them.
 //!
 //! Everything that the walk reads of an ingress port is compared, except what is its own by nature: index, name,
-//! addresses, STP port number, counters. A port with a device on top of it, or one that a policy rule names, is alike
-//! to no other.
+//! addresses, STP port number, counters. A port with a device on top of it, or one that a rule singles out, is alike to
+//! no other.
 
 use std::collections::HashMap;
 
@@ -11,6 +11,7 @@ use portcullis_snapshot::{
     XdpProgram,
 };
 
+use super::singled_out::SingledOut;
 use super::{BridgeView, Context, PortView, Tag};
 use crate::finding::Role;
 
@@ -59,6 +60,8 @@ struct Traits<'s> {
     filters: Vec<Filters<'s>>,
     programs: Vec<(TcHookKind, &'s [u32])>,
     chains: Vec<&'s str>,
+    /// With which wildcards of rules its name agrees.
+    wildcards: Vec<String>,
     /// Set if it is alike to no other.
     unique: Option<IfIndex>,
 }
@@ -87,7 +90,7 @@ pub(super) struct Index<'s> {
     filters: HashMap<IfIndex, Vec<Filters<'s>>>,
     programs: HashMap<IfIndex, Vec<(TcHookKind, &'s [u32])>>,
     chains: HashMap<&'s str, Vec<&'s str>>,
-    named_by_rules: std::collections::HashSet<&'s str>,
+    singled_out: SingledOut,
 }
 
 impl<'s> Index<'s> {
@@ -99,7 +102,7 @@ impl<'s> Index<'s> {
             filters: HashMap::new(),
             programs: HashMap::new(),
             chains: HashMap::new(),
-            named_by_rules: context.devices_named_by_rules(),
+            singled_out: SingledOut::new(netns),
         };
         for device in
             netns.routes.known().iter().flat_map(|route| &route.nexthops).filter_map(|hop| hop.device)
@@ -130,8 +133,9 @@ impl<'s> Index<'s> {
     fn traits(&self, context: &Context<'s>, port: &PortView<'s>) -> Traits<'s> {
         let (link, device) = (port.link, port.link.index);
         let count = |of: &HashMap<IfIndex, usize>| of.get(&device).copied().unwrap_or(0);
-        let named = self.named_by_rules.contains(link.name.as_str());
-        let unique = named || context.network().uppers(device).is_some();
+        let addresses = link.address.into_iter().chain([port.source]);
+        let unique =
+            self.singled_out.has(&link.name, device, addresses) || context.network().uppers(device).is_some();
         Traits {
             role: port.role,
             flags: link.flags,
@@ -149,6 +153,7 @@ impl<'s> Index<'s> {
             filters: self.filters.get(&device).cloned().unwrap_or_default(),
             programs: self.programs.get(&device).cloned().unwrap_or_default(),
             chains: self.chains.get(link.name.as_str()).cloned().unwrap_or_default(),
+            wildcards: self.singled_out.beginnings_of(&link.name).into_iter().map(str::to_owned).collect(),
             unique: unique.then_some(device),
         }
     }
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn one_setting_sets_a_port_apart() {
-        let changes: [fn(&mut Host); 7] = [
+        let changes: [fn(&mut Host); 10] = [
             |host| host.port_options("vnet1").isolated = Some(true),
             |host| {
                 host.port_options("vnet1").unknown.push(UnknownAttribute { number: 99, bytes: String::new() })
@@ -204,6 +209,12 @@ mod tests {
                 if let portcullis_snapshot::Reading::Read(chains) = &mut host.netns().filters.nft_chains {
                     chains[0].devices = vec!["vnet1".to_owned()];
                 }
+            },
+            |host| host.nft_constant(b"vnet1\0\0\0\0\0\0\0\0\0\0\0"),
+            |host| host.nft_constant(b"vnet1"),
+            |host| {
+                let index = host.index("vnet1");
+                host.nft_constant(&index.0.to_ne_bytes());
             },
         ];
         for (at, change) in changes.into_iter().enumerate() {
