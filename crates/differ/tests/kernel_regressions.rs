@@ -259,6 +259,19 @@ fn arp_filter_looks_into_the_table_of_the_vrf() {
 }
 
 #[test]
+fn arp_filter_finds_no_way_by_a_vrf_that_is_down() {
+    let vrf = vec![Step::Vrf { name: VRF, table: 10 }, Step::Master { device: BRIDGE, master: VRF }];
+    let steps = [
+        bridge(&[0]),
+        vrf,
+        cable(UPLINK, OUTSIDE).into(),
+        vec![address(BRIDGE, "10.0.0.1"), address(UPLINK, "192.0.2.1"), ipv4(BRIDGE, "arp_filter", 1)],
+    ];
+    let frame = format!("ffffffffffff020000002000{ARP}0200000020000a00000c000000000000c0000201{PADDING}");
+    one(steps.concat(), &frame);
+}
+
+#[test]
 fn whether_proxy_arp_pvlan_of_all_counts_stays_open() {
     let steps = [
         bridge(&[0]),

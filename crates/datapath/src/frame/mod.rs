@@ -9,12 +9,14 @@ mod build;
 mod concrete;
 pub mod domain;
 mod field;
+mod replay;
 pub mod symbolic;
 mod witness;
 
 pub use build::{ArpOperation, FrameBuilder, Payload, RouterAdvertisement};
 pub use concrete::Concrete;
 pub use field::{ArpField, Field, Icmp6Field, Ip4Field, Ip6Field};
+pub use replay::Replay;
 
 use portcullis_snapshot::{EtherType, MacAddr};
 

@@ -216,7 +216,12 @@ impl<F: Frame> Walker<'_, '_, F> {
 
     /// `arp_filter`: whether the way back to the sender is by another interface.
     fn arp_filter(&mut self, skb: &mut Skb, sip: Field, tip: Field) -> bool {
-        let back = Flow { ipv6: false, daddr: sip, saddr: tip, iif: self.l3mdev_master(skb.dev), oif: None };
+        let vrf = self.l3mdev_master(skb.dev);
+        // ip_route_output_key_hash_rcu: by a VRF that is down there is no way out.
+        if vrf.and_then(|vrf| self.link(vrf)).is_some_and(|vrf| !vrf.flags.has(LinkFlags::UP)) {
+            return true;
+        }
+        let back = Flow { ipv6: false, daddr: sip, saddr: tip, iif: vrf, oif: None };
         match self.fib_lookup(skb, &back) {
             // To one of the host's own addresses the way is by `lo`, whatever device the route names.
             FibResult::Route(route) => {

@@ -218,8 +218,18 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// Notes that something which is not modelled, or was not read, could decide differently from here on.
     pub(crate) fn assume(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) {
-        self.step(function, skb.dev, format_args!("open question"), format_args!("{kind}"));
-        let open = Open { function, device: skb.dev, kind };
+        self.open(skb, Open { function, device: skb.dev, kind, chosen: false });
+    }
+
+    /// Leaves a question open, and chooses the answer. Whether it is the second one: a rule that matches, a packet that
+    /// ends.
+    pub(crate) fn undecided(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) -> bool {
+        self.open(skb, Open { function, device: skb.dev, kind, chosen: true });
+        self.frame.choose(2) == 1
+    }
+
+    fn open(&mut self, skb: &mut Skb, open: Open) {
+        self.step(open.function, skb.dev, format_args!("open question"), format_args!("{}", open.kind));
         let index = self.walk.open.iter().position(|known| *known == open).unwrap_or_else(|| {
             self.walk.open.push(open);
             self.walk.open.len() - 1

@@ -171,6 +171,9 @@ pub struct Open {
     pub device: IfIndex,
     /// What it is.
     pub kind: OpenKind,
+    /// Whether the walk chose an answer ([`Frame::choose`](crate::Frame::choose)), so that exploring follows each of
+    /// them; else only the one that lets the frame pass.
+    pub chosen: bool,
 }
 
 /// The sorts of open questions.

@@ -98,12 +98,6 @@ impl<F: Frame> Walker<'_, '_, F> {
         self.drop_skb("nft_do_chain", skb, "a rule drops it", format_args!("{place}"));
     }
 
-    /// Leaves a question open. Whether the answer is the second one: a rule that matches, a packet that ends.
-    pub(crate) fn undecided(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) -> bool {
-        self.assume(skb, function, kind);
-        self.frame.choose(2) == 1
-    }
-
     /// One rule: expression after expression, until one does not hold or decides.
     fn nft_rule<'s>(
         &mut self,
