@@ -327,7 +327,7 @@ fn fragments_in_group_frames_wait_at_a_macvlan() {
 fn frames_to_a_bridge_mode_macvlan_that_is_a_port_come_back() {
     let entry = Step::Fdb {
         device: PORTS[0],
-        address: portcullis_differ::names::mac(PORTS[0]),
+        address: mac(PORTS[0]),
         vlan: None,
         state: NUD_REACHABLE,
         flags: 0,
