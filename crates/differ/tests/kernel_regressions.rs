@@ -325,13 +325,8 @@ fn fragments_in_group_frames_wait_at_a_macvlan() {
 
 #[test]
 fn frames_to_a_bridge_mode_macvlan_that_is_a_port_come_back() {
-    let entry = Step::Fdb {
-        device: PORTS[0],
-        address: mac(PORTS[0]),
-        vlan: None,
-        state: NUD_REACHABLE,
-        flags: 0,
-    };
+    let entry =
+        Step::Fdb { device: PORTS[0], address: mac(PORTS[0]), vlan: None, state: NUD_REACHABLE, flags: 0 };
     let steps = [bridge(&[1]), macvlan_port(0, 4), vec![entry]].concat();
     agrees(steps, &[(PORTS[1], "02000000100102000000200188b5706f727463756c6c6973")]);
 }
