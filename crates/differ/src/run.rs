@@ -129,6 +129,8 @@ pub fn configured(scenario: &Scenario) -> Result<Snapshot, Error> {
 struct Attempt {
     differences: Vec<Difference>,
     learned: Vec<Learned>,
+    /// Whether the source could have been learned or not, for an open question before.
+    unsure: bool,
     events: Vec<Event>,
     seen: Facts,
 }
@@ -184,13 +186,13 @@ impl<'a> Course<'a> {
 
     /// Sends one frame; what did not agree.
     fn frame(&mut self, sent: &Sent) -> Result<Option<Mismatch>, Error> {
-        let Some(Attempt { mut differences, learned, events, seen }) = self.attempt(sent)? else {
+        let Some(Attempt { mut differences, learned, unsure, events, seen }) = self.attempt(sent)? else {
             self.account.unsent += 1;
             return Ok(None);
         };
         self.account.cases += 1;
         let walk = if differences.is_empty() { Vec::new() } else { self.explain(sent) };
-        let stale = stale(&events, &sent.bytes);
+        let stale = if unsure { Stale::Links } else { stale(&events, &sent.bytes) };
         if let Some(netns) = self.snapshot.namespaces.first_mut() {
             learn(netns, &learned, &sent.bytes);
         }
@@ -246,7 +248,9 @@ impl<'a> Course<'a> {
                         .extend(expected.walk.open.iter().map(|open| open.kind.to_string()));
                 }
                 let (learned, events) = (expected.walk.learned, heard.events);
-                return Ok(Some(Attempt { differences, learned, events, seen }));
+                let unsure = learned.iter().any(|learned| !learned.assumes.is_empty())
+                    || (learned.is_empty() && expected.open);
+                return Ok(Some(Attempt { differences, learned, unsure, events, seen }));
             }
         }
     }

@@ -99,14 +99,34 @@ impl Explorer {
 /// each time the same: what more of them do is what three do.
 pub const MOST_TAGS: u8 = 3;
 
+/// The TPIDs.
+fn tags() -> Domain {
+    let tpids = Set::VLAN_TPIDS.iter().filter_map(|set| Domain::of(Field::Protocol(0), *set));
+    tpids.fold(Domain::default(), |all, tpid| all.union(&tpid))
+}
+
 impl Condition {
     /// Every frame of at most [`MOST_TAGS`] tags.
     #[must_use]
     pub fn every_frame() -> Self {
         let mut condition = Self::default();
-        let tpids = Set::VLAN_TPIDS.iter().filter_map(|set| Domain::of(Field::Protocol(0), *set));
-        let tagged = tpids.fold(Domain::default(), |all, tpid| all.union(&tpid));
-        let _ = condition.narrow(Field::Protocol(MOST_TAGS), &Domain::full(16).without(&tagged));
+        let _ = condition.narrow(Field::Protocol(MOST_TAGS), &Domain::full(16).without(&tags()));
+        condition
+    }
+
+    /// Those of them that have none.
+    #[must_use]
+    pub fn untagged_frames() -> Self {
+        let mut condition = Self::every_frame();
+        let _ = condition.narrow(Field::Protocol(0), &Domain::full(16).without(&tags()));
+        condition
+    }
+
+    /// Those of them that have one at least.
+    #[must_use]
+    pub fn tagged_frames() -> Self {
+        let mut condition = Self::every_frame();
+        let _ = condition.narrow(Field::Protocol(0), &tags());
         condition
     }
 

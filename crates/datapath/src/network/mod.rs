@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use portcullis_snapshot::{
-    EtherType, IfIndex, Link, LinkKind, MacvlanOptions, Membership, Netns, NetnsId, PortKind, Reading,
-    Snapshot,
+    BoolOpt, EtherType, IfIndex, Link, LinkKind, MacvlanOptions, Membership, Netns, NetnsId, PortKind,
+    Reading, Snapshot,
 };
 
 pub use bridge::{Bridge, Port};
@@ -113,6 +113,11 @@ impl<'s> Network<'s> {
         let mut bridges: Vec<_> = self.bridges.values().collect();
         bridges.sort_by_key(|bridge| bridge.link.index);
         bridges
+    }
+
+    /// Whether a bridge says that its kernel has an option.
+    pub(crate) fn knows(&self, option: BoolOpt) -> bool {
+        self.bridges.values().any(|bridge| bridge.knows(option))
     }
 
     /// Returns a bridge.

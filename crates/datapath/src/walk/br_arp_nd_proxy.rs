@@ -134,7 +134,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     fn probe_is_open(&mut self, bridged: &mut Bridged, bridge: &Bridge<'s>) {
         let what =
             format!("whether {} keeps address probes from ports with neigh_suppress", bridge.link.name);
-        self.assume(&mut bridged.skb, "br_do_proxy_suppress_arp", OpenKind::Unmodelled(what));
+        self.may_stop(&mut bridged.skb, "br_do_proxy_suppress_arp", OpenKind::Unmodelled(what));
     }
 
     /// `proxyarp_replied`: ports that suppress, or stand for such, are passed over from here on.
@@ -200,7 +200,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             elsewhere.filter_map(|address| set_of(address.address.addr(), ipv6)).collect();
         if elsewhere.into_iter().any(|address| self.frame.is(field, address)) {
             let what = "whether an address of another interface counts as the bridge's own".to_owned();
-            self.assume(skb, "br_is_local_ip6", OpenKind::Unmodelled(what));
+            self.may_stop(skb, "br_is_local_ip6", OpenKind::Unmodelled(what));
         }
         false
     }

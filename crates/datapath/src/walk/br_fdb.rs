@@ -48,7 +48,13 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             self.br_fdb_learn(skb, bridge, port, vid);
         } else if bridge.hold_time() != Some(0) {
             let (bridge, change) = (bridge.link.index, LearnedChange::New);
-            self.walk.learned.push(Learned { bridge, port: port.link.index, vid, change });
+            self.walk.learned.push(Learned {
+                bridge,
+                port: port.link.index,
+                vid,
+                change,
+                assumes: skb.assumes,
+            });
         }
     }
 
@@ -98,7 +104,13 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             let what = format_args!("source learned on {} in VLAN {vid}", port.link.name);
             self.step(function, skb.dev, what, format_args!("learning on"));
         }
-        self.walk.learned.push(Learned { bridge: bridge.link.index, port: here, vid, change });
+        self.walk.learned.push(Learned {
+            bridge: bridge.link.index,
+            port: here,
+            vid,
+            change,
+            assumes: skb.assumes,
+        });
     }
 
     /// The port that this frame's source was learned on when the frame came by earlier: it can come back by another.
@@ -120,7 +132,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         let (bridge, port, change) = (bridge.link.index, port.link.index, LearnedChange::Locked);
         self.step("br_fdb_update", skb.dev, format_args!("source noted as locked"), format_args!("mab on"));
-        self.walk.learned.push(Learned { bridge, port, vid, change });
+        self.walk.learned.push(Learned { bridge, port, vid, change, assumes: skb.assumes });
     }
 
     /// `fdb_create`: whether the bridge may learn one more address.

@@ -80,7 +80,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         if self.frame.is_any(Field::Protocol(skb.depth), &[EtherType::MRP.into(), EtherType::CFM.into()]) {
             let what = "an MRP or CFM instance would take it".to_owned();
-            self.assume(&mut skb, "br_process_frame_type", OpenKind::Unmodelled(what));
+            self.may_stop(&mut skb, "br_process_frame_type", OpenKind::Unmodelled(what));
         }
         self.br_handle_frame_forward(skb, bridge, &port)
     }

@@ -99,7 +99,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         // MLD comes behind a hop-by-hop header, which holds the router alert (ipv6_mc_check_exthdrs).
         if self.frame.is(Field::Ip6(d, Ip6Field::NextHeader), 0u8) {
             let what = "an MLD message behind extension headers".to_owned();
-            self.assume(skb, "ipv6_mc_check_mld", OpenKind::Unmodelled(what));
+            self.may_stop(skb, "ipv6_mc_check_mld", OpenKind::Unmodelled(what));
         }
         let all_nodes = self.frame.is(Field::Ip6(d, Ip6Field::Destination), ALL_NODES);
         Some(Multicast { mrouters_only: !all_nodes, control: false })
@@ -268,7 +268,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let mut bridged = *bridged;
         if port.has(|options| options.mcast_to_unicast) {
             let what = format!("which members get unicast copies on {}", port.link.name);
-            self.assume(&mut bridged.skb, "maybe_deliver_addr", OpenKind::Changing(what));
+            self.may_stop(&mut bridged.skb, "maybe_deliver_addr", OpenKind::Changing(what));
         }
         self.br_forward_to(&bridged, bridge, port, false, None);
     }

@@ -10,8 +10,11 @@ use super::{Effect, HostDelivery, OpenKind, Outcome, PacketType, Skb, Walker};
 use crate::frame::{Field, Frame, Ip4Field, Set};
 use crate::network::NfHook;
 
-/// Protocols that a host may have a handler for: ICMP, IGMP, IPIP, TCP, UDP, IPv6, GRE, ESP, AH, PIM, SCTP.
-pub(super) const IP_PROTOCOLS: [u8; 11] = [1, 2, 4, 6, 17, 41, 47, 50, 51, 103, 132];
+/// Protocols that a host may have a handler for: UDP, ICMP, IGMP, IPIP, TCP, IPv6, GRE, ESP, AH, PIM, SCTP. UDP comes
+/// first, as it makes the witness that is easiest to read.
+const IP_PROTOCOLS: [u8; 11] = [17, 1, 2, 4, 6, 41, 47, 50, 51, 103, 132];
+/// The same of IPv6, which has ICMPv6 in the place of ICMP and IGMP.
+const IP6_PROTOCOLS: [u8; 10] = [17, 58, 4, 6, 41, 47, 50, 51, 103, 132];
 /// 224.0.0.1: every host is a member.
 const ALL_HOSTS: Set = Set::Exactly(0xe000_0001);
 
@@ -158,7 +161,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         let d = skb.depth;
         if self.frame.is(Field::Ip4(d, Ip4Field::Fragment), 1u8) {
             let what = "whether the other fragments come".to_owned();
-            self.assume(&mut skb, "ip_defrag", OpenKind::Changing(what));
+            self.may_stop(&mut skb, "ip_defrag", OpenKind::Changing(what));
         }
         let state = NfState { family: NftFamily::Ip, hook: NfHook::LocalIn, iif: Some(skb.iif()), oif: None };
         if self.nf_hook(&mut skb, "ip_local_deliver", state).is_none() {
@@ -170,20 +173,14 @@ impl<F: Frame> Walker<'_, '_, F> {
     /// `ip_protocol_deliver_rcu`, `ip6_protocol_deliver_rcu`. TCP and SCTP insist on a frame to this very host.
     pub(super) fn deliver_transport(&mut self, skb: Skb, ethertype: EtherType, field: Field) {
         let function = "ip_protocol_deliver_rcu";
-        let class = self.frame.which(field, &IP_PROTOCOLS.map(Set::from));
-        // 58 is ICMPv6, which its caller has looked at.
-        let icmp6 = ethertype == EtherType::IPV6 && self.frame.is(field, 58u8);
-        let protocol = match class.and_then(|class| IP_PROTOCOLS.get(class)) {
-            Some(protocol) => *protocol,
-            None if icmp6 => 58,
-            None => {
-                return self.drop_skb(
-                    function,
-                    &skb,
-                    "no handler for the IP protocol",
-                    format_args!("protocol"),
-                );
-            }
+        let protocol = if ethertype == EtherType::IPV6 {
+            self.known_protocol(field, IP6_PROTOCOLS)
+        } else {
+            self.known_protocol(field, IP_PROTOCOLS)
+        };
+        let Some(protocol) = protocol else {
+            let why = format_args!("protocol");
+            return self.drop_skb(function, &skb, "no handler for the IP protocol", why);
         };
         if matches!(protocol, 6 | 132) && skb.pkt_type != PacketType::Host {
             let pkt_type = skb.pkt_type;
@@ -196,6 +193,11 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
         self.step(function, skb.dev, format_args!("delivered"), format_args!("IP protocol {protocol}"));
         self.host(&skb, ethertype, Effect::Deliver { protocol });
+    }
+
+    fn known_protocol<const N: usize>(&mut self, field: Field, known: [u8; N]) -> Option<u8> {
+        let class = self.frame.which(field, &known.map(Set::from))?;
+        known.get(class).copied()
     }
 
     /// Ends one way of the frame in the host's stack.
@@ -229,7 +231,7 @@ impl<F: Frame> Walker<'_, '_, F> {
             !hooks.egress(skb.dev).is_empty() || hooks.tc(skb.dev, TcHookKind::Egress).next().is_some();
         if device || out(family) || out(NftFamily::Bridge) {
             let what = "rules for what the host itself sends".to_owned();
-            self.assume(skb, "arp_send_dst", OpenKind::Filter(what));
+            self.may_stop(skb, "arp_send_dst", OpenKind::Filter(what));
         }
     }
 

@@ -64,7 +64,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `ip_check_defrag`: fragments in group frames wait for the others, whoever would get them.
     fn ip_check_defrag(&mut self, mut skb: Skb) -> Handled {
         let what = "whether the other fragments come".to_owned();
-        self.assume(&mut skb, "ip_check_defrag", OpenKind::Changing(what));
+        self.may_stop(&mut skb, "ip_check_defrag", OpenKind::Changing(what));
         self.drop_skb("ip_check_defrag", &skb, "waits for the other fragments", format_args!("a fragment"));
         Handled::Consumed
     }
@@ -138,7 +138,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let broadcast = self.frame.is(Field::Dst, portcullis_snapshot::MacAddr::BROADCAST);
         if !broadcast && upper.link.is_allmulti() != Some(true) {
             let what = format!("which multicast addresses {} listens to", upper.link.name);
-            self.assume(&mut skb, "macvlan_broadcast_one", OpenKind::Changing(what));
+            self.may_stop(&mut skb, "macvlan_broadcast_one", OpenKind::Changing(what));
         }
         let pkt_type = if broadcast { PacketType::Broadcast } else { PacketType::Multicast };
         match upper.netns {

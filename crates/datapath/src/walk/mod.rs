@@ -31,8 +31,8 @@ use crate::frame::{Field, Frame};
 use crate::network::Network;
 
 pub use outcome::{
-    Assumes, Drop, Effect, HostDelivery, Learned, LearnedChange, Open, OpenKind, Outcome, PortDelivery, Step,
-    Walk,
+    Assumes, Drop, Effect, HostDelivery, Learned, LearnedChange, Open, OpenKind, Otherwise, Outcome,
+    PortDelivery, Step, Walk,
 };
 
 /// What the receiving device took the frame for (`PACKET_*`, `linux/if_packet.h`).
@@ -218,13 +218,18 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// Notes that something which is not modelled, or was not read, could decide differently from here on.
     pub(crate) fn assume(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) {
-        self.open(skb, Open { function, device: skb.dev, kind, chosen: false });
+        self.open(skb, Open { function, device: skb.dev, kind, otherwise: Otherwise::Anything });
+    }
+
+    /// Notes that the frame could end here, or be copied less, for a reason that is not modelled or was not read.
+    pub(crate) fn may_stop(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) {
+        self.open(skb, Open { function, device: skb.dev, kind, otherwise: Otherwise::Stops });
     }
 
     /// Leaves a question open, and chooses the answer. Whether it is the second one: a rule that matches, a packet that
     /// ends.
     pub(crate) fn undecided(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) -> bool {
-        self.open(skb, Open { function, device: skb.dev, kind, chosen: true });
+        self.open(skb, Open { function, device: skb.dev, kind, otherwise: Otherwise::Followed });
         self.frame.choose(2) == 1
     }
 

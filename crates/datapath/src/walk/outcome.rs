@@ -144,6 +144,8 @@ pub struct Learned {
     pub vid: u16,
     /// What becomes of the entry.
     pub change: LearnedChange,
+    /// Open questions on the way.
+    pub assumes: Assumes,
 }
 
 /// What a frame does to the FDB entry of its source.
@@ -171,9 +173,19 @@ pub struct Open {
     pub device: IfIndex,
     /// What it is.
     pub kind: OpenKind,
-    /// Whether the walk chose an answer ([`Frame::choose`](crate::Frame::choose)), so that exploring follows each of
-    /// them; else only the one that lets the frame pass.
-    pub chosen: bool,
+    /// What the answer could be that the walk did not go by.
+    pub otherwise: Otherwise,
+}
+
+/// What the answer to an open question could be that the walk did not go by. It goes by the one that lets the frame pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Otherwise {
+    /// The walk chose ([`Frame::choose`](crate::Frame::choose)): exploring follows each answer.
+    Followed,
+    /// The frame ends there, or fewer copies of it are made.
+    Stops,
+    /// Anything: it could go elsewhere, or become another frame.
+    Anything,
 }
 
 /// The sorts of open questions.

@@ -27,6 +27,9 @@ impl<'w, F: Frame> Walker<'_, 'w, F> {
                 self.nft_meta_len(skb, pkt, registers, dreg);
                 return Verdict::Continue;
             }
+            MetaKey::Protocol | MetaKey::L4Proto if self.may_look_behind_tags(skb) => {
+                return self.nft_behind_tags(skb, pkt, registers);
+            }
             MetaKey::Protocol => {
                 let pieces = vec![Piece::field(16, Field::Protocol(skb.depth), 0)];
                 self.store(registers, dreg, pieces);

@@ -1,6 +1,6 @@
 //! `net/netfilter/nft_payload.c`, `include/net/netfilter/nf_tables_ipv4.h` and `_ipv6.h`: bytes of the packet.
 
-use portcullis_snapshot::{EtherType, NftFamily, PayloadBase, Register};
+use portcullis_snapshot::{BoolOpt, EtherType, NftFamily, PayloadBase, Register};
 
 use super::nf_tables_core::Pktinfo;
 use super::registers::{Piece, Registers, join};
@@ -50,6 +50,9 @@ impl<F: Frame> Walker<'_, '_, F> {
         (base, offset, len): (PayloadBase, usize, usize),
         dreg: Register,
     ) -> Verdict<'s> {
+        if base != PayloadBase::Link && self.may_look_behind_tags(skb) {
+            return self.nft_behind_tags(skb, pkt, registers);
+        }
         match base {
             PayloadBase::Link => {
                 let behind = (offset + len).saturating_sub(self.link_header(skb));
@@ -85,6 +88,25 @@ impl<F: Frame> Walker<'_, '_, F> {
             registers.store_pieces(dreg, join(pieces));
         }
         Verdict::Continue
+    }
+
+    /// Whether there is a tag in the bytes, or a PPPoE header, that some kernels look behind: what `meta protocol` and
+    /// the network header are then has changed in 6.19 or later, and nothing tells. 6.18 brought the option asked for.
+    pub(super) fn may_look_behind_tags(&mut self, skb: &Skb) -> bool {
+        let recent = self.network.knows(BoolOpt::FdbLocalVlan0);
+        let encapsulated = [EtherType::VLAN, EtherType::SVLAN, EtherType::PPPOE_SESSION].map(Set::from);
+        recent && self.frame.is_any(Field::Protocol(skb.depth), &encapsulated)
+    }
+
+    /// A rule that goes by what may be behind them.
+    pub(super) fn nft_behind_tags<'s>(
+        &mut self,
+        skb: &mut Skb,
+        pkt: &Pktinfo<'_, 's>,
+        registers: &mut Registers,
+    ) -> Verdict<'s> {
+        registers.forget_all();
+        self.nft_unknown(skb, pkt, "whether this kernel's rules look behind a second tag")
     }
 
     /// How many bytes of the link header a rule sees: the tag beside the bytes is put back (`nft_payload_copy_vlan`).
