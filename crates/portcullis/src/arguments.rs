@@ -14,6 +14,22 @@ Exit status:
   1  audit: findings at or above the threshold; lab run: something went otherwise than expected
   2  it could not be done, or the arguments are wrong";
 
+const PROVE: &str = "\
+What can be meant:
+  host         the host's own stack, protocol by protocol
+  infra        its other addresses, and where it routes to
+  guest, uplink, foreign
+               ports by their role; or one port by its name
+  sniff        unicast frames of other ports, for somebody else
+  spoof        the addresses of other ports
+
+A verdict holds for frames with up to three VLAN tags, one at a time.
+
+Exit status:
+  0  everything that was asked for is isolated
+  1  something is exposed or unproven
+  2  it could not be done, or the arguments are wrong";
+
 /// Shows, proves and enforces the isolation of Linux bridges on virtualization hosts.
 ///
 /// Looks at the bridges of this machine, or of a saved snapshot, and tells whether guests are isolated from the host,
@@ -34,6 +50,9 @@ pub(crate) enum Command {
     Snapshot(SnapshotArguments),
     /// Follows one frame through the kernel, function by function
     Walk(WalkArguments),
+    /// Proves that no frame of a port reaches something, or shows one that does
+    #[command(after_help = PROVE)]
+    Prove(ProveArguments),
     /// Draws the bridges, their ports and the guests behind them
     Map(MapArguments),
     /// Explains a rule: threat, kernel path, remedies and their trade-offs
@@ -157,6 +176,32 @@ pub(crate) enum FrameKind {
     Igmp,
     /// A spanning tree BPDU
     Bpdu,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProveArguments {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) policy: PolicyFile,
+    /// The ports whose frames are meant: a role, or one by name. Without it, every port behind which there is a guest
+    #[arg(long, value_name = "PORT|ROLE")]
+    pub(crate) from: Option<String>,
+    /// What they are to be kept from; may be repeated. Without it, everything
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) to: Vec<String>,
+    /// Only in the state as it is now, rather than whatever is learned meanwhile
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Say which settings each verdict rests on: those that change it when they alone are changed
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Write the frames that get through to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]

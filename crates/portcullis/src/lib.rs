@@ -25,6 +25,7 @@ pub fn main() -> ExitCode {
         Command::Audit(arguments) => commands::audit::run(&arguments),
         Command::Snapshot(arguments) => commands::snapshot::run(&arguments),
         Command::Walk(arguments) => commands::walk::run(&arguments),
+        Command::Prove(arguments) => commands::prove::run(&arguments),
         Command::Map(arguments) => commands::map::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),

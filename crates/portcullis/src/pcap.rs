@@ -54,6 +54,20 @@ pub(crate) fn frames(bytes: &[u8]) -> Result<Vec<Vec<u8>>, PcapError> {
     Ok(frames)
 }
 
+/// Returns a file of frames, each captured whole, at no time in particular.
+pub(crate) fn file<'f>(frames: impl Iterator<Item = &'f [u8]>) -> Vec<u8> {
+    let numbers =
+        |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+    // Magic number, version 2.4, no time zone, no accuracy.
+    let mut bytes = numbers(&[0xa1b2_c3d4, 0x0004_0002, 0, 0, LONGEST, ETHERNET]);
+    for frame in frames {
+        let length = u32::try_from(frame.len()).unwrap_or(LONGEST);
+        bytes.extend(numbers(&[0, 0, length, length]));
+        bytes.extend(frame);
+    }
+    bytes
+}
+
 /// Tells from the magic number how the file's numbers are written. Times are of no interest.
 fn order(bytes: &[u8]) -> Result<fn([u8; 4]) -> u32, PcapError> {
     let Some(magic) = bytes.first_chunk::<4>() else { return Err(PcapError::Cut("its header".to_owned())) };

@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use portcullis_report::json::{AuditDocument, ExplainDocument, LabsDocument, MapDocument, WalkDocument};
+use portcullis_report::json::{
+    AuditDocument, ExplainDocument, LabsDocument, MapDocument, ProveDocument, VerdictName, WalkDocument,
+};
 
 /// Address-less `br0` with two guests, `eth1` with an address and a macvlan, the host forwarding.
 fn hypervisor() -> String {
@@ -224,6 +226,43 @@ fn labs_are_listed() {
     let (status, labs): (_, LabsDocument) = json(&["lab", "list"]);
     let names: Vec<_> = labs.labs.iter().map(|lab| lab.name.as_str()).collect();
     assert_eq!((status, names), (0, vec!["hypervisor", "foreign-bridge", "macvlan"]));
+}
+
+#[test]
+fn proofs_come_with_frames_that_get_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let pcap = folder.path().join("witnesses.pcap");
+    let pcap = pcap.to_str().unwrap();
+    let (status, document): (_, ProveDocument) =
+        json(&["prove", "--snapshot", &hypervisor(), "--from", "veth1", "--pcap", pcap]);
+    assert_eq!((status, document.schema.as_str()), (1, ProveDocument::SCHEMA));
+    let said: Vec<_> = document.claims.iter().map(|claim| (claim.to.as_str(), claim.verdict)).collect();
+    assert!(said.contains(&("host:arp", VerdictName::Exposed)), "{said:?}");
+    assert!(said.contains(&("infra", VerdictName::Exposed)), "{said:?}");
+    assert!(said.contains(&("veth2", VerdictName::Exposed)), "{said:?}");
+    let witnesses: Vec<_> = document.claims.iter().filter_map(|claim| claim.witness.as_ref()).collect();
+    for witness in &witnesses {
+        let frame = witness.frame.to_string();
+        let arguments = ["walk", "--snapshot", &hypervisor(), "--from", &witness.port, "--frame", &frame];
+        let (_, walk): (_, WalkDocument) = json(&arguments);
+        assert!(!witness.later && !walk.outcomes.is_empty(), "{witness:?} {walk:?}");
+    }
+    let walk = ["walk", "--snapshot", &hypervisor(), "--from", "veth1", "--pcap", pcap, "--format", "json"];
+    let (_, out, _) = run(&walk);
+    let walks: Result<Vec<_>, _> =
+        serde_json::Deserializer::from_str(&out).into_iter::<WalkDocument>().collect();
+    let frames: Vec<_> = walks.unwrap().into_iter().map(|walk| walk.frame).collect();
+    let sent: Vec<_> = witnesses.iter().map(|witness| witness.frame.to_string()).collect();
+    assert_eq!(frames, sent);
+}
+
+#[test]
+fn what_cannot_be_proven_of_is_refused() {
+    let refusals = [
+        refused(&["prove", "--snapshot", &hypervisor(), "--from", "veth9"]),
+        refused(&["prove", "--snapshot", &hypervisor(), "--to", "hots"]),
+    ];
+    insta::assert_snapshot!(refusals.concat());
 }
 
 #[test]

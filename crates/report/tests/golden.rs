@@ -7,10 +7,11 @@ use std::io;
 
 use portcullis_audit::{Role, Severity};
 use portcullis_report::json::{
-    AuditDocument, BridgeEntry, DropEntry, EvidenceEntry, ExplainDocument, FindingEntry, Holder,
-    LearnedEntry, LowerEntry, MapBridge, MapDocument, MapLower, MapPort, MapUpper, OutcomeEntry, PortEntry,
-    RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry, UpperEntry, WaiverEntry,
-    WalkDocument, WitnessEntry,
+    AssumptionEntry, AuditDocument, BridgeEntry, ClaimEntry, ClaimKind, DropEntry, EvidenceEntry,
+    ExplainDocument, FindingEntry, Holder, Holds, KnobEntry, LearnedEntry, LowerEntry, MapBridge,
+    MapDocument, MapLower, MapPort, MapUpper, OutcomeEntry, PortEntry, ProofWitness, ProveDocument,
+    ProveSummary, RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry, UpperEntry,
+    VerdictName, WaiverEntry, WalkDocument, WitnessEntry,
 };
 use portcullis_report::{html, sarif, text};
 use portcullis_snapshot::Bytes;
@@ -405,4 +406,60 @@ fn documents_read_back_as_themselves() {
     same(&walk_document());
     same(&map_document());
     same(&pages());
+}
+
+#[test]
+fn proofs_as_text() {
+    let claim = |claim, to: &str, verdict| ClaimEntry {
+        netns: "host".to_owned(),
+        bridge: "br0".to_owned(),
+        claim,
+        from: "vnet0".to_owned(),
+        from_alike: ["vnet1", "vnet2", "vnet3", "vnet\u{1b}4"].map(str::to_owned).into(),
+        to: to.to_owned(),
+        to_alike: Vec::new(),
+        verdict,
+        witness: None,
+        assumptions: Vec::new(),
+        rests_on: None,
+    };
+    let knob = KnobEntry {
+        name: "isolated of vnet0".to_owned(),
+        is: "on".to_owned(),
+        instead: "off".to_owned(),
+        verdict: "exposed".to_owned(),
+    };
+    let witness = |later| {
+        let frame = Bytes(HEADER.repeat(2));
+        Some(ProofWitness { frame, port: "vnet0".to_owned(), later })
+    };
+    let filter = AssumptionEntry {
+        what: "legacy table filter of iptables".to_owned(),
+        function: Some("ip_local_deliver".to_owned()),
+    };
+    let claims = vec![
+        claim(ClaimKind::Reach, "host:arp", VerdictName::Isolated),
+        ClaimEntry { witness: witness(false), ..claim(ClaimKind::Reach, "host:ipv6", VerdictName::Exposed) },
+        ClaimEntry {
+            assumptions: vec![filter],
+            ..claim(ClaimKind::Reach, "host:ipv4", VerdictName::Unproven)
+        },
+        claim(ClaimKind::Reach, "host:other", VerdictName::Isolated),
+        claim(ClaimKind::Reach, "infra", VerdictName::Isolated),
+        ClaimEntry { witness: witness(true), ..claim(ClaimKind::Reach, "vnet7", VerdictName::Exposed) },
+        ClaimEntry { rests_on: Some(vec![knob]), ..claim(ClaimKind::Reach, "vnet8", VerdictName::Isolated) },
+        ClaimEntry { rests_on: Some(Vec::new()), ..claim(ClaimKind::Sniff, "eth0", VerdictName::Isolated) },
+        claim(ClaimKind::Spoof, "eth0", VerdictName::Isolated),
+    ];
+    let document = ProveDocument {
+        schema: ProveDocument::SCHEMA.to_owned(),
+        version: "0.1.0".to_owned(),
+        host: "hv1".to_owned(),
+        kernel: "6.12.0".to_owned(),
+        taken_at: "2026-06-01T12:00:00Z".to_owned(),
+        holds: Holds::Ever,
+        claims,
+        summary: ProveSummary { isolated: 6, exposed: 2, unproven: 1 },
+    };
+    insta::assert_snapshot!(plain(|out| text::prove(out, &document)));
 }

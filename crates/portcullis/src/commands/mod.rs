@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod lab;
 pub(crate) mod map;
 mod policy;
+pub(crate) mod prove;
 pub(crate) mod snapshot;
 mod source;
 pub(crate) mod walk;

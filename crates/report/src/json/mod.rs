@@ -8,6 +8,7 @@ mod audit;
 mod explain;
 mod lab;
 mod map;
+mod prove;
 mod walk;
 
 use std::io::{self, Write};
@@ -22,6 +23,10 @@ pub use audit::{
 pub use explain::{ExplainDocument, RemedyPage, RulePage};
 pub use lab::{ArticleClaim, LabDocument, LabEntry, LabStep, LabsDocument};
 pub use map::{Holder, MapBridge, MapDocument, MapLower, MapPort, MapUpper};
+pub use prove::{
+    AssumptionEntry, ClaimEntry, ClaimKind, Holds, KnobEntry, ProofWitness, ProveDocument, ProveSummary,
+    VerdictName,
+};
 pub use walk::{DropEntry, LearnedEntry, OpenEntry, OutcomeEntry, StepEntry, WalkDocument};
 
 /// Writes a document, indented, with a newline at its end.
@@ -51,6 +56,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("lab", schemars::schema_for!(LabDocument)),
         ("labs", schemars::schema_for!(LabsDocument)),
         ("map", schemars::schema_for!(MapDocument)),
+        ("prove", schemars::schema_for!(ProveDocument)),
         ("snapshot", schemars::schema_for!(portcullis_snapshot::Snapshot)),
         ("walk", schemars::schema_for!(WalkDocument)),
     ]

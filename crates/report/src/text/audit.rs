@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
 
+use super::layout::shell_word;
 use super::{Clean, Severe, field, plural, wrapped};
 use crate::json::{AuditDocument, EvidenceEntry, FindingEntry, Findings, RemedyEntry, Summary, UnreadEntry};
 
@@ -184,17 +185,6 @@ fn mentions(line: &str, name: &str) -> bool {
         let after = line.get(at + name.len()..).and_then(|text| text.chars().next());
         !before.is_some_and(part_of_name) && !after.is_some_and(part_of_name)
     })
-}
-
-/// Returns a device name as a word for a shell: quoted where a shell would take it for more than a word.
-fn shell_word(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@' | '+' | '%');
-    let clean = Clean(name).to_string();
-    if !clean.is_empty() && clean.chars().all(plain) {
-        clean
-    } else {
-        format!("'{}'", clean.replace('\'', r"'\''"))
-    }
 }
 
 fn write_waived(out: &mut impl Write, waived: &[Block<'_>], place: Places) -> io::Result<()> {

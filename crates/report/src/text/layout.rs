@@ -55,6 +55,17 @@ impl fmt::Display for Severe {
     }
 }
 
+/// Returns a device name as a word for a shell: quoted where a shell would take it for more than a word.
+pub(crate) fn shell_word(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@' | '+' | '%');
+    let clean = Clean(name).to_string();
+    if !clean.is_empty() && clean.chars().all(plain) {
+        clean
+    } else {
+        format!("'{}'", clean.replace('\'', r"'\''"))
+    }
+}
+
 /// Returns "1 port", "2 ports".
 pub(crate) fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })

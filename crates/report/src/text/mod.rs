@@ -6,12 +6,14 @@ mod audit;
 mod explain;
 mod layout;
 mod map;
+mod prove;
 mod snapshot;
 mod walk;
 
 pub use audit::audit;
 pub use explain::{explain, explain_list};
 pub use map::map;
+pub use prove::prove;
 pub use snapshot::snapshot;
 pub use walk::walk;
 

@@ -1,0 +1,171 @@
+//! `portcullis prove`.
+
+use std::fs;
+use std::process::ExitCode;
+
+use portcullis_audit::{BridgeView, Context, PortView, Role};
+use portcullis_datapath::When;
+use portcullis_prove::{Goal, HostProtocol, Proof, Prover, rests_on};
+use portcullis_report::json::{self, ClaimEntry, Holds, KnobEntry, ProveDocument, VerdictName};
+use portcullis_report::text;
+
+use super::{policy, source::State};
+use crate::arguments::{Format, ProveArguments};
+use crate::failure::Failure;
+use crate::output::print;
+use crate::pcap;
+use crate::progress::Progress;
+
+pub(crate) fn run(arguments: &ProveArguments) -> Result<ExitCode, Failure> {
+    let (policy, _) = policy::read(&arguments.policy)?;
+    let state = State::read(&arguments.source)?;
+    let namespaces = state.snapshot.namespaces.iter().filter(|netns| state.includes(netns.id));
+    let contexts: Vec<_> =
+        namespaces.filter_map(|netns| Context::new(&state.snapshot, netns, &policy)).collect();
+    let asked = Asked::new(arguments, &contexts)?;
+    let claims = {
+        let _progress = Progress::of("proving");
+        contexts.iter().flat_map(|context| asked.claims_of(context)).collect()
+    };
+    let holds = if arguments.now { Holds::Now } else { Holds::Ever };
+    let document = ProveDocument::new(&state.snapshot, holds, claims);
+    if let Some(path) = &arguments.pcap {
+        let frames = document.claims.iter().filter_map(|claim| claim.witness.as_ref());
+        let bytes = pcap::file(frames.map(|witness| &*witness.frame.0));
+        fs::write(path, bytes).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    }
+    print(|mut out| match arguments.format {
+        Format::Text => text::prove(&mut out, &document),
+        Format::Json => json::write(&mut out, &document),
+    })?;
+    let isolated = document.claims.iter().all(|claim| claim.verdict == VerdictName::Isolated);
+    Ok(if isolated { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Which ports somebody means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ports {
+    /// Those of roles.
+    Of(Vec<Role>),
+    /// One, by name.
+    Named(String),
+}
+
+/// What is to be kept from whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Host,
+    Infrastructure,
+    Sniff,
+    Spoof,
+    Ports(Ports),
+}
+
+/// What was asked for.
+struct Asked {
+    from: Ports,
+    to: Vec<Target>,
+    when: When,
+    explain: bool,
+}
+
+impl Asked {
+    fn new(arguments: &ProveArguments, contexts: &[Context<'_>]) -> Result<Self, Failure> {
+        let from = match &arguments.from {
+            None => Ports::Of(vec![Role::Guest, Role::Foreign]),
+            Some(name) => ports(name, contexts)?,
+        };
+        let target = |name: &String| {
+            Ok(match name.as_str() {
+                "host" => Target::Host,
+                "infra" => Target::Infrastructure,
+                "sniff" => Target::Sniff,
+                "spoof" => Target::Spoof,
+                _ => Target::Ports(ports(name, contexts)?),
+            })
+        };
+        let to = if arguments.to.is_empty() {
+            let other = Target::Ports(Ports::Of(vec![Role::Guest, Role::Foreign, Role::Uplink]));
+            vec![Target::Host, Target::Infrastructure, other, Target::Sniff, Target::Spoof]
+        } else {
+            arguments.to.iter().map(target).collect::<Result<_, Failure>>()?
+        };
+        let when = if arguments.now { When::Now } else { When::Ever };
+        Ok(Self { from, to, when, explain: arguments.explain })
+    }
+
+    /// Judges what was asked for of the bridges of a namespace. Of ports that are alike, one stands for all.
+    fn claims_of(&self, context: &Context<'_>) -> Vec<ClaimEntry> {
+        let prover = Prover::new(context.network());
+        let prover = if self.when == When::Now { prover.now() } else { prover };
+        let mut claims = Vec::new();
+        for bridge in context.bridges() {
+            for group in groups(bridge, &self.from) {
+                let Some((port, alike)) = group.split_first() else { continue };
+                let goals: Vec<_> = self.to.iter().flat_map(|target| goals(bridge, target, port)).collect();
+                let wanted: Vec<_> = goals.iter().map(|(goal, _)| *goal).collect();
+                let proofs: Vec<Proof> = prover.prove(port.link.index, &wanted);
+                for (proof, (_, to_alike)) in proofs.iter().zip(goals) {
+                    let from_alike = alike.iter().map(|port| port.link.name.clone()).collect();
+                    let (network, alike) = (context.network(), (from_alike, to_alike));
+                    let mut claim = ClaimEntry::new(network, &bridge.link.name, proof, alike);
+                    if self.explain {
+                        let knobs = rests_on(context.snapshot(), context.netns(), proof, self.when);
+                        claim.rests_on = Some(knobs.into_iter().map(KnobEntry::from).collect());
+                    }
+                    claims.push(claim);
+                }
+            }
+        }
+        claims
+    }
+}
+
+/// Reads a role or the name of a port.
+fn ports(name: &str, contexts: &[Context<'_>]) -> Result<Ports, Failure> {
+    if let Some((_, role)) = Role::NAMES.iter().find(|(known, _)| *known == name) {
+        return Ok(Ports::Of(vec![*role]));
+    }
+    let all = contexts.iter().flat_map(Context::bridges).flat_map(|bridge| &bridge.ports);
+    let names: Vec<_> = all.map(|port| port.link.name.as_str()).collect();
+    if names.contains(&name) {
+        return Ok(Ports::Named(name.to_owned()));
+    }
+    let roles = Role::NAMES.iter().map(|(role, _)| *role);
+    Err(Failure::new(format!("{name:?} is neither a role nor a port of a bridge"))
+        .nearest(name, names.iter().copied().chain(roles)))
+}
+
+/// The ports that are meant, those that are alike together.
+fn groups<'b, 's>(bridge: &'b BridgeView<'s>, ports: &Ports) -> Vec<Vec<&'b PortView<'s>>> {
+    match ports {
+        Ports::Of(roles) => bridge
+            .groups()
+            .filter(|alike| roles.contains(&alike.first.role))
+            .map(|alike| alike.members().collect())
+            .collect(),
+        Ports::Named(name) => {
+            bridge.ports.iter().filter(|port| port.link.name == *name).map(|port| vec![port]).collect()
+        }
+    }
+}
+
+/// The goals of a target, each with the ports that are like the one it is about.
+fn goals(bridge: &BridgeView<'_>, target: &Target, from: &PortView<'_>) -> Vec<(Goal, Vec<String>)> {
+    let others = |ports: &Ports, goal: fn(portcullis_snapshot::IfIndex) -> Goal| {
+        let groups = groups(bridge, ports).into_iter().filter_map(|group| {
+            let group: Vec<_> = group.into_iter().filter(|port| port.link.index != from.link.index).collect();
+            let (port, alike) = group.split_first()?;
+            Some((goal(port.link.index), alike.iter().map(|port| port.link.name.clone()).collect()))
+        });
+        groups.collect()
+    };
+    let everybody = Ports::Of(Role::NAMES.iter().map(|(_, role)| *role).collect());
+    match target {
+        Target::Host => HostProtocol::ALL.map(|protocol| (Goal::Host(protocol), Vec::new())).into(),
+        Target::Infrastructure => vec![(Goal::Infrastructure, Vec::new())],
+        Target::Sniff => others(&everybody, |from| Goal::Sniff { from }),
+        Target::Spoof => others(&everybody, |of| Goal::Spoof { of }),
+        Target::Ports(ports) => others(ports, Goal::Port),
+    }
+}

@@ -1,0 +1,19 @@
+//! What holds for every frame that can come in by a port.
+//!
+//! The walk is taken with a symbolic frame: each way through it is looked at once, with the frames that go it. What none
+//! of them reaches is *isolated*. What one reaches is *exposed*, and a frame of that way is made, walked for itself, and
+//! shown. Where something that the walk does not see into could decide, it is *unproven*, and what that is gets named.
+//!
+//! Pure: a [`Network`](portcullis_datapath::Network) goes in, verdicts come out. Which claims are of interest, and how
+//! they are said, is the business of others.
+
+mod claim;
+mod knobs;
+mod prover;
+mod reach;
+mod verdict;
+
+pub use claim::{Goal, HostProtocol};
+pub use knobs::{Knob, rests_on};
+pub use prover::{MOST_WAYS, Prover};
+pub use verdict::{Assumption, Exposure, Proof, Verdict};
