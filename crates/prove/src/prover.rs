@@ -17,7 +17,7 @@ use crate::claim::{Goal, HostProtocol};
 use crate::reach::{self, Reached};
 use crate::verdict::{Assumption, Exposure, Proof, Verdict};
 
-/// How many ways are taken before a proof is given up. What is met in practice has some thousands.
+/// How many ways are taken before a proof is given up. What is met in practice has some tens of thousands at most.
 pub const MOST_WAYS: usize = 200_000;
 /// From how many ways that get there a frame is made of the plainest.
 const MANY: usize = 64;
