@@ -13,7 +13,7 @@ use portcullis_testnet::fresh;
 
 const SCENARIOS: std::ops::Range<u64> = 1..9;
 /// More ways than most configurations have.
-const MOST_WAYS: usize = 8_000;
+const MOST_WAYS: usize = 4_000;
 
 fn ways(network: &Network<'_>, from: IfIndex, manner: Manner) -> Option<Vec<(Condition, Walk)>> {
     let mut all = Vec::new();
