@@ -125,7 +125,7 @@ impl<'n, 's> Prover<'n, 's> {
             given,
             self.most_ways,
             |frame| walk(self.network, port, frame, manner),
-            |condition, walked| visit(&condition, &walked),
+            |condition, walked| visit(condition, &walked),
         );
         let what = || format!("there are more than {} sorts of frames to be told apart", self.most_ways);
         (!whole).then(|| Assumption { what: what(), function: "" })
