@@ -68,6 +68,64 @@ impl Condition {
         Narrowing { condition: self, log: &mut Vec::new() }.narrow(field, domain)
     }
 
+    /// Returns a condition that holds every frame that one of these holds, and perhaps more. How the world is does not
+    /// count.
+    #[must_use]
+    pub fn join<'c>(all: impl IntoIterator<Item = &'c Self>) -> Self {
+        let mut all = all.into_iter();
+        let Some(first) = all.next() else { return Self::default() };
+        let mut joined = Self { choices: Vec::new(), ..first.clone() };
+        for other in all {
+            joined.fields.retain_mut(|(field, domain)| match other.find(*field) {
+                Some(more) => {
+                    if more != domain {
+                        *domain = domain.union(more);
+                    }
+                    true
+                }
+                None => false,
+            });
+            joined.equal.retain(|pair| other.equal.contains(pair));
+            joined.scattered.retain(|set| other.scattered.contains(set));
+        }
+        joined
+    }
+
+    /// Returns the condition of the frames that both hold; `None` if there are surely none. How the world is, is as in this
+    /// one.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        let mut both = self.clone();
+        for (field, domain) in &other.fields {
+            if both.find(*field) != Some(domain) && !both.narrow(*field, domain) {
+                return None;
+            }
+        }
+        for &(one, two, equal) in &other.equal {
+            let known = |(a, b, _): &&(Field, Field, bool)| (*a, *b) == (one, two) || (*a, *b) == (two, one);
+            match both.equal.iter().find(known) {
+                Some((_, _, known)) if *known == equal => continue,
+                Some(_) => return None,
+                None => {}
+            }
+            let common = both.domain(one).intersect(&both.domain(two));
+            if equal && !(both.narrow(one, &common) && both.narrow(two, &common)) {
+                return None;
+            }
+            both.equal.push((one, two, equal));
+        }
+        for &(field, set, inside) in &other.scattered {
+            let known = both.scattered.iter().find(|(known, of, _)| *known == field && *of == set);
+            match known {
+                Some((_, _, known)) if *known == inside => continue,
+                Some(_) => return None,
+                None => both.scattered.push((field, set, inside)),
+            }
+        }
+        let mut fields = both.scattered.iter().map(|(field, _, _)| *field);
+        fields.all(|field| both.agrees(field)).then_some(both)
+    }
+
     /// Whether a field that has only one value has one that its scattered sets allow.
     pub(super) fn agrees(&self, field: Field) -> bool {
         let Some(value) = self.find(field).and_then(|domain| domain.only(field)) else { return true };

@@ -54,6 +54,10 @@ impl Frame for Symbolic<'_> {
         self.0.choose(ways)
     }
 
+    fn chosen(&self) -> usize {
+        self.0.chosen()
+    }
+
     fn same(&mut self, one: Field, other: Field) -> bool {
         self.0.same(one, other)
     }

@@ -258,6 +258,12 @@ impl Path {
         }
     }
 
+    pub(super) fn chosen(&self) -> usize {
+        let answers = self.answers.borrow();
+        let so_far = answers.given.iter().take(answers.next);
+        so_far.filter(|answer| matches!(answer, Answer::Choice(_))).count()
+    }
+
     pub(super) fn same(&mut self, one: Field, other: Field) -> bool {
         if let Some(answer) = self.answers.get_mut().again() {
             return matches!(answer, Answer::Same(true));
