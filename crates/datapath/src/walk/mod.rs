@@ -18,6 +18,7 @@ mod ndisc;
 mod netfilter;
 mod outcome;
 mod receive;
+mod rewrite;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use std::fmt;
 
 use portcullis_snapshot::{EtherType, IfIndex, MacAddr};
 
-use crate::frame::{Field, Frame};
+use crate::frame::{Edited, Field, Frame, Write};
 use crate::network::Network;
 
 pub use outcome::{
@@ -174,6 +175,7 @@ pub fn walk<F: Frame>(
     frame: &mut F,
     manner: impl Into<Manner>,
 ) -> Walk {
+    let frame = &mut Edited::new(frame);
     let mut walker = Walker::new(network, frame, manner.into());
     walker.netif_receive(ingress);
     walker.walk
@@ -184,6 +186,8 @@ pub fn walk<F: Frame>(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     skb: Skb,
+    /// What was written into it.
+    writes: Vec<Write>,
     /// The questions that are open so far.
     open: Vec<Open>,
 }
@@ -207,6 +211,7 @@ pub fn walk_to_the_stack<F: Frame>(
     frame: &mut F,
     manner: impl Into<Manner>,
 ) -> (Walk, Vec<Entered>) {
+    let frame = &mut Edited::new(frame);
     let mut walker = Walker::new(network, frame, manner.into());
     walker.entered = Some(Vec::new());
     walker.netif_receive(ingress);
@@ -220,6 +225,7 @@ pub fn walk_from<F: Frame>(
     frame: &mut F,
     manner: impl Into<Manner>,
 ) -> Walk {
+    let frame = &mut Edited::again(frame, &entry.writes);
     let mut walker = Walker::new(network, frame, manner.into());
     walker.walk.open.clone_from(&entry.open);
     let mut skb = entry.skb;
@@ -231,7 +237,7 @@ pub fn walk_from<F: Frame>(
 /// A walk under way.
 pub(crate) struct Walker<'w, 's, F> {
     pub(crate) network: &'w Network<'s>,
-    pub(crate) frame: &'w mut F,
+    pub(crate) frame: &'w mut Edited<'w, F>,
     manner: Manner,
     pub(crate) walk: Walk,
     /// How often a frame was handed to `__netif_receive_skb_core`, lest stacked devices walk for ever.
@@ -241,7 +247,7 @@ pub(crate) struct Walker<'w, 's, F> {
 }
 
 impl<'w, 's, F: Frame> Walker<'w, 's, F> {
-    fn new(network: &'w Network<'s>, frame: &'w mut F, manner: Manner) -> Self {
+    fn new(network: &'w Network<'s>, frame: &'w mut Edited<'w, F>, manner: Manner) -> Self {
         Self { network, frame, manner, walk: Walk::default(), rounds: 0, entered: None }
     }
 
@@ -250,7 +256,8 @@ impl<'w, 's, F: Frame> Walker<'w, 's, F> {
         let Some(entered) = &mut self.entered else { return false };
         let open = self.walk.questions(skb.assumes).cloned().collect();
         let skb = Skb { assumes: Assumes::default(), ..*skb };
-        entered.push((Entry { skb, open }, self.frame.chosen()));
+        let writes = self.frame.writes().to_vec();
+        entered.push((Entry { skb, writes, open }, self.frame.chosen()));
         true
     }
 
@@ -333,6 +340,14 @@ impl<'w, 's, F: Frame> Walker<'w, 's, F> {
     /// Whether the host's stack is of no interest.
     pub(crate) fn passes_over_the_stack(&self) -> bool {
         matches!(self.manner.aim, Aim::Port(_))
+    }
+
+    /// Follows a copy of the frame: what is written into it on its way stays its own.
+    pub(crate) fn copy<T>(&mut self, follow: impl FnOnce(&mut Self) -> T) -> T {
+        let mark = self.frame.mark();
+        let result = follow(self);
+        self.frame.roll_back(mark);
+        result
     }
 
     /// Ends one way of the frame somewhere.
