@@ -216,6 +216,7 @@ fn empty() -> Netns {
         nft_tables: Reading::Read(Vec::new()),
         nft_flowtables: Reading::Read(Vec::new()),
         legacy_tables: Reading::Read(Vec::new()),
+        ipsets: Reading::Read(Vec::new()),
         br_netfilter: Reading::default(),
     };
     let ipv4 = || Ipv4Conf::gather(|_, _| Some(0));

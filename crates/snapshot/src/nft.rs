@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, NftFamily};
+use crate::{Bytes, NftFamily, XtMatch, XtTarget};
 
 /// One table with everything in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -182,17 +182,10 @@ pub enum NftExpr {
     },
     /// `nft_counter_eval`, `nft_log_eval`, `nft_last_eval`, comments: no effect on the packet's way.
     NoEffect(String),
-    /// `nft_match_eval`, `nft_target_eval`: an extension of iptables, ip6tables, arptables or ebtables.
-    Compat {
-        /// Whether it is a target.
-        target: bool,
-        /// Its name, as iptables has it.
-        name: String,
-        /// Its revision.
-        revision: u32,
-        /// Its data.
-        info: Bytes,
-    },
+    /// `nft_match_eval`: a match of iptables, ip6tables or ebtables. One that does not hold ends the rule.
+    Match(XtMatch),
+    /// `nft_target_eval`, `nft_target_eval_bridge`: a target of iptables, ip6tables, arptables or ebtables.
+    Target(XtTarget),
     /// An expression that decides by what changes (limits, quotas, conntrack), or that is not known.
     Other {
         /// Its name in the kernel: `limit`, `ct` …

@@ -13,6 +13,7 @@ mod message;
 pub mod nft;
 mod payload;
 pub mod tc;
+pub mod xt;
 
 pub use attribute::{Attribute, Attributes, DecodeError, u8_at, u16_at, u32_at};
 pub use message::{

@@ -229,7 +229,8 @@ impl<'s> Expr<'s> {
             // Only a dynset that finds its set full, or a limit in it, stops the rule.
             NftExpr::Dynset { .. } => return open("a set that the rule adds to"),
             NftExpr::NoEffect(_) => return None,
-            NftExpr::Compat { ref name, .. } => return open(&format!("the extension {name}")),
+            NftExpr::Match(ref xt) => return open(&format!("the extension {}", xt.name())),
+            NftExpr::Target(ref xt) => return open(&format!("the extension {}", xt.name())),
             NftExpr::Other { ref name, .. } => return open(&format!("the expression {name}")),
         })
     }

@@ -132,6 +132,7 @@ impl Lab {
                 nft_tables: Reading::Read(Vec::new()),
                 nft_flowtables: Reading::Read(Vec::new()),
                 legacy_tables: Reading::Read(Vec::new()),
+                ipsets: Reading::Read(Vec::new()),
                 br_netfilter: Reading::default(),
             },
             listeners: Reading::default(),

@@ -21,6 +21,7 @@ pub(super) fn read(route: &mut Socket, links: &[Link]) -> Filters {
         nft_tables: nft.tables,
         nft_flowtables: nft.flowtables,
         legacy_tables: legacy_tables::read(),
+        ipsets: Reading::Read(Vec::new()),
         br_netfilter: br_netfilter(),
     }
 }

@@ -87,7 +87,12 @@ impl Xtables {
             let rules = info.entries > info.hooks + 1;
             if rules || !self.accepts_all(&socket, name, info.size).map_err(refused)? {
                 let (family, table) = (self.family, name.to_owned());
-                tables.push(LegacyTable { family, table, entries: Some(info.entries) });
+                tables.push(LegacyTable {
+                    family,
+                    table,
+                    entries: Some(info.entries),
+                    chains: Reading::default(),
+                });
             }
         }
         Ok(tables)
@@ -154,7 +159,12 @@ fn ebtables() -> Result<Vec<LegacyTable>, Error> {
         let chains = sys::ebt_get_entries(socket.as_fd(), &info).map_err(refused)?;
         if info.nentries > 0 || !chains_accept(&chains) {
             let (family, table) = (LegacyFamily::Ebtables, name.to_owned());
-            tables.push(LegacyTable { family, table, entries: Some(info.nentries) });
+            tables.push(LegacyTable {
+                family,
+                table,
+                entries: Some(info.nentries),
+                chains: Reading::default(),
+            });
         }
     }
     Ok(tables)
@@ -201,8 +211,12 @@ fn ebtables_in_use(modules: &str) -> Vec<LegacyTable> {
         let line = modules.lines().find(|line| line.starts_with(&module));
         line.and_then(|line| line.split(' ').nth(2)?.parse::<u32>().ok()).is_some_and(|users| users > 0)
     };
-    let table =
-        |name: &str| LegacyTable { family: LegacyFamily::Ebtables, table: name.to_owned(), entries: None };
+    let table = |name: &str| LegacyTable {
+        family: LegacyFamily::Ebtables,
+        table: name.to_owned(),
+        entries: None,
+        chains: Reading::default(),
+    };
     ["filter", "nat", "broute"].into_iter().filter(used).map(table).collect()
 }
 

@@ -1,10 +1,11 @@
 //! Rules and their expressions (`NFT_MSG_NEWRULE`): the attributes of `net/netfilter/nft_*.c`, both ways.
 
 use portcullis_snapshot::{
-    BitwiseOp, Bytes, CmpOp, FibResult, MetaKey, NftExpr, NftRule, NftVerdict, PayloadBase, PayloadSum,
-    Register, RegisterOp,
+    BitwiseOp, Bytes, CmpOp, FibResult, LegacyFamily, MetaKey, NftExpr, NftFamily, NftRule, NftVerdict,
+    PayloadBase, PayloadSum, Register, RegisterOp, XtMatch, XtOther, XtTarget,
 };
 
+use crate::xt::{self, Extension};
 use crate::{Attribute, Attributes, Message};
 
 const NFTA_DATA_VALUE: u16 = 1;
@@ -38,22 +39,25 @@ const META_KEYS: [(u32, MetaKey); 21] = [
 /// A rule: its table's family is the message's; table, chain and the rule itself.
 #[must_use]
 pub fn rule(message: &[u8]) -> Option<(String, String, NftRule)> {
+    let family = super::family(message);
     let attributes = Attributes::after(message, super::NFGENMSG);
-    let expressions = attributes.get(4).map(|list| list.nested().map(|item| expr(&item.nested())).collect());
+    let list = attributes.get(4);
+    let expressions = list.map(|list| list.nested().map(|item| expr(family, &item.nested())).collect());
     let handle = attributes.get(3)?.payload.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))?;
     let rule = NftRule { handle, expressions: expressions.unwrap_or_default() };
     Some((attributes.get(1)?.string(), attributes.get(2)?.string(), rule))
 }
 
-/// One expression (`NFTA_EXPR_*`). What cannot be made sense of is kept as it came.
+/// One expression (`NFTA_EXPR_*`) of a rule of a family. What cannot be made sense of is kept as it came.
 #[must_use]
-pub fn expr(attributes: &Attributes<'_>) -> NftExpr {
+pub fn expr(family: Option<NftFamily>, attributes: &Attributes<'_>) -> NftExpr {
     let name = attributes.get(1).map(|name| name.string()).unwrap_or_default();
     let data = attributes.get(2).map_or(&[][..], |data| data.payload);
-    known(&name, &Attributes::new(data)).unwrap_or_else(|| NftExpr::Other { name, data: Bytes::from(data) })
+    known(family, &name, &Attributes::new(data))
+        .unwrap_or_else(|| NftExpr::Other { name, data: Bytes::from(data) })
 }
 
-fn known(name: &str, a: &Attributes<'_>) -> Option<NftExpr> {
+fn known(family: Option<NftFamily>, name: &str, a: &Attributes<'_>) -> Option<NftExpr> {
     Some(match name {
         "payload" => payload(a)?,
         "meta" => {
@@ -119,14 +123,25 @@ fn known(name: &str, a: &Attributes<'_>) -> Option<NftExpr> {
         "fwd" if a.get(2).is_none() => NftExpr::ToDevice { copy: false, sreg: register(a, 1)? },
         "dynset" => NftExpr::Dynset { set: a.get(1)?.string() },
         "counter" | "log" | "last" => NftExpr::NoEffect(name.to_owned()),
-        "match" | "target" => NftExpr::Compat {
-            target: name == "target",
-            name: a.get(1)?.string(),
-            revision: a.get(2)?.be32()?,
-            info: Bytes::from(a.get(3)?.payload),
-        },
+        "match" => NftExpr::Match(xt::matches::decode(&extension(family, a)?)),
+        "target" => NftExpr::Target(xt::targets::decode(&extension(family, a)?)),
         _ => return None,
     })
+}
+
+/// An extension of the tools (`NFTA_MATCH_*`, `NFTA_TARGET_*`).
+fn extension<'a>(family: Option<NftFamily>, a: &Attributes<'a>) -> Option<Extension<'a>> {
+    let name = a.get(1)?.string();
+    let revision = u8::try_from(a.get(2)?.be32()?).ok()?;
+    let family = match family? {
+        NftFamily::Ip => LegacyFamily::Iptables,
+        NftFamily::Ip6 => LegacyFamily::Ip6tables,
+        NftFamily::Arp => LegacyFamily::Arptables,
+        NftFamily::Bridge => LegacyFamily::Ebtables,
+        // nft_compat knows no other.
+        NftFamily::Inet | NftFamily::Netdev | NftFamily::Other(_) => return None,
+    };
+    Some(Extension { family, name, revision, info: a.get(3)?.payload })
 }
 
 fn payload(a: &Attributes<'_>) -> Option<NftExpr> {
@@ -234,7 +249,8 @@ pub(super) fn put_verdict(message: Message, number: u16, verdict: &NftVerdict) -
     })
 }
 
-/// Writes an expression into a list (`NFTA_LIST_ELEM`).
+/// Writes an expression into a list (`NFTA_LIST_ELEM`). Of extensions of the tools only those can be written that are
+/// held as bytes ([`XtOther`]); the kernel refuses the others.
 #[must_use]
 pub fn put_expr(message: Message, expr: &NftExpr) -> Message {
     message.nest(1, |item| {
@@ -322,10 +338,11 @@ fn named(expr: &NftExpr) -> (&str, Box<dyn FnOnce(Message) -> Message + '_>) {
         NftExpr::ToDevice { copy: false, sreg } => ("fwd", Box::new(move |m| put_register(m, 1, *sreg))),
         NftExpr::Dynset { set } => ("dynset", Box::new(move |m| m.put_str(1, set))),
         NftExpr::NoEffect(name) => (name, Box::new(|m| m)),
-        NftExpr::Compat { target, name, revision, info } => (
-            if *target { "target" } else { "match" },
-            Box::new(move |m| put_be32(m.put_str(1, name), 2, *revision).put(3, &info.0)),
-        ),
+        NftExpr::Match(XtMatch::Other(other)) => ("match", Box::new(move |m| put_extension(m, other))),
+        NftExpr::Target(XtTarget::Other(other)) => ("target", Box::new(move |m| put_extension(m, other))),
+        // Without a revision and data, which the kernel refuses.
+        NftExpr::Match(known) => ("match", Box::new(move |m| m.put_str(1, known.name()))),
+        NftExpr::Target(known) => ("target", Box::new(move |m| m.put_str(1, known.name()))),
         NftExpr::Other { name, .. } => (name, Box::new(|m| m)),
     }
 }
@@ -346,6 +363,10 @@ fn put_bitwise(message: Message, op: &BitwiseOp) -> Message {
             put_register(put_be32(message, 6, number), 8, *sreg2)
         }
     }
+}
+
+fn put_extension(message: Message, extension: &XtOther) -> Message {
+    put_be32(message.put_str(1, &extension.name), 2, extension.revision.into()).put(3, &extension.info.0)
 }
 
 fn put_payload(message: Message, base: PayloadBase, offset: u32, len: u32) -> Message {
@@ -376,14 +397,14 @@ mod tests {
     fn read_back(expr_in: &NftExpr) -> NftExpr {
         let bytes = put_expr(Message::new(0, 0), expr_in).finish(1);
         let message = Messages::new(&bytes).next().unwrap();
-        expr(&Attributes::new(message.payload).next().unwrap().nested())
+        expr(Some(NftFamily::Bridge), &Attributes::new(message.payload).next().unwrap().nested())
     }
 
     /// An expression with attributes as the kernel would send them.
     fn one(name: &str, data: impl FnOnce(Message) -> Message) -> NftExpr {
         let bytes = Message::new(0, 0).nest(1, |item| item.put_str(1, name).nest(2, data)).finish(1);
         let message = Messages::new(&bytes).next().unwrap();
-        expr(&Attributes::new(message.payload).next().unwrap().nested())
+        expr(Some(NftFamily::Bridge), &Attributes::new(message.payload).next().unwrap().nested())
     }
 
     fn others_name(expr: NftExpr) -> Option<String> {
@@ -490,7 +511,11 @@ mod tests {
             NftExpr::ToDevice { copy: true, sreg: 4 },
             NftExpr::ToDevice { copy: false, sreg: 4 },
             NftExpr::NoEffect("counter".into()),
-            NftExpr::Compat { target: false, name: "physdev".into(), revision: 1, info: bytes(&[1, 2, 3]) },
+            NftExpr::Match(XtMatch::Other(XtOther {
+                name: "physdev".into(),
+                revision: 1,
+                info: bytes(&[1, 2, 3]),
+            })),
         ];
         for expr in all {
             assert_eq!(read_back(&expr), expr);
@@ -504,7 +529,7 @@ mod tests {
         let broken =
             Message::new(0, 0).nest(1, |m| m.put_str(1, "cmp").nest(2, |m| put_be32(m, 1, 99))).finish(1);
         let message = Messages::new(&broken).next().unwrap();
-        let found = expr(&Attributes::new(message.payload).next().unwrap().nested());
+        let found = expr(Some(NftFamily::Bridge), &Attributes::new(message.payload).next().unwrap().nested());
         assert!(matches!(found, NftExpr::Other { name, data } if name == "cmp" && data.0.len() == 8));
     }
 
@@ -556,7 +581,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
             let _ = rule(&bytes);
-            let _ = expr(&Attributes::new(&bytes));
+            let _ = expr(Some(NftFamily::Bridge), &Attributes::new(&bytes));
             let _ = super::super::set::set(&bytes);
             let _ = super::super::set::elements(&bytes);
         }
