@@ -41,6 +41,9 @@ pub(crate) enum NfVerdict {
 /// `NF_BR_PRI_BRNF`: where br_netfilter stands among the bridge's hooks.
 pub(crate) const NF_BR_PRI_BRNF: i32 = 0;
 
+/// Who asks the bridge's hooks that stand behind br_netfilter.
+pub(crate) const BR_NF_HOOK_THRESH: &str = "br_nf_hook_thresh";
+
 impl<F: Frame> Walker<'_, '_, F> {
     /// `nf_hook_slow`: asks whatever stands at a hook, in order. `None` if the packet ends here.
     pub(crate) fn nf_hook(&mut self, skb: &mut Skb, function: &'static str, state: NfState) -> Option<()> {
@@ -73,6 +76,10 @@ impl<F: Frame> Walker<'_, '_, F> {
             };
             if verdict == NfVerdict::Drop {
                 return None;
+            }
+            // nf_hook_bridge_pre asks after each.
+            if skb.broute && function != BR_NF_HOOK_THRESH {
+                break;
             }
         }
         Some(())
