@@ -114,12 +114,23 @@ pub(crate) struct Skb {
     pub(crate) broute: bool,
     /// Whether br_netfilter has shown it to the host's PREROUTING already (`nf_bridge_info_exists`).
     pub(crate) nf_bridge: bool,
+    /// The bridge ports that br_netfilter remembers (`struct nf_bridge_info`).
+    pub(crate) physdev: Option<Physdev>,
     /// The VRF that has taken it in (`IPSKB_L3SLAVE`).
     pub(crate) l3mdev: Option<IfIndex>,
     /// The bridge port that it came in by, from the bridge on (`skb->dev` while bridged).
     pub(crate) port: Option<IfIndex>,
     /// The open questions whose answers could still change what was decided so far.
     pub(crate) assumes: Assumes,
+}
+
+/// Bridge ports, as br_netfilter remembers them while the host's rules see the bridge.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Physdev {
+    /// The port that it came in by (`physinif`).
+    pub(crate) input: IfIndex,
+    /// The port that it leaves by (`physoutdev`).
+    pub(crate) output: Option<IfIndex>,
 }
 
 impl Skb {

@@ -36,6 +36,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             priority: 0,
             broute: false,
             nf_bridge: false,
+            physdev: None,
             l3mdev: None,
             port: None,
             assumes: Assumes::default(),

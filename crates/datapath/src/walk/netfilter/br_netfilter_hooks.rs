@@ -3,11 +3,11 @@
 use portcullis_snapshot::{EtherType, IfIndex, NftFamily};
 
 use super::NfState;
-use crate::frame::{Field, Frame, Ip4Field, Ip6Field, Set, Sums, Written};
+use crate::frame::{ArpField, Field, Frame, Ip4Field, Ip6Field, Set, Sums, Written};
 use crate::network::{Bridge, NfHook, Port};
 use crate::walk::ip6_input::{LINK_LOCAL6, MULTICAST6};
 use crate::walk::route::{FibResult, Flow, Input, MULTICAST, NO_ROUTE, RTN_LOCAL};
-use crate::walk::{OpenKind, PacketType, Skb, Walker};
+use crate::walk::{OpenKind, PacketType, Physdev, Skb, Walker};
 
 impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `br_nf_pre_routing` (net/bridge/br_netfilter_hooks.c). A frame with a tag beside it, or two tags, is passed over.
@@ -45,6 +45,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         // br_validate_ipv4, br_validate_ipv6
         skb.trimmed = true;
         skb.nf_bridge = true;
+        skb.physdev = Some(Physdev { input: skb.dev, output: None });
         let state = NfState { family, hook: NfHook::PreRouting, iif: Some(bridge.link.index), oif: None };
         let daddr = if family == NftFamily::Ip {
             Field::Ip4(skb.depth, Ip4Field::Destination)
@@ -81,7 +82,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         };
         skb.assumes = routed.assumes;
         if oif? == Some(brdev) {
-            let what = "to which MAC address br_netfilter sends what a rule gave a new destination".to_owned();
+            let what =
+                "to which MAC address br_netfilter sends what a rule gave a new destination".to_owned();
             self.assume(skb, "br_nf_pre_routing_finish_bridge", OpenKind::Changing(what));
             let why = format_args!("a neighbour of {}", bridge.link.name);
             self.drop_skb("br_nf_pre_routing_finish_bridge", skb, "its neighbour is not known here", why);
@@ -159,20 +161,27 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if skb.hwtag.is_some() && !settings.filter_vlan_tagged {
             return Some(None);
         }
-        let options = bridge.options;
-        let on = [
-            (NftFamily::Ip, settings.call_iptables || options.nf_call_iptables == Some(true)),
-            (NftFamily::Arp, settings.call_arptables || options.nf_call_arptables == Some(true)),
-            (NftFamily::Ip6, settings.call_ip6tables || options.nf_call_ip6tables == Some(true)),
-        ];
-        let protocols = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
-        let class = self.frame.which(Field::Protocol(skb.depth), &protocols);
-        let Some(&(family, true)) = class.and_then(|class| on.get(class)) else { return Some(None) };
+        let arptables = settings.call_arptables || bridge.options.nf_call_arptables == Some(true);
+        let protocols = [EtherType::IPV4, EtherType::IPV6, EtherType::ARP].map(Set::from);
+        let family = match self.frame.which(Field::Protocol(skb.depth), &protocols) {
+            // Only of packets that br_nf_pre_routing has seen (nf_bridge_info_get).
+            Some(0) if skb.nf_bridge => NftFamily::Ip,
+            Some(1) if skb.nf_bridge => NftFamily::Ip6,
+            Some(2) if arptables => NftFamily::Arp,
+            _ => return Some(None),
+        };
         // sizeof(struct arphdr)
         if family == NftFamily::Arp && !self.frame.is(Field::Length(skb.depth), Set::Range(8, u128::MAX)) {
             let why = format_args!("bridge-nf-call-arptables");
             self.drop_skb("br_nf_forward_arp", skb, "the ARP header is cut off", why);
             return None;
+        }
+        let lengths = Field::Arp(skb.depth, ArpField::ProtocolLength);
+        if family == NftFamily::Arp && !self.frame.is(lengths, 4u8) {
+            return Some(None);
+        }
+        if let Some(physdev) = &mut skb.physdev {
+            physdev.output = Some(port.link.index);
         }
         let state = if family == NftFamily::Arp {
             NfState { family, hook: NfHook::Forward, iif: skb.port, oif: Some(port.link.index) }

@@ -3,7 +3,12 @@
 //! One file for each of the kernel's. What a rule asks of a packet becomes a question to the frame; what it asks of the
 //! rest of the world (limits, connections, other programs) stays open.
 
+mod arp_tables;
 mod br_netfilter_hooks;
+mod ebt_match;
+mod ebt_target;
+mod ebtables;
+mod ip_tables;
 mod nf_tables_core;
 mod nft_fib;
 mod nft_lookup;
@@ -11,6 +16,11 @@ mod nft_meta;
 mod nft_payload;
 mod nft_payload_set;
 pub(crate) mod registers;
+mod x_tables;
+mod xt_match;
+mod xt_set;
+mod xt_target;
+mod xt_transport;
 
 use portcullis_snapshot::{IfIndex, NftFamily};
 
@@ -73,6 +83,7 @@ impl<F: Frame> Walker<'_, '_, F> {
                 HookFunction::Nft { table, chain, policy_drop } => {
                     self.nft_do_chain(skb, &state, *table, *chain, *policy_drop)
                 }
+                HookFunction::Xt { table, chain } => self.xt_do_table(skb, &state, *table, *chain),
             };
             if verdict == NfVerdict::Drop {
                 return None;

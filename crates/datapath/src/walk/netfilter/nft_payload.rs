@@ -171,7 +171,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         found
     }
 
-    fn nft_set_pktinfo_ipv6(&mut self, d: u8, validates: bool) -> Option<Transport> {
+    pub(super) fn nft_set_pktinfo_ipv6(&mut self, d: u8, validates: bool) -> Option<Transport> {
         if validates && !self.frame.is(Field::Ip6(d, Ip6Field::WellFormed), 1u8) {
             return None;
         }
@@ -197,7 +197,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         match base {
             PayloadBase::Link => self.link_byte(skb, at),
             PayloadBase::Network => self.network_byte(skb.depth, at),
-            _ => vec![self.transport_byte(skb.depth, pkt, at)],
+            _ => vec![self.transport_byte(skb.depth, pkt.transport.flatten(), at)],
         }
     }
 
@@ -273,9 +273,10 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
     }
 
-    fn transport_byte(&mut self, d: u8, pkt: &Pktinfo<'_, '_>, at: usize) -> Piece {
+    /// One byte from the transport header on.
+    pub(super) fn transport_byte(&mut self, d: u8, transport: Option<Transport>, at: usize) -> Piece {
         let other = Piece::field(8, Field::TransportByte(d, at as u16), 0);
-        let Some(Some(Transport { protocol, .. })) = pkt.transport else { return other };
+        let Some(Transport { protocol, .. }) = transport else { return other };
         let ports = self.frame.is_any(protocol, &[Set::Exactly(6), Set::Exactly(17)]);
         match (protocol, at) {
             (Field::Ip4(..), 0 | 1) if ports => part(Field::Ip4(d, Ip4Field::SourcePort), at),
