@@ -86,6 +86,15 @@ impl<'f, F: Frame> Edited<'f, F> {
         Self { frame, writes: Vec::new(), bytes: Vec::new() }
     }
 
+    /// A frame that was written into before.
+    pub(crate) fn again(frame: &'f mut F, writes: &[Write]) -> Self {
+        let bytes = match frame.raw() {
+            Some(frame) if !writes.is_empty() => written(&frame, writes),
+            _ => Vec::new(),
+        };
+        Self { frame, writes: writes.to_vec(), bytes }
+    }
+
     /// Writes into a field; one of those that [`is_writable`] knows.
     pub(crate) fn write(&mut self, field: Field, value: Written, sums: Sums) {
         let value = match value {
@@ -178,6 +187,10 @@ impl<F: Frame> Frame for Edited<'_, F> {
 
     fn choose(&mut self, ways: usize) -> usize {
         self.frame.choose(ways)
+    }
+
+    fn chosen(&self) -> usize {
+        self.frame.chosen()
     }
 
     fn same(&mut self, one: Field, other: Field) -> bool {

@@ -166,6 +166,11 @@ pub trait Frame {
         0
     }
 
+    /// Returns how often [`choose`](Self::choose) was asked so far; 0 if nobody counts.
+    fn chosen(&self) -> usize {
+        0
+    }
+
     /// Whether two fields hold the same value.
     fn same(&mut self, one: Field, other: Field) -> bool;
 
