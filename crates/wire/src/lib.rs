@@ -8,6 +8,7 @@ mod attribute;
 pub mod bridge;
 pub mod diag;
 pub mod inet;
+pub mod ipset;
 pub mod link;
 mod message;
 pub mod nft;

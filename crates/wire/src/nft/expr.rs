@@ -5,7 +5,7 @@ use portcullis_snapshot::{
     PayloadBase, PayloadSum, Register, RegisterOp, XtMatch, XtOther, XtTarget,
 };
 
-use crate::xt::{self, Extension};
+use crate::xt::Extension;
 use crate::{Attribute, Attributes, Message};
 
 const NFTA_DATA_VALUE: u16 = 1;
@@ -123,14 +123,18 @@ fn known(family: Option<NftFamily>, name: &str, a: &Attributes<'_>) -> Option<Nf
         "fwd" if a.get(2).is_none() => NftExpr::ToDevice { copy: false, sreg: register(a, 1)? },
         "dynset" => NftExpr::Dynset { set: a.get(1)?.string() },
         "counter" | "log" | "last" => NftExpr::NoEffect(name.to_owned()),
-        "match" => NftExpr::Match(xt::matches::decode(&extension(family, a)?)),
-        "target" => NftExpr::Target(xt::targets::decode(&extension(family, a)?)),
+        "match" => NftExpr::Match(extension(family, a, |xt| xt.decode_match())?),
+        "target" => NftExpr::Target(extension(family, a, |xt| xt.decode_target())?),
         _ => return None,
     })
 }
 
 /// An extension of the tools (`NFTA_MATCH_*`, `NFTA_TARGET_*`).
-fn extension<'a>(family: Option<NftFamily>, a: &Attributes<'a>) -> Option<Extension<'a>> {
+fn extension<T>(
+    family: Option<NftFamily>,
+    a: &Attributes<'_>,
+    decode: impl Fn(&Extension<'_>) -> T,
+) -> Option<T> {
     let name = a.get(1)?.string();
     let revision = u8::try_from(a.get(2)?.be32()?).ok()?;
     let family = match family? {
@@ -141,7 +145,7 @@ fn extension<'a>(family: Option<NftFamily>, a: &Attributes<'a>) -> Option<Extens
         // nft_compat knows no other.
         NftFamily::Inet | NftFamily::Netdev | NftFamily::Other(_) => return None,
     };
-    Some(Extension { family, name, revision, info: a.get(3)?.payload })
+    Some(decode(&Extension { family, name: &name, revision, info: a.get(3)?.payload }))
 }
 
 fn payload(a: &Attributes<'_>) -> Option<NftExpr> {
@@ -588,7 +592,7 @@ mod tests {
 
         #[test]
         fn no_data_makes_it_panic(name in "payload|meta|cmp|range|bitwise|byteorder|lookup|immediate|fib|dup|fwd|dynset|match", bytes: Vec<u8>) {
-            let _ = known(&name, &Attributes::new(&bytes));
+            let _ = known(Some(NftFamily::Ip), &name, &Attributes::new(&bytes));
         }
 
         /// Attributes as they might come, in any combination: what is understood says the same again when it is written,
