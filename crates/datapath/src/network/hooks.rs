@@ -179,6 +179,8 @@ impl<'s> Hooks<'s> {
             }
         }
         self.rulesets = netns.filters.nft_tables.known().iter().map(Ruleset::new).collect();
+        let sets = legacy::Sets::new(&netns.filters);
+        self.rulesets.iter_mut().for_each(|ruleset| ruleset.resolve(netns.links.known(), &sets));
         for chain in netns.filters.nft_chains.known() {
             if !chain.dormant && (chain.rules > 0 || chain.policy_drop) {
                 self.nft_chain(netns, chain);

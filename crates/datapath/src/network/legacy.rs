@@ -185,15 +185,6 @@ impl<'s> Match<'s> {
             other => Self::Plain(other),
         }
     }
-
-    /// Returns its name.
-    pub(crate) fn name(&self) -> &'s str {
-        match self {
-            Self::Physdev(..) => "physdev",
-            Self::Set { .. } => "set",
-            Self::Plain(xt) => xt.name(),
-        }
-    }
 }
 
 impl<'s> XtTable<'s> {

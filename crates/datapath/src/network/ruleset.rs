@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use portcullis_snapshot::{
-    BitwiseOp, CmpOp, FibResult, MetaKey, NftChain, NftData, NftElement, NftExpr, NftFamily, NftSet,
-    NftTable, NftVerdict, PayloadBase, PayloadSum, Register,
+    BitwiseOp, CmpOp, FibResult, Link, MetaKey, NftChain, NftData, NftElement, NftExpr, NftFamily, NftSet,
+    NftTable, NftVerdict, PayloadBase, PayloadSum, Register, XtTarget,
 };
+
+use super::legacy::{Match, Sets};
 
 /// A table, ready to be evaluated.
 #[derive(Debug)]
@@ -86,6 +88,10 @@ pub(crate) enum Expr<'s> {
         result: FibResult,
         flags: u32,
     },
+    /// A match of x_tables.
+    XtMatch(Match<'s>),
+    /// A target of x_tables.
+    XtTarget(&'s XtTarget),
     /// Ends the frame's way; the sender may be told.
     Reject,
     /// Ends the frame's way here; it goes on elsewhere.
@@ -151,6 +157,18 @@ impl<'s> Ruleset<'s> {
         let chains = table.chains.iter().map(|chain| Chain::new(table, chain)).collect();
         let sets = table.sets.iter().map(|set| Elements::new(table, set)).collect();
         Self { table, chains, sets }
+    }
+
+    /// Resolves the devices and sets that matches of x_tables name.
+    pub(crate) fn resolve(&mut self, links: &[Link], sets: &Sets<'s>) {
+        let rules = self.chains.iter_mut().flat_map(|chain| &mut chain.rules);
+        for expression in rules.flat_map(|rule| &mut rule.expressions) {
+            if let Expr::XtMatch(one) = expression
+                && let Match::Plain(xt) = *one
+            {
+                *one = Match::new(links, sets, xt);
+            }
+        }
     }
 
     /// Returns a chain's place by its name.
@@ -229,8 +247,8 @@ impl<'s> Expr<'s> {
             // Only a dynset that finds its set full, or a limit in it, stops the rule.
             NftExpr::Dynset { .. } => return open("a set that the rule adds to"),
             NftExpr::NoEffect(_) => return None,
-            NftExpr::Match(ref xt) => return open(&format!("the extension {}", xt.name())),
-            NftExpr::Target(ref xt) => return open(&format!("the extension {}", xt.name())),
+            NftExpr::Match(ref xt) => Self::XtMatch(Match::Plain(xt)),
+            NftExpr::Target(ref xt) => Self::XtTarget(xt),
             NftExpr::Other { ref name, .. } => return open(&format!("the expression {name}")),
         })
     }

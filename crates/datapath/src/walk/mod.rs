@@ -125,7 +125,7 @@ pub(crate) struct Skb {
 }
 
 /// Bridge ports, as br_netfilter remembers them while the host's rules see the bridge.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Physdev {
     /// The port that it came in by (`physinif`).
     pub(crate) input: IfIndex,

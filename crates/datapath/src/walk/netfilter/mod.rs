@@ -10,6 +10,7 @@ mod ebt_target;
 mod ebtables;
 mod ip_tables;
 mod nf_tables_core;
+mod nft_compat;
 mod nft_fib;
 mod nft_lookup;
 mod nft_meta;

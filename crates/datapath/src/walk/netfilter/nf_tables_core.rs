@@ -162,6 +162,8 @@ impl<F: Frame> Walker<'_, '_, F> {
             Expr::Fib { dreg, result, flags } => {
                 return self.nft_fib_eval(skb, pkt, registers, dreg, result, flags);
             }
+            Expr::XtMatch(ref one) => return self.nft_match_eval(skb, pkt, one),
+            Expr::XtTarget(target) => return self.nft_target_eval(skb, pkt, target),
             Expr::Verdict(verdict) => return verdict,
             Expr::Reject => return Verdict::Drop,
             Expr::Forward => {
