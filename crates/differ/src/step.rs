@@ -15,6 +15,7 @@ use portcullis_wire::Message;
 use crate::firewall::{self, Chain};
 use crate::knobs::Knob;
 use crate::names::{Name, index, mac};
+use crate::tools::ToolRule;
 
 /// One thing that is configured.
 #[derive(Debug, Clone)]
@@ -198,6 +199,8 @@ pub enum Step {
     Chain(Chain),
     /// A rule of nftables.
     FirewallRule(firewall::Rule),
+    /// A rule, or a chain, of iptables, ip6tables, arptables or ebtables.
+    ToolRule(ToolRule),
 }
 
 /// A route.
@@ -250,6 +253,8 @@ pub enum Means {
     Tap(Name),
     /// By these messages to nftables, all of them or none.
     Nftables(Vec<Message>),
+    /// By running a tool.
+    Tool(ToolRule),
     /// By writing to a file of `/proc/sys/net`.
     Sysctl(Vec<&'static str>, u32),
 }
@@ -333,6 +338,7 @@ impl Step {
             }
             Self::Chain(ref chain) => Means::Nftables(chain.messages()),
             Self::FirewallRule(ref rule) => Means::Nftables(rule.messages()),
+            Self::ToolRule(ref rule) => Means::Tool(rule.clone()),
             Self::Neighbour { device, address, mac } => {
                 one(link::neighbour(index(device), address, mac, link::NUD_PERMANENT))
             }
@@ -370,6 +376,7 @@ impl Step {
             Self::Neighbour { .. } => "neighbour",
             Self::Chain(_) => "chain",
             Self::FirewallRule(_) => "firewall rule",
+            Self::ToolRule(rule) => rule.tool,
         }
     }
 
@@ -380,7 +387,7 @@ impl Step {
             Self::PortOption { knob, .. } => knob.is_state(),
             Self::Fdb { .. } | Self::Mdb { .. } | Self::Neighbour { .. } => true,
             // Rules would see what the kernel sends while ports come up.
-            Self::Chain(_) | Self::FirewallRule(_) => true,
+            Self::Chain(_) | Self::FirewallRule(_) | Self::ToolRule(_) => true,
             _ => false,
         }
     }
