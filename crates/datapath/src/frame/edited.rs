@@ -50,6 +50,12 @@ pub struct Sums {
 }
 
 impl Write {
+    /// Returns the bytes of a frame after some writes.
+    #[must_use]
+    pub fn apply(writes: &[Self], frame: &Concrete<'_>) -> Vec<u8> {
+        written(frame, writes)
+    }
+
     /// Returns what a field holds after some writes, if one of them was into it.
     #[must_use]
     pub fn last(writes: &[Self], field: Field) -> Option<Written> {
