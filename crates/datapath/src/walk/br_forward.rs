@@ -1,6 +1,6 @@
 //! `net/bridge/br_forward.c`: out of which ports.
 
-use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, LinkFlags, MacAddr, NftFamily, PortState};
+use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, Link, LinkFlags, MacAddr, NftFamily, PortState};
 
 use super::br_arp_nd_proxy::neigh_suppressed;
 use super::br_input::{BrPktType, Bridged};
@@ -147,19 +147,30 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if self.dev_queue_xmit(&mut skb, port.link.index).is_none() {
             return;
         }
-        if let Some(back) = self.macvlan_queue_xmit(&skb, port.link) {
+        self.dev_hard_start_xmit(&skb, port.link, flooded, dst);
+    }
+
+    /// `dev_hard_start_xmit`: out of a device, as far as it does not come straight back in below it.
+    pub(super) fn dev_hard_start_xmit(
+        &mut self,
+        skb: &Skb,
+        link: &Link,
+        flooded: bool,
+        dst: Option<MacAddr>,
+    ) {
+        if let Some(back) = self.macvlan_queue_xmit(skb, link) {
             return self.netif_receive_skb_core(back);
         }
         let why = if flooded { "flooded" } else { "FDB or MDB entry" };
         self.step(
-            "br_dev_queue_push_xmit",
+            "dev_hard_start_xmit",
             skb.dev,
-            format_args!("out of {}", port.link.name),
+            format_args!("out of {}", link.name),
             format_args!("{why}"),
         );
-        let Skb { hwtag, depth, trimmed, assumes, .. } = skb;
+        let Skb { hwtag, depth, trimmed, assumes, .. } = *skb;
         self.arrive(Outcome::Port(PortDelivery {
-            device: port.link.index,
+            device: link.index,
             flooded,
             hwtag,
             depth,

@@ -8,7 +8,7 @@ mod nf_tables_core;
 mod nft_fib;
 mod nft_lookup;
 mod nft_meta;
-mod nft_payload;
+pub(super) mod nft_payload;
 pub(crate) mod registers;
 
 use portcullis_snapshot::{IfIndex, NftFamily};
