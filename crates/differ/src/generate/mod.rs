@@ -4,6 +4,7 @@
 mod config;
 mod firewall;
 mod frames;
+mod traffic;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
