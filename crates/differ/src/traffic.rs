@@ -160,7 +160,18 @@ impl Filter {
         };
         let wanted = plain(&self.filter);
         let mut hooks = netns.filters.tc.known().iter().filter(|hook| self.place.is(hook));
-        hooks.any(|hook| hook.filters.iter().any(|found| plain(found) == wanted))
+        // A kernel without CONFIG_CLS_U32_MARK takes a mark in and forgets it.
+        let unmarked = {
+            let mut filter = wanted.clone();
+            if let TcClassifier::U32(node) = &mut filter.classifier {
+                node.mark = None;
+            }
+            filter
+        };
+        hooks.any(|hook| {
+            let mut found = hook.filters.iter().map(plain);
+            found.any(|found| found == wanted || found == unmarked)
+        })
     }
 
     /// Returns the command that makes it, as far as `tc` can say it.
