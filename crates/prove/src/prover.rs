@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use portcullis_datapath::frame::Field;
-use portcullis_datapath::frame::Set;
 use portcullis_datapath::frame::domain::Domain;
 use portcullis_datapath::frame::symbolic::{Condition, explore};
+use portcullis_datapath::frame::{Field, Set, Written};
 use portcullis_datapath::network::{Bridge, FdbDst};
 use portcullis_datapath::{
     Aim, Concrete, LearnedChange, Manner, Network, Otherwise, Trace, Walk, When, walk,
@@ -14,7 +13,7 @@ use portcullis_datapath::{
 use portcullis_snapshot::{Bytes, IfIndex, Link, MacAddr};
 
 use crate::claim::{Goal, HostProtocol};
-use crate::reach::{self, Reached};
+use crate::reach::{self, Reached, can_be};
 use crate::verdict::{Assumption, Exposure, Proof, Verdict};
 
 /// How many ways are taken before a proof is given up. What is met in practice has some tens of thousands at most.
@@ -252,21 +251,20 @@ impl<'n, 's> Prover<'n, 's> {
     /// The ends of a way that take over one of the addresses behind a port.
     fn taken_over(&self, of: IfIndex, port: IfIndex, walked: &Walk, condition: &Condition) -> Vec<Reached> {
         let Some(bridge) = self.bridge_of(port) else { return Vec::new() };
-        let possible = condition.domain(Field::Src);
         let mut all = Vec::new();
         for learned in walked
             .learned
             .iter()
             .filter(|learned| learned.port == port && learned.change != LearnedChange::Locked)
         {
+            // The source may be one that a rule wrote.
+            let now = learned.rewritten.unwrap_or(Written::Of(Field::Src));
             for address in self.addresses_behind(of) {
                 let entry = bridge.fdb.find(address, learned.vid);
                 let stays = entry.is_some_and(|entry| entry.sticky || matches!(entry.dst, FdbDst::Local(_)));
                 let number = u128::from(address.to_u64());
-                if !stays && possible.contains(Field::Src, number) {
-                    let assumes = learned.assumes;
-                    all.push(Reached { assumes, wanted: vec![(Field::Src, number)] });
-                }
+                let wanted = if stays { None } else { can_be(condition, now, number) };
+                all.extend(wanted.map(|wanted| Reached { assumes: learned.assumes, wanted }));
             }
         }
         all

@@ -8,6 +8,7 @@
 mod build;
 mod concrete;
 pub mod domain;
+mod edited;
 mod field;
 mod replay;
 pub mod symbolic;
@@ -15,6 +16,8 @@ mod witness;
 
 pub use build::{ArpOperation, FrameBuilder, Payload, RouterAdvertisement};
 pub use concrete::Concrete;
+pub(crate) use edited::{Edited, is_writable, written};
+pub use edited::{Sums, Write, Written};
 pub use field::{ArpField, Field, Icmp6Field, Ip4Field, Ip6Field};
 pub use replay::Replay;
 

@@ -18,6 +18,7 @@ mod ndisc;
 mod netfilter;
 mod outcome;
 mod receive;
+mod rewrite;
 mod route;
 mod sched;
 #[cfg(test)]
@@ -28,7 +29,7 @@ use std::fmt;
 
 use portcullis_snapshot::{EtherType, IfIndex, MacAddr};
 
-use crate::frame::{Field, Frame};
+use crate::frame::{Edited, Field, Frame};
 use crate::network::Network;
 
 pub use outcome::{
@@ -195,6 +196,7 @@ pub fn walk<F: Frame>(
         // No port can be passed over: what leaves by it may come back.
         manner.aim = Aim::Everywhere;
     }
+    let frame = &mut Edited::new(frame);
     let mut walker = Walker { network, frame, manner, walk: Walk::default(), rounds: 0 };
     walker.netif_receive(ingress);
     walker.walk
@@ -203,7 +205,7 @@ pub fn walk<F: Frame>(
 /// A walk under way.
 pub(crate) struct Walker<'w, 's, F> {
     pub(crate) network: &'w Network<'s>,
-    pub(crate) frame: &'w mut F,
+    pub(crate) frame: &'w mut Edited<'w, F>,
     manner: Manner,
     pub(crate) walk: Walk,
     /// How often a frame was handed to `__netif_receive_skb_core`, lest stacked devices walk for ever.
@@ -290,6 +292,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// Whether the host's stack is of no interest.
     pub(crate) fn passes_over_the_stack(&self) -> bool {
         matches!(self.manner.aim, Aim::Port(_))
+    }
+
+    /// Follows a copy of the frame: what is written into it on its way stays its own.
+    pub(crate) fn copy<T>(&mut self, follow: impl FnOnce(&mut Self) -> T) -> T {
+        let mark = self.frame.mark();
+        let result = follow(self);
+        self.frame.roll_back(mark);
+        result
     }
 
     /// Ends one way of the frame somewhere.

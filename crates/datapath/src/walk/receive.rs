@@ -315,6 +315,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             protocol,
             effect: Effect::Handler,
             pkt_type: skb.pkt_type,
+            rewritten: self.frame.writes().to_vec(),
             assumes: skb.assumes,
         }));
     }

@@ -98,7 +98,8 @@ impl<F: Frame> Walker<'_, '_, F> {
             TcActionKind::Bpf(program) => return self.tcf_bpf_act(skb, tc, program, verdict),
             // They tell somebody, and change nothing.
             TcActionKind::Other { kind, .. } if matches!(kind.as_str(), "simple" | "sample") => {}
-            TcActionKind::Pedit { .. } | TcActionKind::Other { .. } => {
+            TcActionKind::Pedit { keys } => self.tcf_pedit_act(skb, tc, keys),
+            TcActionKind::Other { .. } => {
                 self.act_open(skb, tc, &format!("the action {}", action.kind.kind()));
             }
         }

@@ -53,9 +53,9 @@ impl<F: Frame> Walker<'_, '_, F> {
                 broute: false,
                 ..copy
             };
-            self.netif_receive_skb_core(copy);
+            self.copy(|walker| walker.netif_receive_skb_core(copy));
         } else {
-            self.mirred_xmit(copy, link);
+            self.copy(|walker| walker.mirred_xmit(copy, link));
         }
         if redirect && !ends {
             // Before 6.8 it then also depended on what became of the copy.

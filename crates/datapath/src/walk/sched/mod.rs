@@ -5,6 +5,7 @@
 
 mod act_api;
 mod act_mirred;
+mod act_pedit;
 mod act_vlan;
 mod cls_api;
 mod cls_bpf;
