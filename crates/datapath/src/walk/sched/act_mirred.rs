@@ -39,7 +39,8 @@ impl<F: Frame> Walker<'_, '_, F> {
         let way = if ingress { "into" } else { "out of" };
         let why = format_args!("{}", tc.name());
         self.step("tcf_mirred_to_dev", skb.dev, format_args!("{what} {way} {}", link.name), why);
-        let mut copy = Skb { hops: skb.hops + 1, ..*skb };
+        // skb->skb_iif is the device whose filter sends it on.
+        let mut copy = Skb { dev: tc.device, hops: skb.hops + 1, ..*skb };
         if ingress && !at_ingress && skb.behind_tag {
             self.act_open(&mut copy, tc, "a tag between Ethernet and network header");
         }
