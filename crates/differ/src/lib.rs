@@ -23,6 +23,7 @@ mod stand;
 mod state;
 pub mod step;
 pub mod tools;
+pub mod traffic;
 
 /// Why a scenario could not be run.
 #[derive(Debug, thiserror::Error)]

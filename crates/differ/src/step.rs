@@ -16,6 +16,7 @@ use crate::firewall::{self, Chain};
 use crate::knobs::Knob;
 use crate::names::{Name, index, mac};
 use crate::tools::ToolRule;
+use crate::traffic::{Filter, Qdisc, Table};
 
 /// One thing that is configured.
 #[derive(Debug, Clone)]
@@ -201,6 +202,12 @@ pub enum Step {
     FirewallRule(firewall::Rule),
     /// A rule, or a chain, of iptables, ip6tables, arptables or ebtables.
     ToolRule(ToolRule),
+    /// A device gets tc filters.
+    Qdisc(Qdisc),
+    /// A table of tc's `u32`.
+    TcTable(Table),
+    /// A filter of tc.
+    TcFilter(Box<Filter>),
 }
 
 /// A route.
@@ -339,6 +346,9 @@ impl Step {
             Self::Chain(ref chain) => Means::Nftables(chain.messages()),
             Self::FirewallRule(ref rule) => Means::Nftables(rule.messages()),
             Self::ToolRule(ref rule) => Means::Tool(rule.clone()),
+            Self::Qdisc(ref qdisc) => one(qdisc.change()),
+            Self::TcTable(ref table) => one(table.change()),
+            Self::TcFilter(ref filter) => one(filter.change()),
             Self::Neighbour { device, address, mac } => {
                 one(link::neighbour(index(device), address, mac, link::NUD_PERMANENT))
             }
@@ -377,6 +387,16 @@ impl Step {
             Self::Chain(_) => "chain",
             Self::FirewallRule(_) => "firewall rule",
             Self::ToolRule(rule) => rule.tool,
+            Self::Qdisc(_) => "tc queueing discipline",
+            Self::TcTable(_) => "tc table of u32",
+            Self::TcFilter(filter) => match filter.filter.kind() {
+                "u32" => "tc u32 filter",
+                "flower" => "tc flower filter",
+                "matchall" => "tc matchall filter",
+                "bpf" => "tc bpf filter",
+                "fw" => "tc fw filter",
+                _ => "tc filter",
+            },
         }
     }
 
@@ -388,6 +408,7 @@ impl Step {
             Self::Fdb { .. } | Self::Mdb { .. } | Self::Neighbour { .. } => true,
             // Rules would see what the kernel sends while ports come up.
             Self::Chain(_) | Self::FirewallRule(_) | Self::ToolRule(_) => true,
+            Self::Qdisc(_) | Self::TcTable(_) | Self::TcFilter(_) => true,
             _ => false,
         }
     }

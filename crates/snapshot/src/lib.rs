@@ -41,8 +41,8 @@ pub use link::{
     MacvlanOptions, PortKind, TunOptions, UnknownAttribute, VlanDevice, VxlanOptions, XdpMode, XdpProgram,
 };
 pub use nft::{
-    BitwiseOp, CmpOp, FibResult, MetaKey, NftChain, NftData, NftElement, NftExpr, NftRule, NftSet, NftTable,
-    NftVerdict, PayloadBase, PayloadSum, Register, RegisterOp,
+    BitwiseOp, CmpOp, FibResult, MetaKey, NftChain, NftData, NftElement, NftExpr, NftNat, NftNatKind,
+    NftRule, NftSet, NftTable, NftVerdict, PayloadBase, PayloadSum, Register, RegisterOp,
 };
 pub use process::{ListenProtocol, Listener, PacketSocket, ProcessRef, ProtocolHandler};
 pub use reading::{Reading, Unread, UnreadCause};

@@ -7,6 +7,7 @@ mod fib;
 mod hooks;
 mod legacy;
 mod ruleset;
+mod traffic_control;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ pub use fib::{FamilyFib, Fib, FibTable, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TAB
 pub(crate) use hooks::{HookFunction, Hooks, NfHook, unread};
 pub(crate) use legacy::{Device, Devices, Match, Target, XtRule, XtTable};
 pub(crate) use ruleset::{Datum, Elements, Expr, PayloadSet, Range, Rule, Ruleset, Verdict};
+pub(crate) use traffic_control::{Block, Classifier, Proto, program_name};
 
 /// One namespace, ready to be walked.
 pub struct Network<'s> {

@@ -74,6 +74,10 @@ impl Making<'_> {
             let rules = super::tools::steps(self.rng, &self.ports);
             self.steps.extend(rules);
         }
+        if self.one_in(3) {
+            let filters = super::traffic::steps(self.rng, &self.ports, &self.devices);
+            self.steps.extend(filters);
+        }
     }
 
     fn ports(&mut self) {

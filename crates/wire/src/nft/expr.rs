@@ -1,8 +1,8 @@
 //! Rules and their expressions (`NFT_MSG_NEWRULE`): the attributes of `net/netfilter/nft_*.c`, both ways.
 
 use portcullis_snapshot::{
-    BitwiseOp, Bytes, CmpOp, FibResult, LegacyFamily, MetaKey, NftExpr, NftFamily, NftRule, NftVerdict,
-    PayloadBase, PayloadSum, Register, RegisterOp, XtMatch, XtOther, XtTarget,
+    BitwiseOp, Bytes, CmpOp, FibResult, LegacyFamily, MetaKey, NftExpr, NftFamily, NftNat, NftNatKind,
+    NftRule, NftVerdict, PayloadBase, PayloadSum, Register, RegisterOp, XtMatch, XtOther, XtTarget,
 };
 
 use crate::xt::Extension;
@@ -121,6 +121,7 @@ fn known(family: Option<NftFamily>, name: &str, a: &Attributes<'_>) -> Option<Nf
         "dup" if a.get(1).is_none() => NftExpr::ToDevice { copy: true, sreg: register(a, 2)? },
         // With an address (`nft_fwd_neigh_eval`) it changes the packet, and goes on with the next rule for other protocols.
         "fwd" if a.get(2).is_none() => NftExpr::ToDevice { copy: false, sreg: register(a, 1)? },
+        "nat" | "masq" | "redir" => NftExpr::Nat(nat(name, a)?),
         "dynset" => NftExpr::Dynset { set: a.get(1)?.string() },
         "counter" | "log" | "last" => NftExpr::NoEffect(name.to_owned()),
         "match" => NftExpr::Match(extension(family, a, |xt| xt.decode_match())?),
@@ -179,6 +180,51 @@ fn bitwise(a: &Attributes<'_>) -> Option<NftExpr> {
         _ => return None,
     };
     Some(NftExpr::Bitwise { sreg: register(a, 1)?, dreg: register(a, 2)?, len: a.get(3)?.be32()?, op })
+}
+
+/// `NFTA_NAT_*`, `NFTA_MASQ_*`, `NFTA_REDIR_*`.
+fn nat(name: &str, a: &Attributes<'_>) -> Option<NftNat> {
+    let number = |at: u16| a.get(at).and_then(|value| value.be32()).unwrap_or(0);
+    let pair = |from, to| register(a, from).map(|first| (first, register(a, to).unwrap_or(first)));
+    Some(match name {
+        "nat" => NftNat {
+            kind: if number(1) == 0 { NftNatKind::Snat } else { NftNatKind::Dnat },
+            family: u8::try_from(number(2)).ok()?,
+            addresses: pair(3, 4),
+            ports: pair(5, 6),
+            flags: number(7),
+        },
+        "masq" => NftNat {
+            kind: NftNatKind::Masquerade,
+            family: 0,
+            addresses: None,
+            ports: pair(2, 3),
+            flags: number(1),
+        },
+        _ => NftNat {
+            kind: NftNatKind::Redirect,
+            family: 0,
+            addresses: None,
+            ports: pair(1, 2),
+            flags: number(3),
+        },
+    })
+}
+
+fn put_nat(message: Message, nat: &NftNat) -> Message {
+    let pair = |message: Message, registers: Option<(Register, Register)>, (from, to)| match registers {
+        Some((first, last)) => put_register(put_register(message, from, first), to, last),
+        None => message,
+    };
+    match nat.kind {
+        NftNatKind::Snat | NftNatKind::Dnat => {
+            let kind = u32::from(nat.kind == NftNatKind::Dnat);
+            let message = put_be32(put_be32(message, 1, kind), 2, nat.family.into());
+            put_be32(pair(pair(message, nat.addresses, (3, 4)), nat.ports, (5, 6)), 7, nat.flags)
+        }
+        NftNatKind::Masquerade => pair(put_be32(message, 1, nat.flags), nat.ports, (2, 3)),
+        NftNatKind::Redirect => put_be32(pair(message, nat.ports, (1, 2)), 3, nat.flags),
+    }
 }
 
 /// By how many bits (`NFTA_BITWISE_DATA`), in host byte order.
@@ -340,6 +386,14 @@ fn named(expr: &NftExpr) -> (&str, Box<dyn FnOnce(Message) -> Message + '_>) {
         NftExpr::Reject => ("reject", Box::new(|m| put_be32(m, 1, 0).put_u8(2, 0))),
         NftExpr::ToDevice { copy: true, sreg } => ("dup", Box::new(move |m| put_register(m, 2, *sreg))),
         NftExpr::ToDevice { copy: false, sreg } => ("fwd", Box::new(move |m| put_register(m, 1, *sreg))),
+        NftExpr::Nat(nat) => (
+            match nat.kind {
+                NftNatKind::Snat | NftNatKind::Dnat => "nat",
+                NftNatKind::Masquerade => "masq",
+                NftNatKind::Redirect => "redir",
+            },
+            Box::new(move |m| put_nat(m, nat)),
+        ),
         NftExpr::Dynset { set } => ("dynset", Box::new(move |m| m.put_str(1, set))),
         NftExpr::NoEffect(name) => (name, Box::new(|m| m)),
         NftExpr::Match(XtMatch::Other(other)) => ("match", Box::new(move |m| put_extension(m, other))),

@@ -62,7 +62,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         {
             return self.frame.is(field, Set::Range(from.into(), to.into()));
         }
-        let pieces = (at..at + len).map(|at| self.transport_byte(d, Some(transport), at)).collect();
+        let pieces = (at..at + len).map(|at| self.transport_byte(d, Some(transport.protocol), at)).collect();
         let bytes = |number: u32| number.to_be_bytes();
         let (from, to) = (bytes(from), bytes(to));
         let tail = |bytes: &[u8; 4]| bytes.get(4 - len..).unwrap_or_default().to_vec();
@@ -112,7 +112,7 @@ impl<F: Frame> Walker<'_, '_, F> {
 
     fn tcp_flags(&mut self, d: u8, transport: Transport, tcp: &XtTcp) -> bool {
         let (value, mask) = (u128::from(tcp.flags.value), u128::from(tcp.flags.mask));
-        let field = match self.transport_byte(d, Some(transport), 13).source {
+        let field = match self.transport_byte(d, Some(transport.protocol), 13).source {
             super::registers::Source::Field(field, 0) => field,
             _ => Field::TransportByte(d, 13),
         };
