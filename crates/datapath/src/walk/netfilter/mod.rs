@@ -21,6 +21,8 @@ mod nft_nat;
 pub(super) mod nft_payload;
 mod nft_payload_set;
 pub(crate) mod registers;
+#[cfg(test)]
+mod tests;
 mod x_tables;
 mod xt_match;
 mod xt_set;
