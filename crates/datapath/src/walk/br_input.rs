@@ -5,7 +5,7 @@ use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, MacAddr, NftFamily, PortS
 use super::br_multicast::Multicast;
 use super::br_vlan::Ingress;
 use super::entry::At;
-use super::netfilter::{NF_BR_PRI_BRNF, NfState};
+use super::netfilter::{BR_NF_HOOK_THRESH, NF_BR_PRI_BRNF, NfState};
 use super::{OpenKind, PacketType, Skb, Walker};
 use crate::frame::{Classes, Field, Frame, Set};
 use crate::network::{Bridge, FdbDst, NfHook, Port};
@@ -209,8 +209,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let state =
             NfState { family: NftFamily::Bridge, hook: NfHook::PreRouting, iif: Some(skb.dev), oif: None };
         self.nf_hook_between(skb, "nf_hook_bridge_pre", state, i32::MIN..=NF_BR_PRI_BRNF - 1)?;
-        self.br_nf_pre_routing(skb, bridge)?;
-        self.nf_hook_between(skb, "nf_hook_bridge_pre", state, NF_BR_PRI_BRNF..=i32::MAX)
+        if skb.broute {
+            return Some(());
+        }
+        let stolen = self.br_nf_pre_routing(skb, bridge)?;
+        // Behind br_netfilter nobody asks for what broute says (br_nf_hook_thresh).
+        let function = if stolen { BR_NF_HOOK_THRESH } else { "nf_hook_bridge_pre" };
+        self.nf_hook_between(skb, function, state, NF_BR_PRI_BRNF..=i32::MAX)?;
+        skb.broute &= !stolen;
+        Some(())
     }
 
     /// `br_handle_frame_finish`: VLAN, lock, learning, and where to.

@@ -21,6 +21,7 @@ mod outcome;
 mod receive;
 mod rewrite;
 mod route;
+mod sched;
 #[cfg(test)]
 mod tests;
 mod vrf;
@@ -65,12 +66,14 @@ pub struct HwTag {
 pub enum TagVid {
     /// From the frame's own tag at this depth.
     Frame(u8),
-    /// The kernel put it there: a PVID.
+    /// The kernel put it there: a PVID, or what a tc filter says.
     Fixed {
         /// The VLAN id.
         vid: u16,
-        /// The depth of the frame's own priority tag that it was put into; its priority and drop bit remain.
+        /// The depth of the frame's own tag that it was put into; its priority and drop bit remain.
         over: Option<u8>,
+        /// The priority, where that was put there too: then the drop bit alone remains.
+        priority: Option<u8>,
     },
 }
 
@@ -81,7 +84,11 @@ impl HwTag {
         // Priority and drop bits come from the frame's own tag.
         match self.vid {
             TagVid::Frame(depth) => frame.tci(depth),
-            TagVid::Fixed { vid, over } => vid | over.map_or(0, |depth| frame.tci(depth)),
+            TagVid::Fixed { vid, over, priority } => {
+                let own = over.map_or(0, |depth| frame.tci(depth) & 0xf000);
+                let first = priority.map_or(own, |priority| own & 0x1000 | u16::from(priority & 7) << 13);
+                vid | first
+            }
         }
     }
 }
@@ -116,12 +123,32 @@ pub(crate) struct Skb {
     pub(crate) broute: bool,
     /// Whether br_netfilter has shown it to the host's PREROUTING already (`nf_bridge_info_exists`).
     pub(crate) nf_bridge: bool,
+    /// The bridge ports that br_netfilter remembers (`struct nf_bridge_info`).
+    pub(crate) physdev: Option<Physdev>,
     /// The VRF that has taken it in (`IPSKB_L3SLAVE`).
     pub(crate) l3mdev: Option<IfIndex>,
     /// The bridge port that it came in by, from the bridge on (`skb->dev` while bridged).
     pub(crate) port: Option<IfIndex>,
+    /// Whether a tag that was put back into the bytes stands between its Ethernet and its network header, as on the way
+    /// out of a bridge whose tags are of the other kind (`vlan_insert_tag_set_proto` leaves `skb->network_header`).
+    pub(crate) behind_tag: bool,
+    /// Whether a tc filter sent it on (`skb->redirected`): generic XDP and nftables' egress hook do not see it then.
+    pub(crate) redirected: bool,
+    /// Whether a tc filter put it into the device, so that no driver saw it.
+    pub(crate) injected: bool,
+    /// How often tc filters sent it on (`skb->tc_depth`).
+    pub(crate) hops: u8,
     /// The open questions whose answers could still change what was decided so far.
     pub(crate) assumes: Assumes,
+}
+
+/// Bridge ports, as br_netfilter remembers them while the host's rules see the bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Physdev {
+    /// The port that it came in by (`physinif`).
+    pub(crate) input: IfIndex,
+    /// The port that it leaves by (`physoutdev`).
+    pub(crate) output: Option<IfIndex>,
 }
 
 impl Skb {
@@ -196,7 +223,11 @@ pub(crate) struct Walker<'w, 's, F> {
 }
 
 impl<'w, 's, F: Frame> Walker<'w, 's, F> {
-    fn new(network: &'w Network<'s>, frame: &'w mut Edited<'w, F>, manner: Manner) -> Self {
+    fn new(network: &'w Network<'s>, frame: &'w mut Edited<'w, F>, mut manner: Manner) -> Self {
+        if network.hooks().sends_elsewhere() {
+            // No port can be passed over: what leaves by it may come back.
+            manner.aim = Aim::Everywhere;
+        }
         Self { network, frame, manner, walk: Walk::default(), rounds: 0, entered: None }
     }
 

@@ -70,6 +70,14 @@ impl Making<'_> {
             let rules = super::firewall::steps(self.rng, &self.ports);
             self.steps.extend(rules);
         }
+        if self.one_in(2) {
+            let rules = super::tools::steps(self.rng, &self.ports);
+            self.steps.extend(rules);
+        }
+        if self.one_in(3) {
+            let filters = super::traffic::steps(self.rng, &self.ports, &self.devices);
+            self.steps.extend(filters);
+        }
     }
 
     fn ports(&mut self) {

@@ -4,6 +4,8 @@
 mod config;
 mod firewall;
 mod frames;
+mod tools;
+mod traffic;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
