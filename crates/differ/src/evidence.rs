@@ -1,11 +1,13 @@
 //! What the kernel did, from everything that was heard.
 
+use std::collections::HashSet;
+
 use portcullis_datapath::frame::{ArpField, Field, Icmp6Field, Ip6Field};
 use portcullis_datapath::{Concrete, PacketType};
 use portcullis_kernel::counters::Counters;
 use portcullis_kernel::netlink::Event;
 use portcullis_kernel::packet::{Captured, OUTGOING};
-use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, Netns};
+use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, MacAddr, Netns};
 
 use crate::expect::Expectation;
 use crate::facts::{Difference, Facts, Strictness, below, differences, hex, inner, show, source};
@@ -14,7 +16,7 @@ use crate::names;
 use crate::stand::Heard;
 
 /// `lo`: what the host says to itself.
-const LOOPBACK: IfIndex = IfIndex(1);
+pub(crate) const LOOPBACK: IfIndex = IfIndex(1);
 const ICMPV6: u8 = 58;
 const RTM_NEWPREFIX: u16 = 52;
 
@@ -53,6 +55,25 @@ impl<'a> Mark<'a> {
         let Some(frame) = Concrete::new(&self.sent.bytes) else { return false };
         let kind = frame.value(Field::Icmp6(depth, Icmp6Field::Type));
         (133..=137).contains(&kind) || frame.value(Field::Icmp6(depth, Icmp6Field::ChecksumRight)) == 0
+    }
+}
+
+/// Many frames as they were sent, and what is needed to know copies of any of them again.
+pub(crate) struct Marks(HashSet<(MacAddr, Vec<u8>)>);
+
+impl Marks {
+    pub(crate) fn new(frames: &[Vec<u8>]) -> Self {
+        let bodies = |bytes: &Vec<u8>| {
+            let trimmed = without_trailer(bytes).map(body);
+            [Some(body(bytes)), trimmed].into_iter().flatten().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        let marks = frames.iter().flat_map(|bytes| bodies(bytes).into_iter().map(|body| (source(bytes), body)));
+        Self(marks.collect())
+    }
+
+    /// Whether a frame is a copy of one of these, its destination and tags aside.
+    pub(crate) fn has_copy(&self, bytes: &[u8]) -> bool {
+        self.0.contains(&(source(bytes), body(bytes).to_vec()))
     }
 }
 
@@ -165,6 +186,11 @@ fn is_arp_reply(captured: &Captured) -> bool {
     let reply = frame.value(Field::Arp(depth, ArpField::Operation)) == 2;
     let own = names_mac(frame.value(Field::Arp(depth, ArpField::SenderMac)) as u64);
     reply && own
+}
+
+/// Whether a frame is an answer of the host's to ARP or neighbour discovery.
+pub(crate) fn is_answer(captured: &Captured) -> bool {
+    is_arp_reply(captured) || is_advertisement(captured)
 }
 
 /// Whether a hardware address is one that configurations give to the host's devices.
