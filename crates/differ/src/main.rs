@@ -199,6 +199,9 @@ fn print_account(total: &proofs::Account, seed: u64, time: Duration) {
     for (what, count) in assumptions.into_iter().take(20) {
         println!("unproven, {count} times: {what}");
     }
+    for (sort, count) in &total.untold {
+        println!("nothing tells, {count} times: {sort}");
+    }
     for ((sort, verdict), count) in &total.verdicts {
         println!("{sort}: {verdict} {count}");
     }
@@ -208,7 +211,7 @@ fn print_account(total: &proofs::Account, seed: u64, time: Duration) {
         time.as_secs_f64(),
         total.with_verdict("exposed"),
         total.arrived,
-        total.untold,
+        total.untold.values().sum::<u64>(),
         total.later,
         total.with_verdict("isolated"),
         total.searched,

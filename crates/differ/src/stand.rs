@@ -199,6 +199,12 @@ impl Stand {
         }
     }
 
+    /// Hears what reaches the handlers of one more protocol.
+    pub(crate) fn listen_for(&mut self, protocol: EtherType) -> Result<(), Error> {
+        self.handlers.push((protocol, PacketSocket::open_everywhere(protocol)?));
+        Ok(())
+    }
+
     /// Reads the host's namespace.
     pub(crate) fn snapshot(&self) -> Result<Seen, Error> {
         capture::here()

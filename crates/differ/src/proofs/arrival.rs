@@ -7,7 +7,7 @@ use portcullis_datapath::Concrete;
 use portcullis_datapath::frame::{ArpField, Field, Icmp6Field, Ip4Field, Ip6Field};
 use portcullis_kernel::counters::Counters;
 use portcullis_prove::{Goal, HostProtocol};
-use portcullis_snapshot::{EtherType, FdbEntry, IfIndex, MacAddr, Neighbour, Netns};
+use portcullis_snapshot::{EtherType, FdbEntry, FdbKind, IfIndex, MacAddr, Neighbour, Netns};
 
 use crate::evidence::{LOOPBACK, Marks, is_answer};
 use crate::facts::{Facts, inner, source};
@@ -72,7 +72,7 @@ impl Question<'_> {
             Goal::Infrastructure => self.infrastructure(frame, facts, seen),
             Goal::Port(to) => at_wire(to, facts),
             Goal::Sniff { .. } => at_wire(self.port, facts),
-            Goal::Spoof { .. } => self.took_over(source(frame), &seen.after),
+            Goal::Spoof { of } => self.took_over(of, source(frame), &seen.after),
         }
     }
 
@@ -119,10 +119,14 @@ impl Question<'_> {
         delivered.any(|one| one) || addresses.any(|to| by(to).all(|one| elsewhere(one.device, to)))
     }
 
-    fn took_over(&self, address: MacAddr, after: &Tables) -> Arrived {
-        let here = |entry: &&FdbEntry| entry.device == self.port && entry.bridge.is_some() && !entry.is_locked();
-        let there = after.fdb.iter().filter(here).any(|entry| entry.address == address);
-        if there { Arrived::Yes } else { Arrived::No }
+    /// Whether an address that was behind the other port is behind this one.
+    fn took_over(&self, of: IfIndex, address: MacAddr, after: &Tables) -> Arrived {
+        let is_at = |table: &[FdbEntry], port: IfIndex| {
+            let at = |entry: &FdbEntry| entry.device == port && entry.bridge.is_some() && entry.address == address;
+            table.iter().any(|entry| at(entry) && !entry.is_locked() && entry.kind() != FdbKind::Local)
+        };
+        let taken = is_at(self.netns.fdb.known(), of) && is_at(&after.fdb, self.port);
+        if taken { Arrived::Yes } else { Arrived::No }
     }
 
     /// Whether one of many frames may have arrived: each is then looked at on its own.
@@ -136,13 +140,13 @@ impl Question<'_> {
             Goal::Host(HostProtocol::Ipv4) => seen.counted(&INTO_IPV4),
             Goal::Host(HostProtocol::Ipv6) => seen.counted(&INTO_IPV6),
             Goal::Host(HostProtocol::Other) => {
-                seen.heard.handlers.iter().any(|(protocol, _)| *protocol == EXPERIMENT)
+                seen.heard.handlers.iter().any(|(protocol, _)| is_other(*protocol))
             }
             Goal::Infrastructure => seen.routed() || self.elsewhere(frames, &seen.heard),
             Goal::Port(to) => copy_at(to, marks, seen),
             Goal::Sniff { .. } => copy_at(self.port, marks, seen),
-            Goal::Spoof { .. } => {
-                frames.iter().any(|frame| self.took_over(source(frame), &seen.after) == Arrived::Yes)
+            Goal::Spoof { of } => {
+                frames.iter().any(|frame| self.took_over(of, source(frame), &seen.after) == Arrived::Yes)
             }
         }
     }
@@ -173,14 +177,16 @@ fn host(protocol: HostProtocol, frame: &[u8], facts: &Facts, seen: &Seen) -> Arr
             told || of(EtherType::IPV6) || tcp(EtherType::IPV6) || seen.counted(&INTO_IPV6)
         }
         HostProtocol::Other => {
-            let heard = facts.handled.iter().any(|(_, protocol, _)| *protocol == EXPERIMENT);
-            if !heard && inner(frame).is_some_and(|(_, protocol)| protocol != EXPERIMENT) {
-                return Arrived::Untold;
-            }
-            heard
+            facts.handled.iter().any(|(_, protocol, _)| is_other(*protocol))
         }
     };
     if yes { Arrived::Yes } else { Arrived::No }
+}
+
+/// Whether a protocol is one of which the harness hears where the kernel has a handler of its own for it.
+fn is_other(protocol: EtherType) -> bool {
+    // Nobody but the harness listens for experiments.
+    HostProtocol::of(protocol) == HostProtocol::Other && protocol != EXPERIMENT
 }
 
 fn at_wire(port: IfIndex, facts: &Facts) -> Arrived {

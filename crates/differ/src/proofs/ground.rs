@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portcullis_datapath::Network;
+use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{IfIndex, Netns, Snapshot};
 
 use super::arrival::{Arrived, Question, Seen, Tables};
@@ -15,7 +16,7 @@ use crate::stand::{Heard, Stand};
 use crate::step::Step;
 
 /// How many frames are sent before what came of them is read: their copies must find room in the sockets' queues.
-const LOT: usize = 48;
+const LOT: usize = 256;
 /// How many markers follow: one for each hop that a frame may take.
 const ROUNDS: u32 = 2;
 /// How long to wait for what the kernel hands to a thread of its own.
@@ -29,8 +30,15 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn build(steps: &[Step]) -> Result<Self, Error> {
-        let stand = Stand::build(steps)?;
+        let mut stand = Stand::build(steps)?;
         let snapshot = wrap(stand.snapshot()?);
+        let handlers = snapshot.namespaces.iter().flat_map(|netns| netns.protocol_handlers.known());
+        let mut protocols: Vec<_> = handlers.map(|handler| handler.protocol).filter(|protocol| protocol.0 != 3).collect();
+        protocols.sort_unstable();
+        protocols.dedup();
+        for protocol in protocols.into_iter().filter(|one| HostProtocol::of(*one) == HostProtocol::Other) {
+            stand.listen_for(protocol)?;
+        }
         Ok(Self { stand, snapshot })
     }
 
@@ -53,7 +61,7 @@ impl Ground {
     pub(crate) fn one(
         &mut self,
         port: IfIndex,
-        goal: portcullis_prove::Goal,
+        goal: Goal,
         (into, bytes): (Name, &[u8]),
     ) -> Result<Arrived, Error> {
         let before = self.tables(false)?;
@@ -79,11 +87,11 @@ impl Ground {
     /// Sends many frames; returns, of each claim, those lots of them among which one may have arrived.
     pub(crate) fn many<'f>(
         &mut self,
-        claims: &[(IfIndex, portcullis_prove::Goal)],
+        claims: &[(IfIndex, Goal)],
         into: Name,
         frames: &'f [Vec<u8>],
     ) -> Result<Vec<(usize, &'f [Vec<u8>])>, Error> {
-        let fdb = claims.iter().any(|(_, goal)| matches!(goal, portcullis_prove::Goal::Spoof { .. }));
+        let fdb = claims.iter().any(|(_, goal)| matches!(goal, Goal::Spoof { .. }));
         let mut suspects = Vec::new();
         let mut before = self.tables(fdb)?;
         for lot in frames.chunks(LOT) {

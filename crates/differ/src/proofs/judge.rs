@@ -11,7 +11,7 @@ use portcullis_snapshot::{Bytes, FdbEntry, FdbKind, IfIndex, MacAddr, Netns};
 use super::arrival::Arrived;
 use super::frames::{Targets, battery, changes_the_host, mutants};
 use super::ground::{Ground, wire_to};
-use super::{Account, Search, Wrong, explain, goals};
+use super::{Account, Search, Wrong, explain, goals, sort};
 use crate::Error;
 use crate::facts::{hex, show};
 use crate::generate::{self, guest_mac};
@@ -152,7 +152,7 @@ impl Course<'_> {
     /// Sends a witness: where others were sent before, and if it does not arrive, where none was.
     fn send_witness(&mut self, ground: &mut Ground, proof: &Proof, exposure: &Exposure) -> Result<(), Error> {
         let Some(into) = wire_to(self.steps, exposure.into) else {
-            self.account.untold += 1;
+            *self.account.untold.entry(sort(proof.goal)).or_default() += 1;
             return Ok(());
         };
         if exposure.later {
@@ -167,7 +167,7 @@ impl Course<'_> {
         }
         match arrived {
             Arrived::Yes | Arrived::Perhaps => self.account.arrived += 1,
-            Arrived::Untold => self.account.untold += 1,
+            Arrived::Untold => *self.account.untold.entry(sort(proof.goal)).or_default() += 1,
             Arrived::No => self.wrong(ground, proof, into, frame, true)?,
         }
         Ok(())

@@ -45,8 +45,8 @@ pub struct Account {
     pub assumptions: BTreeMap<String, u64>,
     /// Witnesses that were sent and seen to arrive.
     pub arrived: u64,
-    /// Witnesses of which nothing would show that they arrived.
-    pub untold: u64,
+    /// Witnesses of which nothing would show that they arrived, by what the claim is about.
+    pub untold: BTreeMap<&'static str, u64>,
     /// Witnesses that need a state that is not there.
     pub later: u64,
     /// Isolated claims that frames were sent against.
@@ -110,7 +110,9 @@ impl Account {
             *self.assumptions.entry(key).or_default() += count;
         }
         self.arrived += other.arrived;
-        self.untold += other.untold;
+        for (key, count) in other.untold {
+            *self.untold.entry(key).or_default() += count;
+        }
         self.later += other.later;
         self.searched += other.searched;
         self.unsearched += other.unsearched;
