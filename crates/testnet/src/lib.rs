@@ -1,4 +1,4 @@
-//! Network namespaces for tests, for root and for ordinary users.
+//! Network namespaces for tests, for root and for ordinary users; and large hosts for benchmarks.
 //!
 //! A test that needs a namespace runs in one of its own, which goes away with it. Where the user may not make one, the
 //! test runs again as the root of a user namespace, in a process of its own. Where that is not allowed either, it says
@@ -11,10 +11,14 @@
     reason = "this is part of tests, which may fail"
 )]
 
+mod large_host;
+
 use std::process::Command;
 
 use portcullis_kernel::Error;
 use portcullis_kernel::namespace::Netns;
+
+pub use large_host::{AntiSpoofing, Guest, large_host};
 
 /// Leaves a test that cannot go on here, saying why: `skip!("this kernel cannot filter VLANs")`.
 #[macro_export]
