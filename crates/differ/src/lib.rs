@@ -23,6 +23,7 @@ pub mod shrink;
 mod stand;
 mod state;
 pub mod step;
+pub mod traffic;
 
 /// Why a scenario could not be run.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,7 @@ use portcullis_wire::Message;
 use crate::firewall::{self, Chain};
 use crate::knobs::Knob;
 use crate::names::{Name, index, mac};
+use crate::traffic::{Filter, Qdisc, Table};
 
 /// One thing that is configured.
 #[derive(Debug, Clone)]
@@ -198,6 +199,12 @@ pub enum Step {
     Chain(Chain),
     /// A rule of nftables.
     FirewallRule(firewall::Rule),
+    /// A device gets tc filters.
+    Qdisc(Qdisc),
+    /// A table of tc's `u32`.
+    TcTable(Table),
+    /// A filter of tc.
+    TcFilter(Box<Filter>),
 }
 
 /// A route.
@@ -333,6 +340,9 @@ impl Step {
             }
             Self::Chain(ref chain) => Means::Nftables(chain.messages()),
             Self::FirewallRule(ref rule) => Means::Nftables(rule.messages()),
+            Self::Qdisc(ref qdisc) => one(qdisc.change()),
+            Self::TcTable(ref table) => one(table.change()),
+            Self::TcFilter(ref filter) => one(filter.change()),
             Self::Neighbour { device, address, mac } => {
                 one(link::neighbour(index(device), address, mac, link::NUD_PERMANENT))
             }
@@ -370,6 +380,16 @@ impl Step {
             Self::Neighbour { .. } => "neighbour",
             Self::Chain(_) => "chain",
             Self::FirewallRule(_) => "firewall rule",
+            Self::Qdisc(_) => "tc queueing discipline",
+            Self::TcTable(_) => "tc table of u32",
+            Self::TcFilter(filter) => match filter.filter.kind() {
+                "u32" => "tc u32 filter",
+                "flower" => "tc flower filter",
+                "matchall" => "tc matchall filter",
+                "bpf" => "tc bpf filter",
+                "fw" => "tc fw filter",
+                _ => "tc filter",
+            },
         }
     }
 
@@ -381,6 +401,7 @@ impl Step {
             Self::Fdb { .. } | Self::Mdb { .. } | Self::Neighbour { .. } => true,
             // Rules would see what the kernel sends while ports come up.
             Self::Chain(_) | Self::FirewallRule(_) => true,
+            Self::Qdisc(_) | Self::TcTable(_) | Self::TcFilter(_) => true,
             _ => false,
         }
     }

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 
 use portcullis_snapshot::{
     BrNetfilter, IfIndex, LegacyFamily, Link, Netns, NftBaseChain, NftFamily, Reading, TcHookKind,
-    UnreadCause,
+    UnreadCause, XdpMode,
 };
 
 use super::ruleset::Ruleset;
+use super::traffic_control::{Block, name, program_name, sends_elsewhere};
 use crate::walk::OpenKind;
 
 /// A netfilter hook (`NF_INET_*`, `NF_BR_*`, `NF_ARP_*`).
@@ -59,9 +60,12 @@ pub(crate) enum HookFunction {
 /// Everything that stands at the hooks of a namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks<'s> {
-    xdp: HashMap<IfIndex, Vec<OpenKind>>,
-    tc: HashMap<(IfIndex, TcHookKind), Vec<OpenKind>>,
+    xdp: HashMap<IfIndex, Vec<(XdpMode, OpenKind)>>,
+    tcx: HashMap<(IfIndex, TcHookKind), Vec<OpenKind>>,
     every_tc: Vec<OpenKind>,
+    tc: HashMap<(IfIndex, TcHookKind), Block<'s>>,
+    /// Whether what leaves by a device may be sent on to elsewhere.
+    sends_elsewhere: bool,
     ingress: HashMap<IfIndex, Vec<AtHook>>,
     egress: HashMap<IfIndex, Vec<AtHook>>,
     /// At ingress and egress of every device: that the chains were not read.
@@ -85,14 +89,30 @@ impl<'s> Hooks<'s> {
         hooks
     }
 
-    /// Returns the XDP programs of a device.
-    pub(crate) fn xdp(&self, device: IfIndex) -> impl Iterator<Item = &OpenKind> {
-        self.xdp.get(&device).into_iter().flatten()
+    /// Returns the XDP programs of a device: of all, or of those that the kernel's generic path runs.
+    pub(crate) fn xdp(&self, device: IfIndex, generic: bool) -> impl Iterator<Item = &OpenKind> {
+        let programs = self.xdp.get(&device).into_iter().flatten();
+        programs.filter(move |(mode, _)| !generic || *mode == XdpMode::Generic).map(|(_, kind)| kind)
     }
 
-    /// Returns the tc filters and tcx programs of a device.
-    pub(crate) fn tc(&self, device: IfIndex, hook: TcHookKind) -> impl Iterator<Item = &OpenKind> {
-        self.every_tc.iter().chain(self.tc.get(&(device, hook)).into_iter().flatten())
+    /// Returns what is asked before a device's tc filters, and is not evaluated: tcx programs, and what was not read.
+    pub(crate) fn tcx(&self, device: IfIndex, hook: TcHookKind) -> impl Iterator<Item = &OpenKind> {
+        self.every_tc.iter().chain(self.tcx.get(&(device, hook)).into_iter().flatten())
+    }
+
+    /// Returns a device's tc filters.
+    pub(crate) fn tc(&self, device: IfIndex, hook: TcHookKind) -> Option<&Block<'s>> {
+        self.tc.get(&(device, hook))
+    }
+
+    /// Whether anything of tc is asked there.
+    pub(crate) fn has_tc(&self, device: IfIndex, hook: TcHookKind) -> bool {
+        self.tc(device, hook).is_some() || self.tcx(device, hook).next().is_some()
+    }
+
+    /// Whether what leaves by some device may be sent on to elsewhere: then every way out matters to every question.
+    pub(crate) const fn sends_elsewhere(&self) -> bool {
+        self.sends_elsewhere
     }
 
     /// Returns what stands at nftables' hook of a device's way in.
@@ -125,28 +145,27 @@ impl<'s> Hooks<'s> {
             for program in &link.xdp {
                 let id = program.id.map_or_else(String::new, |id| format!(" {id}"));
                 let what = format!("XDP program{id} on {}", link.name);
-                self.xdp.entry(link.index).or_default().push(OpenKind::Filter(what));
+                self.xdp.entry(link.index).or_default().push((program.mode, OpenKind::Filter(what)));
             }
         }
     }
 
-    fn tc_filters(&mut self, netns: &Netns) {
-        let name =
-            |device| netns.link(device).map_or_else(|| format!("if{device}"), |link| link.name.clone());
+    fn tc_filters(&mut self, netns: &'s Netns) {
         self.every_tc.extend(unread("tc filters", &netns.filters.tc));
         for hook in netns.filters.tc.known() {
-            if !hook.filters.is_empty() {
-                let what =
-                    format!("tc {} of {} ({} filters)", hook.qdisc, name(hook.device), hook.filters.len());
-                self.tc.entry((hook.device, hook.hook)).or_default().push(OpenKind::Filter(what));
+            if let Some(block) = Block::new(hook, &name(netns, hook.device)) {
+                self.tc.insert((hook.device, hook.hook), block);
+                self.sends_elsewhere |= hook.hook == TcHookKind::Egress && sends_elsewhere(hook);
             }
         }
         self.every_tc.extend(unread("tcx programs", &netns.filters.tcx));
         for programs in netns.filters.tcx.known() {
-            if !programs.programs.is_empty() {
-                let what = format!("BPF programs {:?} on {}", programs.programs, name(programs.device));
-                self.tc.entry((programs.device, programs.hook)).or_default().push(OpenKind::Filter(what));
-            }
+            let named = programs
+                .programs
+                .iter()
+                .map(|id| OpenKind::Filter(program_name(Some(*id), &name(netns, programs.device))));
+            self.tcx.entry((programs.device, programs.hook)).or_default().extend(named);
+            self.sends_elsewhere |= programs.hook == TcHookKind::Egress && !programs.programs.is_empty();
         }
     }
 

@@ -6,6 +6,7 @@ mod fdb;
 mod fib;
 mod hooks;
 mod ruleset;
+mod traffic_control;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ pub use fdb::{Fdb, FdbDst, FdbRecord};
 pub use fib::{FamilyFib, Fib, FibTable, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
 pub(crate) use hooks::{HookFunction, Hooks, NfHook, unread};
 pub(crate) use ruleset::{Datum, Elements, Expr, PayloadSet, Range, Rule, Ruleset, Verdict};
+pub(crate) use traffic_control::{Block, Classifier, Proto, program_name};
 
 /// One namespace, ready to be walked.
 pub struct Network<'s> {

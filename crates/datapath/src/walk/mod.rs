@@ -20,6 +20,7 @@ mod outcome;
 mod receive;
 mod rewrite;
 mod route;
+mod sched;
 #[cfg(test)]
 mod tests;
 mod vrf;
@@ -63,12 +64,14 @@ pub struct HwTag {
 pub enum TagVid {
     /// From the frame's own tag at this depth.
     Frame(u8),
-    /// The kernel put it there: a PVID.
+    /// The kernel put it there: a PVID, or what a tc filter says.
     Fixed {
         /// The VLAN id.
         vid: u16,
-        /// The depth of the frame's own priority tag that it was put into; its priority and drop bit remain.
+        /// The depth of the frame's own tag that it was put into; its priority and drop bit remain.
         over: Option<u8>,
+        /// The priority, where that was put there too: then the drop bit alone remains.
+        priority: Option<u8>,
     },
 }
 
@@ -79,7 +82,11 @@ impl HwTag {
         // Priority and drop bits come from the frame's own tag.
         match self.vid {
             TagVid::Frame(depth) => frame.tci(depth),
-            TagVid::Fixed { vid, over } => vid | over.map_or(0, |depth| frame.tci(depth)),
+            TagVid::Fixed { vid, over, priority } => {
+                let own = over.map_or(0, |depth| frame.tci(depth) & 0xf000);
+                let first = priority.map_or(own, |priority| own & 0x1000 | u16::from(priority & 7) << 13);
+                vid | first
+            }
         }
     }
 }
@@ -118,6 +125,15 @@ pub(crate) struct Skb {
     pub(crate) l3mdev: Option<IfIndex>,
     /// The bridge port that it came in by, from the bridge on (`skb->dev` while bridged).
     pub(crate) port: Option<IfIndex>,
+    /// Whether a tag that was put back into the bytes stands between its Ethernet and its network header, as on the way
+    /// out of a bridge whose tags are of the other kind (`vlan_insert_tag_set_proto` leaves `skb->network_header`).
+    pub(crate) behind_tag: bool,
+    /// Whether a tc filter sent it on (`skb->redirected`): generic XDP and nftables' egress hook do not see it then.
+    pub(crate) redirected: bool,
+    /// Whether a tc filter put it into the device, so that no driver saw it.
+    pub(crate) injected: bool,
+    /// How often tc filters sent it on (`skb->tc_depth`).
+    pub(crate) hops: u8,
     /// The open questions whose answers could still change what was decided so far.
     pub(crate) assumes: Assumes,
 }
@@ -175,8 +191,17 @@ pub fn walk<F: Frame>(
     frame: &mut F,
     manner: impl Into<Manner>,
 ) -> Walk {
+    let mut manner = manner.into();
+    if network.hooks().sends_elsewhere() {
+        // No port can be passed over: what leaves by it may come back.
+        manner.aim = Aim::Everywhere;
+    }
     let frame = &mut Edited::new(frame);
+<<<<<<< HEAD
     let mut walker = Walker::new(network, frame, manner.into());
+=======
+    let mut walker = Walker { network, frame, manner, walk: Walk::default(), rounds: 0 };
+>>>>>>> tc
     walker.netif_receive(ingress);
     walker.walk
 }

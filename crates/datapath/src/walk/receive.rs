@@ -3,7 +3,7 @@
 //! Every device runs this: first the port, then, for what the bridge passes up, the bridge device, then perhaps a VLAN
 //! device or a macvlan on top of it.
 
-use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, NftFamily, Reading, TcHookKind};
+use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, NftFamily, Reading};
 
 use super::netfilter::NfState;
 use super::{Assumes, Effect, HostDelivery, HwTag, OpenKind, Outcome, PacketType, Skb, TagVid, Walker};
@@ -38,6 +38,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             nf_bridge: false,
             l3mdev: None,
             port: None,
+            behind_tag: false,
+            redirected: false,
+            injected: false,
+            hops: 0,
             assumes: Assumes::default(),
         };
         let Some(link) = self.link(ingress) else {
@@ -78,6 +82,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// `__netif_receive_skb_core`: filters, VLAN devices, the receive handler, then the protocol handlers.
     pub(super) fn netif_receive_skb_core(&mut self, mut skb: Skb) {
+        skb.behind_tag = false;
         while let Some(next) = self.another_round(skb) {
             self.rounds += 1;
             if self.rounds > MAX_ROUNDS {
@@ -137,21 +142,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
     }
 
-    /// `do_xdp_generic`, or the driver's own XDP: present, so open.
+    /// `do_xdp_generic`, or the driver's own XDP: present, so open. What tc sent on passes both, copies the driver's.
     fn do_xdp_generic(&mut self, skb: &mut Skb) {
         let network = self.network;
-        for kind in network.hooks().xdp(skb.dev) {
-            self.assume(skb, "do_xdp_generic", kind.clone());
+        if !skb.redirected {
+            for kind in network.hooks().xdp(skb.dev, skb.injected) {
+                self.assume(skb, "do_xdp_generic", kind.clone());
+            }
         }
-    }
-
-    /// `sch_handle_ingress`: tcx programs and tc filters: present, so open.
-    fn sch_handle_ingress(&mut self, skb: &mut Skb) -> Option<()> {
-        let network = self.network;
-        for kind in network.hooks().tc(skb.dev, TcHookKind::Ingress) {
-            self.assume(skb, "sch_handle_ingress", kind.clone());
-        }
-        Some(())
+        (skb.redirected, skb.injected) = (false, false);
     }
 
     /// `nf_ingress`: nftables' `netdev` hook.
@@ -163,12 +162,11 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `__dev_queue_xmit` of a device: nftables' `netdev` egress hook, then tc's.
     pub(super) fn dev_queue_xmit(&mut self, skb: &mut Skb, device: IfIndex) -> Option<()> {
         let (family, hook) = (NftFamily::Netdev, NfHook::Egress);
-        self.nf_hook(skb, "nf_hook_egress", NfState { family, hook, iif: None, oif: Some(device) })?;
-        let network = self.network;
-        for kind in network.hooks().tc(device, TcHookKind::Egress) {
-            self.assume(skb, "sch_handle_egress", kind.clone());
+        // What tc sent on is not shown to it (nf_skip_egress).
+        if !std::mem::take(&mut skb.redirected) {
+            self.nf_hook(skb, "nf_hook_egress", NfState { family, hook, iif: None, oif: Some(device) })?;
         }
-        Some(())
+        self.sch_handle_egress(skb, device)
     }
 
     /// `skb_vlan_untag` (net/core/skbuff.c): takes one tag out of the bytes.

@@ -84,6 +84,10 @@ impl Making<'_> {
             let rules = super::firewall::steps(self.rng, &self.ports);
             self.steps.extend(rules);
         }
+        if self.sort == Sort::Anything && self.one_in(2) {
+            let filters = super::traffic::steps(self.rng, &self.ports, &self.devices);
+            self.steps.extend(filters);
+        }
     }
 
     fn ports(&mut self) {

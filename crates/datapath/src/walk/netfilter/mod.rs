@@ -8,7 +8,7 @@ mod nf_tables_core;
 mod nft_fib;
 mod nft_lookup;
 mod nft_meta;
-mod nft_payload;
+pub(super) mod nft_payload;
 mod nft_payload_set;
 pub(crate) mod registers;
 
