@@ -191,19 +191,17 @@ pub fn walk<F: Frame>(
     frame: &mut F,
     manner: impl Into<Manner>,
 ) -> Walk {
-    let mut manner = manner.into();
-    if network.hooks().sends_elsewhere() {
-        // No port can be passed over: what leaves by it may come back.
-        manner.aim = Aim::Everywhere;
-    }
     let frame = &mut Edited::new(frame);
-<<<<<<< HEAD
-    let mut walker = Walker::new(network, frame, manner.into());
-=======
-    let mut walker = Walker { network, frame, manner, walk: Walk::default(), rounds: 0 };
->>>>>>> tc
+    let mut walker = Walker::new(network, frame, aimed(network, manner.into()));
     walker.netif_receive(ingress);
     walker.walk
+}
+
+/// The manner in which nothing is passed over that matters.
+fn aimed(network: &Network<'_>, manner: Manner) -> Manner {
+    // Where what leaves by a port may come back, none can be passed over.
+    let aim = if network.hooks().sends_elsewhere() { Aim::Everywhere } else { manner.aim };
+    Manner { aim, ..manner }
 }
 
 /// A frame where the protocol handlers of the host's stack are about to get it, and what the kernel knows about it there.
@@ -237,7 +235,7 @@ pub fn walk_to_the_stack<F: Frame>(
     manner: impl Into<Manner>,
 ) -> (Walk, Vec<Entered>) {
     let frame = &mut Edited::new(frame);
-    let mut walker = Walker::new(network, frame, manner.into());
+    let mut walker = Walker::new(network, frame, aimed(network, manner.into()));
     walker.entered = Some(Vec::new());
     walker.netif_receive(ingress);
     (walker.walk, walker.entered.unwrap_or_default())

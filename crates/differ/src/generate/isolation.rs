@@ -5,16 +5,17 @@ use std::net::Ipv4Addr;
 
 use fastrand::Rng;
 use portcullis_kernel::link::NUD_NOARP;
-use portcullis_snapshot::{
-    CmpOp, EtherType, LinkFlags, NftBaseChain, NftFamily, NftVerdict, PayloadBase, VlanId,
-};
+use portcullis_snapshot::{CmpOp, EtherType, LinkFlags, NftFamily, NftVerdict, PayloadBase};
 
 use super::config::{self, Sort};
 use super::{guest_mac, one_in, pick};
-use crate::firewall::{self, Chain, Match, TABLE};
-use crate::knobs::{BRIDGE_KNOBS, Knob, PORT_KNOBS};
+use crate::firewall::{self, Match};
 use crate::names::{BRIDGE, Name, PORTS};
-use crate::step::{Rule, Step};
+use crate::remedies::{
+    self, at_ingress, chain, conf, ether_type, link_local_dropped, no_forwarding, port_option, tc_drop,
+    unicast_in_groups_dropped, vlan_filtering,
+};
+use crate::step::Step;
 
 /// Makes the steps of a configuration.
 pub(super) fn steps(rng: &mut Rng) -> Vec<Step> {
@@ -71,8 +72,8 @@ const REMEDIES: &[Remedy] = &[
     |_, _| conf("ipv6", "all", "disable_ipv6", 1),
     |_, _| no_forwarding(),
     |_, _| no_forwarding(),
-    |_, _| [conf("ipv4", BRIDGE, IN_GROUPS, 1), conf("ipv6", BRIDGE, IN_GROUPS, 1)].concat(),
-    |rng, _| blackhole(rng),
+    |_, _| unicast_in_groups_dropped(),
+    |rng, _| blackhole_first(rng),
     |rng, ports| every(rng, ports, "isolated", 1),
     |rng, ports| every(rng, ports, "isolated", 1),
     |rng, ports| every(rng, ports, "flood", 0),
@@ -88,7 +89,9 @@ const REMEDIES: &[Remedy] = &[
     |_, _| chain(NftFamily::Bridge, 0, "prerouting", &[], true),
     |_, _| chain(NftFamily::Netdev, 0, "ingress", &[BRIDGE], true),
     |_, _| chain(NftFamily::Netdev, 0, "ingress", &[PORTS[0]], true),
-    |_, _| link_local_dropped(),
+    |_, _| link_local_dropped(&[PORTS[0]]),
+    |_, _| tc_drop(BRIDGE),
+    |_, _| tc_drop(PORTS[0]),
     |rng, _| allow_list(rng),
     |rng, _| deny_list(rng),
     |_, _| chain(NftFamily::Arp, 0, "input", &[], true),
@@ -100,32 +103,17 @@ const REMEDIES: &[Remedy] = &[
 /// A few that together close the way to the host, or between guests, but for one of them now and then.
 fn recipe(rng: &mut Rng, ports: &[Name]) -> Vec<Step> {
     let parts: &[&dyn Fn(&mut Rng) -> Vec<Step>] = match rng.u32(..4) {
-        0 => &[&|_| vlan_filtering(), &|_| link_local_dropped()],
-        1 => &[&|_| chain(NftFamily::Netdev, 0, "ingress", &[BRIDGE], true), &|_| link_local_dropped()],
+        0 => &[&|_| vlan_filtering(), &|_| link_local_dropped(&[PORTS[0]])],
+        1 => &[&|_| chain(NftFamily::Netdev, 0, "ingress", &[BRIDGE], true), &|_| link_local_dropped(&[PORTS[0]])],
         2 => &[
             &|_| vec![Step::Flag { device: BRIDGE, flag: LinkFlags::NOARP }],
             &|_| conf("ipv4", BRIDGE, "rp_filter", 1),
             &|_| conf("ipv6", BRIDGE, "disable_ipv6", 1),
-            &|_| link_local_dropped(),
+            &|_| link_local_dropped(&[PORTS[0]]),
         ],
         _ => &[&|rng| every(rng, ports, "isolated", 1), &|_| no_forwarding()],
     };
     parts.iter().filter(|_| !one_in(rng, 6)).collect::<Vec<_>>().into_iter().flat_map(|part| part(rng)).collect()
-}
-
-const IN_GROUPS: &str = "drop_unicast_in_l2_multicast";
-
-fn conf(family: &'static str, device: Name, setting: &'static str, value: u32) -> Vec<Step> {
-    vec![Step::Sysctl { family, device: Some(device), setting, value }]
-}
-
-fn no_forwarding() -> Vec<Step> {
-    [conf("ipv4", "all", "forwarding", 0), conf("ipv6", "all", "forwarding", 0)].concat()
-}
-
-fn port_option(port: Name, keyword: &str, value: u32) -> Option<Step> {
-    let knob: &'static Knob<_> = PORT_KNOBS.iter().find(|knob| knob.keyword == keyword)?;
-    Some(Step::PortOption { port, knob, value })
 }
 
 /// An option of every port, or of every one but one.
@@ -134,23 +122,9 @@ fn every(rng: &mut Rng, ports: &[Name], keyword: &str, value: u32) -> Vec<Step> 
     ports.iter().filter(|port| Some(**port) != but).filter_map(|port| port_option(port, keyword, value)).collect()
 }
 
-fn vlan_filtering() -> Vec<Step> {
-    let knob = BRIDGE_KNOBS.iter().find(|knob| knob.keyword == "vlan_filtering");
-    let on = knob.map(|knob| Step::BridgeOption { bridge: BRIDGE, knob, value: 1 });
-    let out = VlanId::new(1).map(|id| Step::Member { device: BRIDGE, id, flags: None });
-    on.into_iter().chain(out).collect()
-}
-
-fn blackhole(rng: &mut Rng) -> Vec<Step> {
-    let rule = |ipv6| {
-        let rule = Rule { ipv6, priority: 50, action: 6, table: 0, iif: Some(BRIDGE) };
-        [Step::LocalRuleLast { ipv6 }, Step::Rule(rule)]
-    };
-    let mut steps = rule(false).to_vec();
-    if one_in(rng, 2) {
-        steps.extend(rule(true));
-    }
-    steps
+fn blackhole_first(rng: &mut Rng) -> Vec<Step> {
+    let ipv6 = if one_in(rng, 2) { remedies::blackhole_first(true) } else { Vec::new() };
+    [remedies::blackhole_first(false), ipv6].concat()
 }
 
 /// Each guest's address in the FDB, on its port, for good.
@@ -163,52 +137,6 @@ fn fixed_entries(rng: &mut Rng, ports: &[Name]) -> Vec<Step> {
         flags: if rng.bool() { portcullis_kernel::link::NTF_STICKY } else { 0 },
     };
     ports.iter().enumerate().map(of).collect()
-}
-
-fn base(family: NftFamily, hook: u32, hook_name: &str, devices: &[Name], policy_drop: bool) -> NftBaseChain {
-    NftBaseChain {
-        family,
-        table: TABLE.to_owned(),
-        chain: format!("{hook_name}-{}", devices.join("-")),
-        kind: "filter".to_owned(),
-        hook,
-        hook_name: hook_name.to_owned(),
-        priority: -10,
-        devices: devices.iter().map(|device| (*device).to_owned()).collect(),
-        policy_drop,
-        rules: 0,
-        dormant: false,
-    }
-}
-
-fn chain(family: NftFamily, hook: u32, hook_name: &str, devices: &[Name], policy_drop: bool) -> Vec<Step> {
-    let base = base(family, hook, hook_name, devices, policy_drop);
-    vec![Step::Chain(Chain { family, name: base.chain.clone(), base: Some(base) })]
-}
-
-/// Rules at the first port's ingress.
-fn at_ingress(name: &str, policy_drop: bool, rules: Vec<(Vec<Match>, NftVerdict)>) -> Vec<Step> {
-    let family = NftFamily::Netdev;
-    let base = NftBaseChain { chain: name.to_owned(), ..base(family, 0, "ingress", &[PORTS[0]], policy_drop) };
-    let mut steps = vec![Step::Chain(Chain { family, name: name.to_owned(), base: Some(base) })];
-    steps.extend(rules.into_iter().map(|(matches, verdict)| {
-        let rule = firewall::Rule { family, chain: name.to_owned(), matches, verdict: Some(verdict) };
-        Step::FirewallRule(rule)
-    }));
-    steps
-}
-
-/// The remedy for what passes a bridge by: group addresses that are for bridges alone.
-fn link_local_dropped() -> Vec<Step> {
-    let (mask, value) = ([0xff, 0xff, 0xff, 0xff, 0xff, 0xf0], [0x01, 0x80, 0xc2, 0, 0, 0]);
-    let text = "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00".to_owned();
-    let group = firewall::masked(text, PayloadBase::Link, 0, &mask, CmpOp::Eq, &value);
-    at_ingress("link-local", false, vec![(vec![group], NftVerdict::Drop)])
-}
-
-fn ether_type(protocol: EtherType) -> Match {
-    let text = format!("ether type {protocol}");
-    firewall::payload(text, PayloadBase::Link, 12, CmpOp::Eq, &protocol.0.to_be_bytes())
 }
 
 fn source() -> Match {
@@ -228,7 +156,7 @@ fn allow_list(rng: &mut Rng) -> Vec<Step> {
     if one_in(rng, 3) {
         rules = vec![(vec![source()], NftVerdict::Accept)];
     }
-    at_ingress("allow", true, rules)
+    at_ingress("allow", &[PORTS[0]], true, rules)
 }
 
 /// Certain frames do not come in by the first port: with luck all that matter.
@@ -236,5 +164,5 @@ fn deny_list(rng: &mut Rng) -> Vec<Step> {
     let all = [EtherType::ARP, EtherType::IPV4, EtherType::IPV6, EtherType::VLAN, EtherType::SVLAN];
     let denied = all.into_iter().filter(|_| !one_in(rng, 5)).collect::<Vec<_>>();
     let rules = denied.into_iter().map(|protocol| (vec![ether_type(protocol)], NftVerdict::Drop)).collect();
-    at_ingress("deny", false, rules)
+    at_ingress("deny", &[PORTS[0]], false, rules)
 }

@@ -11,7 +11,7 @@ use portcullis_snapshot::{Bytes, FdbEntry, FdbKind, IfIndex, MacAddr, Netns};
 use super::arrival::Arrived;
 use super::frames::{Targets, battery, changes_the_host, mutants};
 use super::ground::{Ground, wire_to};
-use super::{Account, Search, Wrong, explain, goals, sort};
+use super::{Account, Judged, Kernel, Search, Wrong, explain, goals, sort};
 use crate::Error;
 use crate::facts::{hex, show};
 use crate::generate::{self, guest_mac};
@@ -52,8 +52,21 @@ impl Judge {
     /// # Errors
     /// If the kernel refuses what every configuration needs.
     pub fn configuration(&mut self, steps: &[Step], seed: u64) -> Result<Account, Error> {
+        self.claims(steps, None, seed)
+    }
+
+    /// Judges certain claims about the first port of a configuration.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn claims(
+        &mut self,
+        steps: &[Step],
+        goals: Option<Vec<Goal>>,
+        seed: u64,
+    ) -> Result<Account, Error> {
         let search = self.search;
-        let course = Course { steps, seed, search, account: Account::default() };
+        let course = Course { steps, goals, seed, search, account: Account::default() };
         let (account, stand) = Namespace::create()?.run(|| course.run())??;
         self.leaving.let_go(stand)?;
         Ok(account)
@@ -83,10 +96,6 @@ impl Judge {
 /// Whether a verdict is wrong in a configuration as it was in another.
 fn is_wrong(steps: &[Step], wrong: &Wrong, search: Search) -> Result<Option<Wrong>, Error> {
     let mut ground = Ground::build(steps)?;
-    let goals: Vec<_> = goals(&ground.network()?);
-    if !goals.contains(&wrong.goal) {
-        return Ok(None);
-    }
     let proof = prove(&ground.network()?, &[wrong.goal], search).pop();
     let frame = match proof.map(|proof| proof.verdict) {
         Some(Verdict::Exposed(Exposure { frame: Bytes(frame), later: false, .. })) if wrong.exposed => frame,
@@ -125,6 +134,8 @@ fn is_for_others(netns: &Netns, port: IfIndex, frame: &[u8]) -> bool {
 /// A configuration under judgement.
 struct Course<'s> {
     steps: &'s [Step],
+    /// What is claimed, if not everything.
+    goals: Option<Vec<Goal>>,
     seed: u64,
     search: Search,
     account: Account,
@@ -134,8 +145,17 @@ impl Course<'_> {
     fn run(mut self) -> Result<(Account, Stand), Error> {
         let mut ground = Ground::build(self.steps)?;
         self.account.configurations = 1;
-        let proofs = prove(&ground.network()?, &goals(&ground.network()?), self.search);
-        proofs.iter().for_each(|proof| self.account.count(proof));
+        let refused = ground.stand.refused.iter().map(|(at, error)| (*at, error.to_string()));
+        self.account.refused = refused.collect();
+        let claimed = self.goals.take().unwrap_or(goals(&ground.network()?));
+        let proofs = prove(&ground.network()?, &claimed, self.search);
+        for proof in &proofs {
+            self.account.count(proof);
+            let (goal, verdict) = (proof.goal, proof.verdict.clone());
+            let unasked = matches!(verdict, Verdict::Unproven(_));
+            let kernel = if unasked { Kernel::Unasked } else { Kernel::Confirmed };
+            self.account.claims.push(Judged { goal, verdict, kernel });
+        }
         let isolated: Vec<_> = proofs.iter().filter(|proof| proof.verdict == Verdict::Isolated).collect();
         // Witnesses may be what changes routes and addresses; what is isolated is so as it was read.
         self.search(&mut ground, &isolated, &proofs)?;
@@ -152,11 +172,12 @@ impl Course<'_> {
     /// Sends a witness: where others were sent before, and if it does not arrive, where none was.
     fn send_witness(&mut self, ground: &mut Ground, proof: &Proof, exposure: &Exposure) -> Result<(), Error> {
         let Some(into) = wire_to(self.steps, exposure.into) else {
-            *self.account.untold.entry(sort(proof.goal)).or_default() += 1;
+            self.untold(proof);
             return Ok(());
         };
         if exposure.later {
             self.account.later += 1;
+            self.note(proof, Kernel::Later);
             return Ok(());
         }
         let frame = exposure.frame.0.as_slice();
@@ -167,10 +188,22 @@ impl Course<'_> {
         }
         match arrived {
             Arrived::Yes | Arrived::Perhaps => self.account.arrived += 1,
-            Arrived::Untold => *self.account.untold.entry(sort(proof.goal)).or_default() += 1,
+            Arrived::Untold => self.untold(proof),
             Arrived::No => self.wrong(ground, proof, into, frame, true)?,
         }
         Ok(())
+    }
+
+    fn untold(&mut self, proof: &Proof) {
+        *self.account.untold.entry(sort(proof.goal)).or_default() += 1;
+        self.note(proof, Kernel::Untold);
+    }
+
+    fn note(&mut self, proof: &Proof, kernel: Kernel) {
+        let mut claims = self.account.claims.iter_mut();
+        if let Some(claim) = claims.find(|claim| claim.goal == proof.goal) {
+            claim.kernel = kernel;
+        }
     }
 
     /// Sends a frame into the configuration, built anew.
@@ -186,6 +219,7 @@ impl Course<'_> {
         frame: &[u8],
         exposed: bool,
     ) -> Result<(), Error> {
+        self.note(proof, Kernel::Refuted);
         let (port, goal, steps) = (proof.port, proof.goal, self.steps.to_vec());
         let walk = explain(&ground.network()?, index(into), frame);
         self.account.wrong.push(Wrong { steps, port, goal, frame: frame.to_vec(), into, exposed, walk });
@@ -208,6 +242,7 @@ impl Course<'_> {
                 isolated.iter().copied().filter(|proof| comes_in_by(proof) == port).collect();
             let Some(into) = wire_to(self.steps, port) else {
                 self.account.unsearched += claims.len() as u64;
+                claims.iter().for_each(|proof| self.note(proof, Kernel::Untold));
                 continue;
             };
             let mut frames = self.frames(ground, into, &near)?;

@@ -61,6 +61,36 @@ pub struct Account {
     pub transient: Vec<String>,
     /// Verdicts that the kernel does not agree with.
     pub wrong: Vec<Wrong>,
+    /// Of one configuration: each claim, and what the kernel said to it.
+    pub claims: Vec<Judged>,
+    /// Of one configuration: which steps the kernel refused, with its reason.
+    pub refused: Vec<(usize, String)>,
+}
+
+/// A claim that was judged.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The claim.
+    pub goal: Goal,
+    /// Its verdict, with the witness if there is one.
+    pub verdict: Verdict,
+    /// What the kernel said to it.
+    pub kernel: Kernel,
+}
+
+/// What the kernel said to a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// The witness arrived; or none of the frames that were sent did, where none should.
+    Confirmed,
+    /// Nothing would show it, or there is no wire to send into.
+    Untold,
+    /// The witness needs a state that is not there.
+    Later,
+    /// It was not asked: the claim is unproven.
+    Unasked,
+    /// It does otherwise.
+    Refuted,
 }
 
 /// A verdict that the kernel does not agree with.
