@@ -180,7 +180,7 @@ const fn pkt_type(number: u8) -> Option<PacketType> {
 
 /// Whether it is an ARP reply that speaks for the sender's own hardware address: not one that the bridge gives in the
 /// name of a guest.
-fn is_arp_reply(captured: &Captured) -> bool {
+pub(crate) fn is_arp_reply(captured: &Captured) -> bool {
     let Some((depth, EtherType::ARP)) = inner(&captured.bytes) else { return false };
     let Some(frame) = Concrete::new(&captured.bytes) else { return false };
     let reply = frame.value(Field::Arp(depth, ArpField::Operation)) == 2;

@@ -10,6 +10,7 @@ use clap::Parser;
 use portcullis_differ::Error;
 use portcullis_differ::blind::Blind;
 use portcullis_differ::generate::{self, Scenario};
+use portcullis_differ::methods::{METHODS, table};
 use portcullis_differ::proofs::{self, Judge, Search};
 use portcullis_differ::run::{Account, Mismatch, Runner};
 use portcullis_differ::script::script;
@@ -44,6 +45,12 @@ struct Options {
     /// Hold proofs against the kernel instead: every witness is sent, and many frames against what is isolated
     #[arg(long, conflicts_with_all = ["ignore", "load"])]
     proofs: bool,
+    /// Print the table of the isolation methods and what each leaves open, proven and asked of this kernel
+    #[arg(long, conflicts_with_all = ["ignore", "load", "proofs"])]
+    methods: bool,
+    /// Of methods: in pairs, too
+    #[arg(long, requires = "methods")]
+    pairs: bool,
     /// Of proofs: how many frames to send against what is isolated, in each configuration
     #[arg(long, default_value_t = 10_000)]
     search: usize,
@@ -63,7 +70,12 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match if options.proofs { proofs(&options) } else { all(&options) } {
+    let held = match (options.proofs, options.methods) {
+        (true, _) => proofs(&options),
+        (_, true) => methods(&options),
+        _ => all(&options),
+    };
+    match held {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -190,6 +202,30 @@ fn proofs(options: &Options) -> Result<bool, Error> {
     Ok(total.wrong.is_empty())
 }
 
+/// Prints the table of methods, a line for each or each pair; whether the kernel agreed with every cell.
+fn methods(options: &Options) -> Result<bool, Error> {
+    namespace::enter_user_namespace()?;
+    namespace::pin_to_one_processor()?;
+    let Options { search: frames, most_ways, .. } = *options;
+    let mut judge = Judge::new(Search { frames, neighbours: 2, most_ways });
+    let mut holds = true;
+    let single = || METHODS.iter().map(|method| vec![method]);
+    let pairs = METHODS.iter().enumerate().flat_map(|(at, one)| {
+        METHODS.iter().skip(at + 1).map(move |other| vec![one, other])
+    });
+    let all = std::iter::once(Vec::new()).chain(single()).chain(pairs.filter(|_| options.pairs));
+    println!("{}", table::head());
+    for methods in all {
+        let row = table::row(&mut judge, &methods)?;
+        holds &= row.wrong.is_empty();
+        println!("{}", row.line);
+        for wrong in row.wrong {
+            println!("{}", wrong.lines().join("\n"));
+        }
+    }
+    Ok(holds)
+}
+
 fn print_account(total: &proofs::Account, seed: u64, time: Duration) {
     for transient in &total.transient {
         println!("arrived once, and not when sent alone: {transient}");
@@ -202,6 +238,9 @@ fn print_account(total: &proofs::Account, seed: u64, time: Duration) {
     for (sort, count) in &total.untold {
         println!("nothing tells, {count} times: {sort}");
     }
+    for (sort, count) in &total.later {
+        println!("in another state only, {count} times: {sort}");
+    }
     for ((sort, verdict), count) in &total.verdicts {
         println!("{sort}: {verdict} {count}");
     }
@@ -212,7 +251,7 @@ fn print_account(total: &proofs::Account, seed: u64, time: Duration) {
         total.with_verdict("exposed"),
         total.arrived,
         total.untold.values().sum::<u64>(),
-        total.later,
+        total.later.values().sum::<u64>(),
         total.with_verdict("isolated"),
         total.searched,
         total.unsearched,

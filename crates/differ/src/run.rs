@@ -73,7 +73,7 @@ pub struct Runner {
 pub(crate) struct Leaving(VecDeque<JoinHandle<()>>);
 
 /// How many may still be being taken down.
-const MOST_LEAVING: usize = 32;
+const MOST_LEAVING: usize = 64;
 
 impl Leaving {
     pub(crate) fn let_go(&mut self, stand: Stand) -> Result<(), Error> {

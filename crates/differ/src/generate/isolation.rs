@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use fastrand::Rng;
-use portcullis_kernel::link::NUD_NOARP;
+use portcullis_kernel::link::{NUD_NOARP, NUD_REACHABLE};
 use portcullis_snapshot::{CmpOp, EtherType, LinkFlags, NftFamily, NftVerdict, PayloadBase};
 
 use super::config::{self, Sort};
@@ -29,6 +29,16 @@ pub(super) fn steps(rng: &mut Rng) -> Vec<Step> {
     steps.retain(|step| !matches!(step, Step::BridgeOption { knob, .. } if knob.keyword == "stp_state"));
     steps.retain(|step| !matches!(step, Step::PortOption { knob, .. } if knob.is_state()));
     let ports: Vec<Name> = steps.iter().filter_map(port_of_bridge).collect();
+    if !one_in(rng, 4) {
+        // The bridge has heard the guests, whose addresses others may then want.
+        steps.extend(ports.iter().enumerate().map(|(number, port)| Step::Fdb {
+            device: port,
+            address: guest_mac(number),
+            vlan: None,
+            state: NUD_REACHABLE,
+            flags: 0,
+        }));
+    }
     let mut made = Vec::new();
     if one_in(rng, 3) {
         made.extend(recipe(rng, &ports));

@@ -9,7 +9,7 @@ use portcullis_kernel::counters::Counters;
 use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{EtherType, FdbEntry, FdbKind, IfIndex, MacAddr, Neighbour, Netns};
 
-use crate::evidence::{LOOPBACK, Marks, is_answer};
+use crate::evidence::{LOOPBACK, Marks, is_answer, is_arp_reply};
 use crate::facts::{Facts, inner, source};
 use crate::generate::EXPERIMENT;
 use crate::names;
@@ -135,7 +135,7 @@ impl Question<'_> {
             Goal::Host(HostProtocol::Arp) => {
                 let senders: HashSet<_> = frames.iter().filter_map(|frame| arp_sender(frame)).collect();
                 let new = new_neighbours(seen).any(|(_, mac)| senders.contains(&mac));
-                new || seen.heard.host.iter().any(is_answer)
+                new || seen.heard.host.iter().any(is_arp_reply)
             }
             Goal::Host(HostProtocol::Ipv4) => seen.counted(&INTO_IPV4),
             Goal::Host(HostProtocol::Ipv6) => seen.counted(&INTO_IPV6),

@@ -114,6 +114,30 @@ impl Ground {
     }
 }
 
+impl Ground {
+    /// Finds the one of many frames that arrives.
+    pub(crate) fn narrow(
+        &mut self,
+        claim: (IfIndex, Goal),
+        into: Name,
+        frames: &[Vec<u8>],
+    ) -> Result<Option<Vec<u8>>, Error> {
+        if let [frame] = frames {
+            let arrived = self.one(claim.0, claim.1, (into, frame))?;
+            return Ok((arrived == Arrived::Yes).then(|| frame.clone()));
+        }
+        let (first, second) = frames.split_at(frames.len() / 2);
+        for half in [first, second] {
+            if !self.many(&[claim], into, half)?.is_empty()
+                && let Some(frame) = self.narrow(claim, into, half)?
+            {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// The wire that leads to a port, where what is sent into it is what comes in by the port.
 pub(crate) fn wire_to(steps: &[Step], port: IfIndex) -> Option<Name> {
     let wanted = name(port)?;

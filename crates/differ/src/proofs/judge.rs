@@ -20,7 +20,7 @@ use crate::run::Leaving;
 use crate::stand::Stand;
 use crate::step::Step;
 
-/// How many lots of a claim are looked at frame by frame.
+/// How many lots of a claim are looked at more closely.
 const MOST_SUSPECTS: usize = 3;
 /// How many mutants are made of a witness.
 const MUTANTS: usize = 60;
@@ -66,9 +66,10 @@ impl Judge {
         seed: u64,
     ) -> Result<Account, Error> {
         let search = self.search;
-        let course = Course { steps, goals, seed, search, account: Account::default() };
-        let (account, stand) = Namespace::create()?.run(|| course.run())??;
-        self.leaving.let_go(stand)?;
+        let course =
+            Course { steps, goals, seed, search, account: Account::default(), leaving: Vec::new() };
+        let (account, stands) = Namespace::create()?.run(|| course.run())??;
+        stands.into_iter().try_for_each(|stand| self.leaving.let_go(stand))?;
         Ok(account)
     }
 
@@ -83,7 +84,8 @@ impl Judge {
             at -= 1;
             let mut steps = smaller.steps.clone();
             steps.remove(at);
-            let again = Namespace::create()?.run(|| is_wrong(&steps, &smaller, self.search))??;
+            let (again, stand) = Namespace::create()?.run(|| is_wrong(&steps, &smaller, self.search))??;
+            self.leaving.let_go(stand)?;
             if let Some(again) = again {
                 smaller = again;
                 at = at.min(smaller.steps.len());
@@ -94,18 +96,19 @@ impl Judge {
 }
 
 /// Whether a verdict is wrong in a configuration as it was in another.
-fn is_wrong(steps: &[Step], wrong: &Wrong, search: Search) -> Result<Option<Wrong>, Error> {
+fn is_wrong(steps: &[Step], wrong: &Wrong, search: Search) -> Result<(Option<Wrong>, Stand), Error> {
     let mut ground = Ground::build(steps)?;
     let proof = prove(&ground.network()?, &[wrong.goal], search).pop();
     let frame = match proof.map(|proof| proof.verdict) {
         Some(Verdict::Exposed(Exposure { frame: Bytes(frame), later: false, .. })) if wrong.exposed => frame,
         Some(Verdict::Isolated) if !wrong.exposed => wrong.frame.clone(),
-        _ => return Ok(None),
+        _ => return Ok((None, ground.stand)),
     };
     let arrived = ground.one(wrong.port, wrong.goal, (wrong.into, &frame))?;
     let still = if wrong.exposed { arrived == Arrived::No } else { arrived == Arrived::Yes };
     let walk = explain(&ground.network()?, index(wrong.into), &frame);
-    Ok(still.then(|| Wrong { steps: steps.to_vec(), frame, walk, ..wrong.clone() }))
+    let again = still.then(|| Wrong { steps: steps.to_vec(), frame, walk, ..wrong.clone() });
+    Ok((again, ground.stand))
 }
 
 fn prove(network: &Network<'_>, goals: &[Goal], search: Search) -> Vec<Proof> {
@@ -139,10 +142,12 @@ struct Course<'s> {
     seed: u64,
     search: Search,
     account: Account,
+    /// Stands that are of no more use.
+    leaving: Vec<Stand>,
 }
 
 impl Course<'_> {
-    fn run(mut self) -> Result<(Account, Stand), Error> {
+    fn run(mut self) -> Result<(Account, Vec<Stand>), Error> {
         let mut ground = Ground::build(self.steps)?;
         self.account.configurations = 1;
         let refused = ground.stand.refused.iter().map(|(at, error)| (*at, error.to_string()));
@@ -166,7 +171,8 @@ impl Course<'_> {
         for (proof, exposure) in exposed {
             self.send_witness(&mut ground, proof, exposure)?;
         }
-        Ok((self.account, ground.stand))
+        self.leaving.push(ground.stand);
+        Ok((self.account, self.leaving))
     }
 
     /// Sends a witness: where others were sent before, and if it does not arrive, where none was.
@@ -176,7 +182,7 @@ impl Course<'_> {
             return Ok(());
         };
         if exposure.later {
-            self.account.later += 1;
+            *self.account.later.entry(sort(proof.goal)).or_default() += 1;
             self.note(proof, Kernel::Later);
             return Ok(());
         }
@@ -207,8 +213,15 @@ impl Course<'_> {
     }
 
     /// Sends a frame into the configuration, built anew.
-    fn alone(&self, proof: &Proof, into: Name, frame: &[u8]) -> Result<Arrived, Error> {
-        Namespace::create()?.run(|| Ground::build(self.steps)?.one(proof.port, proof.goal, (into, frame)))?
+    fn alone(&mut self, proof: &Proof, into: Name, frame: &[u8]) -> Result<Arrived, Error> {
+        let steps = self.steps;
+        let sent = |mut ground: Ground| {
+            let arrived = ground.one(proof.port, proof.goal, (into, frame))?;
+            Ok::<_, Error>((arrived, ground.stand))
+        };
+        let (arrived, stand) = Namespace::create()?.run(|| sent(Ground::build(steps)?))??;
+        self.leaving.push(stand);
+        Ok(arrived)
     }
 
     fn wrong(
@@ -272,32 +285,29 @@ impl Course<'_> {
         self.account.sent += frames.len() as u64;
         let suspects = ground.many(&eyed, into, &frames)?;
         for (at, proof) in claims.iter().enumerate() {
-            let lots = suspects.iter().filter(|(claim, _)| *claim == at).take(MOST_SUSPECTS);
-            self.look_closer(ground, proof, into, lots.flat_map(|(_, lot)| *lot))?;
+            for (_, lot) in suspects.iter().filter(|(claim, _)| *claim == at).take(MOST_SUSPECTS) {
+                self.look_closer(ground, proof, into, lot)?;
+            }
         }
         Ok(())
     }
 
-    /// Sends frames again, one by one.
-    fn look_closer<'f>(
+    /// Sends a lot of frames again, half by half, down to the one that arrives.
+    fn look_closer(
         &mut self,
         ground: &mut Ground,
         proof: &Proof,
         into: Name,
-        lots: impl Iterator<Item = &'f Vec<u8>>,
+        lot: &[Vec<u8>],
     ) -> Result<(), Error> {
-        for frame in lots {
-            if ground.one(proof.port, proof.goal, (into, frame))? != Arrived::Yes {
-                continue;
-            }
-            if self.alone(proof, into, frame)? == Arrived::Yes {
-                return self.wrong(ground, proof, into, frame, false);
-            }
-            let claim = super::text(proof.goal);
-            let what = format!("seed {}, {claim} of {}: {}", self.seed, show(proof.port), hex(frame));
-            self.account.transient.push(what);
-            return Ok(());
+        let claim = (proof.port, proof.goal);
+        let Some(frame) = ground.narrow(claim, into, lot)? else { return Ok(()) };
+        if self.alone(proof, into, &frame)? == Arrived::Yes {
+            return self.wrong(ground, proof, into, &frame, false);
         }
+        let what = super::text(proof.goal);
+        let what = format!("seed {}, {what} of {}: {}", self.seed, show(proof.port), hex(&frame));
+        self.account.transient.push(what);
         Ok(())
     }
 
@@ -317,7 +327,7 @@ impl Course<'_> {
     }
 
     /// Frames that get where none is said to, where one step is not taken.
-    fn witnesses_nearby(&self, isolated: &[&Proof]) -> Result<BTreeSet<Vec<u8>>, Error> {
+    fn witnesses_nearby(&mut self, isolated: &[&Proof]) -> Result<BTreeSet<Vec<u8>>, Error> {
         let mut rng = Rng::with_seed(self.seed ^ 0xbe51de);
         let goals: Vec<_> = isolated.iter().map(|proof| proof.goal).collect();
         let mut places: Vec<_> = (0..self.steps.len()).filter(|at| self.is_optional(*at)).collect();
@@ -328,10 +338,13 @@ impl Course<'_> {
         for at in places.into_iter().take(self.search.neighbours) {
             let mut steps = self.steps.to_vec();
             steps.remove(at);
-            let proofs = Namespace::create()?.run(|| {
+            let search = self.search;
+            let (proofs, stand) = Namespace::create()?.run(|| {
                 let ground = Ground::build(&steps)?;
-                Ok::<_, Error>(prove(&ground.network()?, &goals, self.search))
+                let proofs = prove(&ground.network()?, &goals, search);
+                Ok::<_, Error>((proofs, ground.stand))
             })??;
+            self.leaving.push(stand);
             for proof in proofs {
                 if let Verdict::Exposed(exposure) = proof.verdict {
                     found.insert(exposure.frame.0);

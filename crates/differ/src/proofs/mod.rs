@@ -47,8 +47,8 @@ pub struct Account {
     pub arrived: u64,
     /// Witnesses of which nothing would show that they arrived, by what the claim is about.
     pub untold: BTreeMap<&'static str, u64>,
-    /// Witnesses that need a state that is not there.
-    pub later: u64,
+    /// Witnesses that need a state that is not there, by what the claim is about.
+    pub later: BTreeMap<&'static str, u64>,
     /// Isolated claims that frames were sent against.
     pub searched: u64,
     /// Isolated claims about ports into which nothing can be sent directly.
@@ -143,7 +143,9 @@ impl Account {
         for (key, count) in other.untold {
             *self.untold.entry(key).or_default() += count;
         }
-        self.later += other.later;
+        for (key, count) in other.later {
+            *self.later.entry(key).or_default() += count;
+        }
         self.searched += other.searched;
         self.unsearched += other.unsearched;
         self.sent += other.sent;

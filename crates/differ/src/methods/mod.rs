@@ -1,6 +1,8 @@
 //! The isolation methods of both articles over the first one's network, as steps: what each leaves open is proven, and
 //! held against the kernel.
 
+pub mod table;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use portcullis_kernel::link::{NUD_PERMANENT, NUD_REACHABLE};
