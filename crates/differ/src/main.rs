@@ -219,6 +219,7 @@ fn methods(options: &Options) -> Result<bool, Error> {
         let row = table::row(&mut judge, &methods)?;
         holds &= row.wrong.is_empty();
         println!("{}", row.line);
+        row.reasons.iter().for_each(|reason| println!("  unproven: {reason}"));
         for wrong in row.wrong {
             println!("{}", wrong.lines().join("\n"));
         }

@@ -2,9 +2,10 @@
 
 use portcullis_prove::Verdict;
 
-use super::{COLUMNS, Method, goals, network, with};
+use super::{COLUMNS, GUEST_PORTS, Method, goals, network, with};
 use crate::Error;
 use crate::proofs::{Account, Judge, Judged, Kernel, Wrong};
+use crate::remedies::link_local_dropped;
 
 /// A row, and what this kernel disagrees with.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Row {
     pub claims: Vec<Judged>,
     /// Cells that this kernel refutes.
     pub wrong: Vec<Wrong>,
+    /// What keeps claims unproven, each with its column.
+    pub reasons: Vec<String>,
 }
 
 /// Returns the table's head.
@@ -47,20 +50,27 @@ pub fn row(judge: &mut Judge, methods: &[&Method]) -> Result<Row, Error> {
     let Account { claims, wrong, .. } = account.clone();
     if let Some((_, why)) = lacks {
         let line = format!("| {name} | skipped, because {why} |");
-        return Ok(Row { line, cells: Vec::new(), claims: Vec::new(), wrong });
+        return Ok(Row { line, cells: Vec::new(), claims: Vec::new(), wrong, reasons: Vec::new() });
     }
-    let cells: Vec<_> = claims.iter().map(|claim| cell(&claim.verdict)).collect();
-    let shown = claims.iter().map(|claim| format!("{}{}", cell(&claim.verdict), mark(claim.kernel)));
+    let apart = judge.verdicts(&[steps, link_local_dropped(&GUEST_PORTS)].concat(), &goals())?;
+    let cells: Vec<_> = claims.iter().zip(&apart).map(|(claim, apart)| cell(&claim.verdict, apart)).collect();
+    let shown = claims.iter().zip(&cells).map(|(claim, cell)| format!("{cell}{}", mark(claim.kernel)));
     let line = format!("| {name} | {} |", shown.collect::<Vec<_>>().join(" | "));
-    Ok(Row { line, cells, claims, wrong })
+    let reasons = COLUMNS.iter().zip(&claims).flat_map(|(column, claim)| reasons(column, &claim.verdict));
+    Ok(Row { line, cells, reasons: reasons.collect(), claims, wrong })
 }
 
-/// A verdict, as the table has it.
-#[must_use]
-pub fn cell(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Exposed(exposure) if exposure.later => "exposed later",
-        verdict => verdict.name(),
+fn reasons(column: &str, verdict: &Verdict) -> Vec<String> {
+    let Verdict::Unproven(assumptions) = verdict else { return Vec::new() };
+    assumptions.iter().map(|assumption| format!("{column}: {}", assumption.what)).collect()
+}
+
+/// A verdict, as the table has it; `apart` is what it would be without frames to link-local group addresses.
+fn cell(verdict: &Verdict, apart: &Verdict) -> &'static str {
+    match (verdict, apart) {
+        (Verdict::Exposed(_), Verdict::Isolated) => "link-local",
+        (Verdict::Exposed(exposure), _) if exposure.later => "later",
+        (verdict, _) => verdict.name(),
     }
 }
 

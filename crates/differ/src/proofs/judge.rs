@@ -73,6 +73,21 @@ impl Judge {
         Ok(account)
     }
 
+    /// Proves claims about the first port of a configuration, and sends nothing.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn verdicts(&mut self, steps: &[Step], goals: &[Goal]) -> Result<Vec<Verdict>, Error> {
+        let search = self.search;
+        let (proofs, stand) = Namespace::create()?.run(|| {
+            let ground = Ground::build(steps)?;
+            let proofs = prove(&ground.network()?, goals, search);
+            Ok::<_, Error>((proofs, ground.stand))
+        })??;
+        self.leaving.let_go(stand)?;
+        Ok(proofs.into_iter().map(|proof| proof.verdict).collect())
+    }
+
     /// Leaves out every step without which the verdict is still wrong.
     ///
     /// # Errors
