@@ -1,6 +1,6 @@
 //! Whether the kernel did what a claim says that it does not, by what was heard.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use portcullis_datapath::Concrete;
@@ -10,7 +10,7 @@ use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{EtherType, FdbEntry, FdbKind, IfIndex, MacAddr, Neighbour, Netns};
 
 use crate::evidence::{LOOPBACK, Marks, is_answer, is_arp_reply};
-use crate::facts::{Facts, inner, source};
+use crate::facts::{Facts, below, inner, source};
 use crate::generate::EXPERIMENT;
 use crate::names;
 use crate::stand::Heard;
@@ -84,15 +84,21 @@ impl Question<'_> {
         let Some(address) = meant(frame) else { return Arrived::No };
         let holders: Vec<_> = self.holders(address).collect();
         let elsewhere = |device: IfIndex| !holders.is_empty() && !holders.contains(&device);
-        let delivered = facts.delivered.iter().map(|(device, ..)| *device);
-        let answered = facts.arp_replies.iter().chain(&facts.advertisements).copied();
-        let (delivered, mut answered) = (delivered.collect::<Vec<_>>(), answered.peekable());
-        let answers = answered.peek().is_some() && answered.all(elsewhere);
-        if delivered.into_iter().any(elsewhere) || answers {
+        let mut delivered = facts.delivered.iter().map(|(device, ..)| *device);
+        let answered: Vec<_> = facts.arp_replies.iter().chain(&facts.advertisements).copied().collect();
+        if delivered.any(elsewhere) || self.not_below(&answered, &holders) {
             return Arrived::Yes;
         }
         let tcp = facts.tcp && !holders.is_empty();
         if tcp { Arrived::Perhaps } else { Arrived::No }
+    }
+
+    /// Whether an answer left by a device that is none of those that have the address, nor below one: what leaves by a
+    /// bridge leaves by its ports, too.
+    fn not_below(&self, answered: &[IfIndex], holders: &[IfIndex]) -> bool {
+        let by = answered.iter().filter(|device| holders.contains(device));
+        let explained: Vec<_> = by.flat_map(|device| below(self.netns, *device)).collect();
+        !holders.is_empty() && answered.iter().any(|device| !explained.contains(device))
     }
 
     fn holders(&self, address: IpAddr) -> impl Iterator<Item = IfIndex> {
@@ -112,11 +118,13 @@ impl Question<'_> {
             EtherType::IPV4 => ipv4_at(&packet.bytes, 16).is_some_and(|to| elsewhere(packet.device, to)),
             _ => ipv6.iter().any(|to| elsewhere(packet.device, *to)),
         });
-        // What leaves by a bridge leaves by its ports, too.
-        let answers: Vec<_> = heard.host.iter().filter(|captured| is_answer(captured)).collect();
-        let by = |address: IpAddr| answers.iter().filter(move |one| answered(&one.bytes) == Some(address));
-        let mut addresses = answers.iter().filter_map(|one| answered(&one.bytes));
-        delivered.any(|one| one) || addresses.any(|to| by(to).all(|one| elsewhere(one.device, to)))
+        let answers = heard.host.iter().filter(|captured| is_answer(captured));
+        let mut by: BTreeMap<IpAddr, Vec<IfIndex>> = BTreeMap::new();
+        for (address, device) in answers.filter_map(|one| Some((answered(&one.bytes)?, one.device))) {
+            by.entry(address).or_default().push(device);
+        }
+        let mut by = by.iter().map(|(address, devices)| (self.holders(*address).collect::<Vec<_>>(), devices));
+        delivered.any(|one| one) || by.any(|(holders, devices)| self.not_below(devices, &holders))
     }
 
     /// Whether an address that was behind the other port is behind this one.
