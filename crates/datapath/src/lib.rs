@@ -12,6 +12,7 @@ mod walk;
 pub use frame::{Concrete, Field, Frame, FrameBuilder, Payload};
 pub use network::Network;
 pub use walk::{
-    Aim, Assumes, Drop, Effect, HostDelivery, HwTag, Learned, LearnedChange, Manner, Open, OpenKind,
-    Otherwise, Outcome, PacketType, PortDelivery, Step, TagVid, Trace, Walk, When, walk,
+    Aim, Assumes, Drop, Effect, Entered, Entry, HostDelivery, HwTag, Learned, LearnedChange, Manner, Open,
+    OpenKind, Otherwise, Outcome, PacketType, PortDelivery, Step, TagVid, Trace, Walk, When, walk, walk_from,
+    walk_to_the_stack,
 };

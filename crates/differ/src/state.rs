@@ -21,8 +21,9 @@ const RTM_DELNEIGH: u16 = 29;
 
 /// Puts what the walk says was learned into the FDB.
 pub(crate) fn learn(netns: &mut Netns, learned: &[Learned], bytes: &[u8]) {
-    let address = source(bytes);
-    for Learned { bridge, port, vid, change, .. } in learned.iter().copied() {
+    for learned in learned {
+        let Learned { bridge, port, vid, change, .. } = *learned;
+        let address = Concrete::new(bytes).map_or_else(|| source(bytes), |frame| learned.source(&frame));
         let vlan = VlanId::new(vid);
         let locked = netns.link(port).and_then(|link| link.bridge_port()?.locked) == Some(true);
         let Reading::Read(fdb) = &mut netns.fdb else { continue };

@@ -22,7 +22,7 @@ fn ways(network: &Network<'_>, from: IfIndex, manner: Manner) -> Option<Vec<(Con
         MOST_WAYS,
         |frame| walk(network, from, frame, manner),
         |condition, walk| {
-            all.push((condition, walk));
+            all.push((condition.clone(), walk));
             std::ops::ControlFlow::Continue(())
         },
     );

@@ -460,12 +460,7 @@ fn what_changes_by_itself_is_kept_as_it_came() {
             ("reject", NftExpr::Reject),
             (
                 "meta mark set meta mark << 4",
-                NftExpr::Bitwise {
-                    sreg: 4,
-                    dreg: 4,
-                    len: 4,
-                    op: BitwiseOp::Other("shift left by 4".to_owned()),
-                },
+                NftExpr::Bitwise { sreg: 4, dreg: 4, len: 4, op: BitwiseOp::Shift { left: true, bits: 4 } },
             ),
             (
                 "fib daddr type local accept",

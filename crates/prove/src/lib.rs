@@ -8,9 +8,11 @@
 //! they are said, is the business of others.
 
 mod claim;
+mod host;
 mod knobs;
 mod prover;
 mod reach;
+mod tally;
 mod verdict;
 mod ways;
 

@@ -3,31 +3,27 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use portcullis_datapath::frame::Field;
-use portcullis_datapath::frame::Set;
 use portcullis_datapath::frame::domain::Domain;
 use portcullis_datapath::frame::symbolic::{Condition, explore};
+use portcullis_datapath::frame::{Field, Set, Written};
 use portcullis_datapath::network::{Bridge, FdbDst};
-use portcullis_datapath::{
-    Aim, Concrete, LearnedChange, Manner, Network, Otherwise, Trace, Walk, When, walk,
-};
-use portcullis_snapshot::{Bytes, IfIndex, Link, MacAddr};
+use portcullis_datapath::{Aim, Concrete, LearnedChange, Manner, Network, Trace, Walk, When, walk};
+use portcullis_snapshot::{IfIndex, Link, MacAddr};
 
-use crate::claim::{Goal, HostProtocol};
-use crate::reach::{self, Reached};
-use crate::verdict::{Assumption, Exposure, Proof, Verdict};
+use crate::claim::Goal;
+use crate::reach::{self, Reached, can_be};
+use crate::tally::{Claim, Tally};
+use crate::verdict::{Assumption, Proof};
 
 /// How many ways are taken before a proof is given up. What is met in practice has some tens of thousands at most.
 pub const MOST_WAYS: usize = 200_000;
-/// From how many ways that get there a frame is made of the plainest.
-const MANY: usize = 64;
 
 /// Judges claims about the ports of one namespace.
 #[derive(Clone, Copy)]
 pub struct Prover<'n, 's> {
-    network: &'n Network<'s>,
+    pub(crate) network: &'n Network<'s>,
     when: When,
-    most_ways: usize,
+    pub(crate) most_ways: usize,
 }
 
 impl<'n, 's> Prover<'n, 's> {
@@ -108,13 +104,13 @@ impl<'n, 's> Prover<'n, 's> {
         }
     }
 
-    fn manner(&self, aim: Aim) -> Manner {
+    pub(crate) fn manner(&self, aim: Aim) -> Manner {
         Manner { trace: Trace::Off, aim, when: self.when }
     }
 
     /// Takes every way of the frames that `given` holds, until `visit` has seen enough. Returns what was assumed if there
     /// were too many.
-    fn every_way(
+    pub(crate) fn every_way(
         &self,
         (port, aim): (IfIndex, Aim),
         given: &Condition,
@@ -125,45 +121,15 @@ impl<'n, 's> Prover<'n, 's> {
             given,
             self.most_ways,
             |frame| walk(self.network, port, frame, manner),
-            |condition, walked| visit(&condition, &walked),
+            |condition, walked| visit(condition, &walked),
         );
-        let what = || format!("there are more than {} sorts of frames to be told apart", self.most_ways);
-        (!whole).then(|| Assumption { what: what(), function: "" })
+        (!whole).then(|| self.unfinished())
     }
 
-    /// What the host does with frames of a port. Frames without tags come first: what they show need not be asked of
-    /// others.
-    fn of_host(&self, port: IfIndex) -> OfHost {
-        let mut found = OfHost::default();
-        let way = (port, Aim::Host);
-        for given in frames(None) {
-            let unfinished = self.every_way(way, &given, |condition, walked| {
-                for protocol in HostProtocol::ALL {
-                    let relevant = reach::may_carry(condition, protocol);
-                    let claim = Claim { prover: self, way, goal: Goal::Host(protocol) };
-                    claim.count(found.protocol_mut(protocol), condition, walked, relevant);
-                }
-                let routable = [HostProtocol::Arp, HostProtocol::Ipv4, HostProtocol::Ipv6];
-                let relevant = routable.iter().any(|protocol| reach::may_carry(condition, *protocol));
-                let claim = Claim { prover: self, way, goal: Goal::Infrastructure };
-                claim.count(&mut found.infrastructure, condition, walked, relevant);
-                if found.is_exposed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            for protocol in HostProtocol::ALL {
-                let claim = Claim { prover: self, way, goal: Goal::Host(protocol) };
-                claim.settle(found.protocol_mut(protocol));
-            }
-            Claim { prover: self, way, goal: Goal::Infrastructure }.settle(&mut found.infrastructure);
-            if let Some(why) = unfinished {
-                for tally in found.protocols.iter_mut().chain([&mut found.infrastructure]) {
-                    tally.assumptions.insert(why.clone());
-                }
-            }
-            if found.is_exposed() {
-                break;
-            }
-        }
-        found
+    /// What is assumed where there are too many ways.
+    pub(crate) fn unfinished(&self) -> Assumption {
+        let what = format!("there are more than {} sorts of frames to be told apart", self.most_ways);
+        Assumption { what, function: "" }
     }
 
     /// Whether frames of one port leave by another: all, or those of which a field has certain values.
@@ -224,8 +190,7 @@ impl<'n, 's> Prover<'n, 's> {
         let sources = sources.fold(Domain::default(), |all, source| all.union(&source));
         if sources.is_empty() {
             let what = format!("no address behind {} is known", self.network.name(of));
-            let assumptions = [Assumption { what, function: "" }].into();
-            return Tally { assumptions, ..Tally::default() };
+            return Tally::assuming(Assumption { what, function: "" });
         }
         // No port is aimed at: only what is learned matters.
         let way = (port, Aim::Port(IfIndex(0)));
@@ -250,23 +215,28 @@ impl<'n, 's> Prover<'n, 's> {
     }
 
     /// The ends of a way that take over one of the addresses behind a port.
-    fn taken_over(&self, of: IfIndex, port: IfIndex, walked: &Walk, condition: &Condition) -> Vec<Reached> {
+    pub(crate) fn taken_over(
+        &self,
+        of: IfIndex,
+        port: IfIndex,
+        walked: &Walk,
+        condition: &Condition,
+    ) -> Vec<Reached> {
         let Some(bridge) = self.bridge_of(port) else { return Vec::new() };
-        let possible = condition.domain(Field::Src);
         let mut all = Vec::new();
         for learned in walked
             .learned
             .iter()
             .filter(|learned| learned.port == port && learned.change != LearnedChange::Locked)
         {
+            // The source may be one that a rule wrote.
+            let now = learned.rewritten.unwrap_or(Written::Of(Field::Src));
             for address in self.addresses_behind(of) {
                 let entry = bridge.fdb.find(address, learned.vid);
                 let stays = entry.is_some_and(|entry| entry.sticky || matches!(entry.dst, FdbDst::Local(_)));
                 let number = u128::from(address.to_u64());
-                if !stays && possible.contains(Field::Src, number) {
-                    let assumes = learned.assumes;
-                    all.push(Reached { assumes, wanted: vec![(Field::Src, number)] });
-                }
+                let wanted = if stays { None } else { can_be(condition, now, number) };
+                all.extend(wanted.map(|wanted| Reached { assumes: learned.assumes, wanted }));
             }
         }
         all
@@ -275,181 +245,10 @@ impl<'n, 's> Prover<'n, 's> {
 
 /// Every frame, or all of which a field has certain values: first those without tags, which make the plainest
 /// witnesses, then the others.
-fn frames(only: Option<(Field, Domain)>) -> impl Iterator<Item = Condition> {
+pub(crate) fn frames(only: Option<(Field, Domain)>) -> impl Iterator<Item = Condition> {
     let all = [Condition::untagged_frames(), Condition::tagged_frames()].into_iter();
     all.filter_map(move |mut given| match &only {
         Some((field, domain)) => given.narrow(*field, domain).then_some(given),
         None => Some(given),
     })
-}
-
-/// What the host does with frames of a port.
-#[derive(Debug, Default)]
-struct OfHost {
-    protocols: [Tally; HostProtocol::ALL.len()],
-    infrastructure: Tally,
-}
-
-impl OfHost {
-    /// Whether nothing of it is left to be shown.
-    fn is_exposed(&self) -> bool {
-        self.protocols.iter().chain([&self.infrastructure]).all(Tally::is_exposed)
-    }
-
-    fn place(protocol: HostProtocol) -> usize {
-        HostProtocol::ALL.iter().position(|one| *one == protocol).unwrap_or_default()
-    }
-
-    fn protocol(&self, protocol: HostProtocol) -> &Tally {
-        self.protocols.get(Self::place(protocol)).unwrap_or(&self.infrastructure)
-    }
-
-    fn protocol_mut(&mut self, protocol: HostProtocol) -> &mut Tally {
-        self.protocols.get_mut(Self::place(protocol)).unwrap_or(&mut self.infrastructure)
-    }
-}
-
-/// What was found about a claim so far.
-#[derive(Debug, Clone, Default)]
-struct Tally {
-    best: Option<(Rank, Exposure)>,
-    /// Ways that get there, of which no frame was made yet.
-    candidates: Vec<Candidate>,
-    /// Whether a way was found of which no frame could be made.
-    without_frame: bool,
-    assumptions: BTreeSet<Assumption>,
-}
-
-/// How plain the frames of a way are: how many tags they have, and how much was asked of them.
-type Rank = (usize, usize);
-
-/// A way that gets there.
-#[derive(Debug, Clone)]
-struct Candidate {
-    rank: Rank,
-    condition: Condition,
-    wanted: Vec<(Field, u128)>,
-}
-
-impl Tally {
-    /// Whether a frame was found that gets there in the state that was read.
-    fn is_exposed(&self) -> bool {
-        self.best.as_ref().is_some_and(|(_, best)| !best.later)
-    }
-
-    /// Whether a frame of this rank would be plainer than the best.
-    fn wants(&self, rank: Rank) -> bool {
-        self.best.as_ref().is_none_or(|(known, best)| best.later || rank < *known)
-    }
-
-    fn verdict(mut self) -> Verdict {
-        if let Some((_, best)) = self.best {
-            return Verdict::Exposed(best);
-        }
-        if self.without_frame {
-            let what = "a sort of frame gets through of which none could be made".to_owned();
-            self.assumptions.insert(Assumption { what, function: "" });
-        }
-        if self.assumptions.is_empty() {
-            Verdict::Isolated
-        } else {
-            Verdict::Unproven(self.assumptions.into_iter().collect())
-        }
-    }
-}
-
-/// A claim under proof, and the way its frames are walked.
-#[derive(Clone, Copy)]
-struct Claim<'p, 'n, 's> {
-    prover: &'p Prover<'n, 's>,
-    way: (IfIndex, Aim),
-    goal: Goal,
-}
-
-impl Claim<'_, '_, '_> {
-    /// Takes every way, until one is found that gets there: of all frames, or of those of which a field has certain
-    /// values.
-    fn judge(&self, only: Option<(Field, Domain)>) -> Tally {
-        let mut tally = Tally::default();
-        for given in frames(only) {
-            let unfinished = self.prover.every_way(self.way, &given, |condition, walked| {
-                self.count(&mut tally, condition, walked, true);
-                if tally.is_exposed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            self.settle(&mut tally);
-            tally.assumptions.extend(unfinished);
-            if tally.is_exposed() {
-                break;
-            }
-        }
-        tally
-    }
-
-    /// Counts what a way means for the claim. Questions whose answer could lead the frame anywhere count if the way is
-    /// `relevant`, wherever it ends.
-    fn count(&self, tally: &mut Tally, condition: &Condition, walked: &Walk, relevant: bool) {
-        if relevant {
-            let open = walked.open.iter().filter(|open| open.otherwise == Otherwise::Anything);
-            tally.assumptions.extend(open.map(|open| Assumption::new(open.function, &open.kind)));
-        }
-        let rank = (reach::fewest_tags(condition), condition.fields.len());
-        for Reached { assumes, wanted } in self.reached(walked, condition) {
-            if !assumes.is_empty() {
-                let questions = walked.questions(assumes);
-                tally.assumptions.extend(questions.map(|open| Assumption::new(open.function, &open.kind)));
-            } else if tally.wants(rank) {
-                tally.candidates.push(Candidate { rank, condition: condition.clone(), wanted });
-            }
-        }
-        if tally.candidates.len() >= MANY {
-            self.settle(tally);
-        }
-    }
-
-    /// Makes a frame of the plainest way that there is one of.
-    fn settle(&self, tally: &mut Tally) {
-        let mut candidates = std::mem::take(&mut tally.candidates);
-        candidates.sort_by_key(|candidate| candidate.rank);
-        for candidate in candidates {
-            if !tally.wants(candidate.rank) {
-                break;
-            }
-            match self.show(&candidate) {
-                Some(exposure) if tally.best.is_none() || !exposure.later => {
-                    tally.best = Some((candidate.rank, exposure));
-                }
-                Some(_) => {}
-                None => tally.without_frame = true,
-            }
-        }
-    }
-
-    fn reached(&self, walked: &Walk, condition: &Condition) -> Vec<Reached> {
-        match self.goal {
-            Goal::Spoof { of } => self.prover.taken_over(of, self.way.0, walked, condition),
-            goal => reach::reached(self.prover.network, goal, walked, condition),
-        }
-    }
-
-    /// Makes a frame of a way, and walks it for itself: in the state that was read, or else in the one that the way
-    /// supposes.
-    fn show(&self, Candidate { condition, wanted, .. }: &Candidate) -> Option<Exposure> {
-        let bytes = condition.witness(wanted)?;
-        let mut frame = Concrete::new(&bytes)?;
-        if wanted.iter().any(|(field, value)| frame.value(*field) != *value) {
-            return None;
-        }
-        let (into, aim) = self.way;
-        let gets_there = |walked: &Walk| {
-            let ends = self.reached(walked, condition);
-            ends.iter().any(|end| end.assumes.is_empty() && end.wanted == *wanted)
-        };
-        let network = self.prover.network;
-        let now = Manner { when: When::Now, ..self.prover.manner(aim) };
-        let later = !gets_there(&walk(network, into, &mut frame, now));
-        if later && !gets_there(&walk(network, into, &mut condition.replay(frame), self.prover.manner(aim))) {
-            return None;
-        }
-        Some(Exposure { frame: Bytes(bytes), into, later })
-    }
 }

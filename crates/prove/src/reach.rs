@@ -3,7 +3,9 @@
 use ipnet::IpNet;
 use portcullis_datapath::frame::domain::Domain;
 use portcullis_datapath::frame::symbolic::{Condition, MOST_TAGS};
-use portcullis_datapath::frame::{ArpField, Concrete, Field, Icmp6Field, Ip4Field, Ip6Field, Set};
+use portcullis_datapath::frame::{
+    ArpField, Concrete, Field, Icmp6Field, Ip4Field, Ip6Field, Set, Write, Written,
+};
 use portcullis_datapath::{Assumes, Effect, HostDelivery, Network, Outcome, Walk};
 use portcullis_snapshot::{EtherType, IfIndex};
 
@@ -69,7 +71,7 @@ fn elsewhere(network: &Network<'_>, delivery: &HostDelivery, condition: &Conditi
         (EtherType::IPV6, _) => (Field::Ip6(depth, Ip6Field::Destination), false),
         _ => return Vec::new(),
     };
-    let domain = condition.domain(field);
+    let now = Write::last(&delivery.rewritten, field).unwrap_or(Written::Of(field));
     let addresses = network.netns().addresses.known().iter();
     addresses
         .filter(|address| address.device != delivery.device)
@@ -80,9 +82,17 @@ fn elsewhere(network: &Network<'_>, delivery: &HostDelivery, condition: &Conditi
             }
             _ => None,
         })
-        .filter(|address| domain.contains(field, *address))
-        .map(|address| Reached { assumes: delivery.assumes, wanted: vec![(field, address)] })
+        .filter_map(|address| can_be(condition, now, address))
+        .map(|wanted| Reached { assumes: delivery.assumes, wanted })
         .collect()
+}
+
+/// Whether what a field holds now, written or not, can be a value; and what the frame that is sent must have for that.
+pub(crate) fn can_be(condition: &Condition, now: Written, value: u128) -> Option<Vec<(Field, u128)>> {
+    match now {
+        Written::Value(written) => (written == value).then(Vec::new),
+        Written::Of(field) => condition.domain(field).contains(field, value).then(|| vec![(field, value)]),
+    }
 }
 
 /// Returns behind how many tags the frames of a way carry a protocol for certain.

@@ -34,7 +34,7 @@ pub use link::{
 };
 pub use nft::{
     BitwiseOp, CmpOp, FibResult, MetaKey, NftChain, NftData, NftElement, NftExpr, NftRule, NftSet, NftTable,
-    NftVerdict, PayloadBase, Register,
+    NftVerdict, PayloadBase, PayloadSum, Register, RegisterOp,
 };
 pub use process::{ListenProtocol, Listener, PacketSocket, ProcessRef, ProtocolHandler};
 pub use reading::{Reading, Unread, UnreadCause};

@@ -74,6 +74,9 @@ pub enum NftExpr {
         len: u32,
         /// The source.
         sreg: Register,
+        /// Which checksum follows.
+        #[serde(default, skip_serializing_if = "PayloadSum::is_none")]
+        sum: PayloadSum,
     },
     /// `nft_meta_get_eval`.
     Meta {
@@ -199,6 +202,26 @@ pub enum NftExpr {
     },
 }
 
+/// Which checksums follow what a rule writes (`NFTA_PAYLOAD_CSUM_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PayloadSum {
+    /// 0 none, 1 an Internet checksum, 2 that of SCTP.
+    pub kind: u32,
+    /// Where it is, in bytes from the base.
+    pub offset: u32,
+    /// 1: the transport's checksum follows too, as the pseudo header changes.
+    pub flags: u32,
+}
+
+impl PayloadSum {
+    /// Whether none follows.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.kind == 0 && self.flags == 0
+    }
+}
+
 /// From where a payload expression counts (`enum nft_payload_bases`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -294,8 +317,32 @@ pub enum BitwiseOp {
         /// The bits that are turned.
         xor: Bytes,
     },
-    /// A shift, by a number of bits in host byte order, to the left or right; or an operation of two registers.
-    Other(String),
+    /// Every 32-bit word of the value, in host byte order, is shifted; bits move on into the next word.
+    Shift {
+        /// To the left, or to the right.
+        left: bool,
+        /// By how many bits, less than 32.
+        bits: u32,
+    },
+    /// An operation of two registers, since 6.13.
+    Registers {
+        /// Which.
+        op: RegisterOp,
+        /// The other one.
+        sreg2: Register,
+    },
+}
+
+/// An operation of two registers (`NFT_BITWISE_AND` and the following).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisterOp {
+    /// Bits that are set in both.
+    And,
+    /// Bits that are set in either.
+    Or,
+    /// Bits that differ.
+    Xor,
 }
 
 /// What a fib expression asks for (`enum nft_fib_result`).

@@ -294,12 +294,12 @@ impl Frame for Concrete<'_> {
 }
 
 /// Where the bytes behind the protocol field begin, after this many tags.
-const fn payload(depth: u8) -> usize {
+pub(super) const fn payload(depth: u8) -> usize {
     Concrete::HEADER + 4 * depth as usize
 }
 
 /// Adds up 16-bit words in network byte order; an odd last byte counts as a high one (RFC 1071).
-fn sum(bytes: &[u8]) -> u64 {
+pub(super) fn sum(bytes: &[u8]) -> u64 {
     let word = |pair: &[u8]| match *pair {
         [high, low] => u64::from(u16::from_be_bytes([high, low])),
         [high] => u64::from(high) << 8,

@@ -1,5 +1,7 @@
 //! The values that a field can still have.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{Field, Set};
 
 /// Sets that would fall apart into more ranges than this are not taken apart.
@@ -9,21 +11,24 @@ const MOST_RANGES: u32 = 10;
 /// the group bit first, so that group addresses are one range.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Domain {
-    ranges: Vec<(u128, u128)>,
+    ranges: Ranges,
 }
+
+/// Most have one or two.
+type Ranges = SmallVec<[(u128, u128); 2]>;
 
 impl Domain {
     /// Every value of so many bits.
     #[must_use]
     pub fn full(bits: u8) -> Self {
         let last = if bits >= 128 { u128::MAX } else { (1 << bits) - 1 };
-        Self { ranges: vec![(0, last)] }
+        Self { ranges: smallvec![(0, last)] }
     }
 
     /// Every value from the first to the last, as they stand in the field's order.
     #[must_use]
     pub fn range(first: u128, last: u128) -> Self {
-        Self { ranges: if first <= last { vec![(first, last)] } else { Vec::new() } }
+        Self { ranges: if first <= last { smallvec![(first, last)] } else { Ranges::new() } }
     }
 
     /// The values of a set of a field; `None` if they are too many ranges.
@@ -32,9 +37,11 @@ impl Domain {
         let full = Self::full(field.bits());
         let mac = field.is_mac();
         let ranges = match set {
-            Set::Exactly(value) => vec![(order(mac, value), order(mac, value))],
-            Set::Range(first, last) if !mac => vec![(first, last)],
-            Set::Range(first, last) if first == last => vec![(order(mac, first), order(mac, first))],
+            Set::Exactly(value) => smallvec![(order(mac, value), order(mac, value))],
+            Set::Range(first, last) if !mac => smallvec![(first, last)],
+            Set::Range(first, last) if first == last => {
+                smallvec![(order(mac, first), order(mac, first))]
+            }
             Set::Range(first, last) => return Some(mac_range(first, last)),
             Set::Masked { value, mask } => {
                 masked(order(mac, value & mask), order(mac, mask), u32::from(field.bits()))?
@@ -89,7 +96,7 @@ impl Domain {
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
         let (mut one, mut two) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
-        let mut ranges = Vec::new();
+        let mut ranges = Ranges::new();
         while let (Some((a, b)), Some((c, d))) = (one.peek(), two.peek()) {
             let (first, last) = ((*a).max(*c), (*b).min(*d));
             if first <= last {
@@ -107,7 +114,7 @@ impl Domain {
     /// Returns those that are not in the other.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        let mut ranges = Vec::new();
+        let mut ranges = Ranges::new();
         let mut cuts = other.ranges.iter().peekable();
         for &(first, last) in &self.ranges {
             let mut next = Some(first);
@@ -140,9 +147,9 @@ impl Domain {
     /// Returns those that are in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        let mut all: Vec<_> = self.ranges.iter().chain(&other.ranges).copied().collect();
+        let mut all: Ranges = self.ranges.iter().chain(&other.ranges).copied().collect();
         all.sort_unstable();
-        let mut ranges: Vec<(u128, u128)> = Vec::new();
+        let mut ranges = Ranges::new();
         for (first, last) in all {
             match ranges.last_mut() {
                 Some((_, end)) if end.checked_add(1).is_none_or(|after| first <= after) => {
@@ -198,16 +205,16 @@ fn mac_range(first: u128, last: u128) -> Domain {
     for high in byte(first)..=byte(last) {
         let from = if high == byte(first) { first } else { high << GROUP };
         let to = if high == byte(last) { last } else { high << GROUP | ((1 << GROUP) - 1) };
-        domain = domain.union(&Domain { ranges: vec![(order(true, from), order(true, to))] });
+        domain = domain.union(&Domain { ranges: smallvec![(order(true, from), order(true, to))] });
     }
     domain
 }
 
 /// The values that equal `value` where `mask` has ones; `None` if they are too many ranges.
-fn masked(value: u128, mask: u128, bits: u32) -> Option<Vec<(u128, u128)>> {
+fn masked(value: u128, mask: u128, bits: u32) -> Option<Ranges> {
     let all = if bits >= 128 { u128::MAX } else { (1 << bits) - 1 };
     if value & mask & !all != 0 {
-        return Some(Vec::new());
+        return Some(Ranges::new());
     }
     let mask = mask & all;
     let low = mask.trailing_zeros().min(bits);

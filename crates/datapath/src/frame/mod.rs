@@ -8,6 +8,7 @@
 mod build;
 mod concrete;
 pub mod domain;
+mod edited;
 mod field;
 mod replay;
 pub mod symbolic;
@@ -15,6 +16,8 @@ mod witness;
 
 pub use build::{ArpOperation, FrameBuilder, Payload, RouterAdvertisement};
 pub use concrete::Concrete;
+pub(crate) use edited::{Edited, is_writable, written};
+pub use edited::{Sums, Write, Written};
 pub use field::{ArpField, Field, Icmp6Field, Ip4Field, Ip6Field};
 pub use replay::Replay;
 
@@ -160,6 +163,11 @@ pub trait Frame {
     /// packets or a program could decide. The first unless every way is to be seen.
     fn choose(&mut self, ways: usize) -> usize {
         let _ = ways;
+        0
+    }
+
+    /// Returns how often [`choose`](Self::choose) was asked so far; 0 if nobody counts.
+    fn chosen(&self) -> usize {
         0
     }
 

@@ -21,7 +21,7 @@ pub(crate) use fdb::{Destination, Destinations};
 pub use fdb::{Fdb, FdbDst, FdbRecord};
 pub use fib::{FamilyFib, Fib, FibTable, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
 pub(crate) use hooks::{HookFunction, Hooks, NfHook, unread};
-pub(crate) use ruleset::{Datum, Elements, Expr, Range, Rule, Ruleset, Verdict};
+pub(crate) use ruleset::{Datum, Elements, Expr, PayloadSet, Range, Rule, Ruleset, Verdict};
 
 /// One namespace, ready to be walked.
 pub struct Network<'s> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use portcullis_snapshot::{
     BitwiseOp, CmpOp, FibResult, MetaKey, NftChain, NftData, NftElement, NftExpr, NftFamily, NftSet,
-    NftTable, NftVerdict, PayloadBase, Register,
+    NftTable, NftVerdict, PayloadBase, PayloadSum, Register,
 };
 
 /// A table, ready to be evaluated.
@@ -38,6 +38,7 @@ pub(crate) enum Expr<'s> {
         len: usize,
         dreg: Register,
     },
+    PayloadSet(PayloadSet),
     Meta {
         key: MetaKey,
         dreg: Register,
@@ -91,6 +92,16 @@ pub(crate) enum Expr<'s> {
     Forward,
     /// Decides by what is not in the frame, or is not known: the name of it.
     Open(String),
+}
+
+/// A write into the packet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PayloadSet {
+    pub(crate) base: PayloadBase,
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+    pub(crate) sreg: Register,
+    pub(crate) sum: PayloadSum,
 }
 
 /// A verdict, with the chain that it names resolved.
@@ -187,7 +198,9 @@ impl<'s> Expr<'s> {
             NftExpr::Payload { base, offset, len, dreg } => {
                 Self::Payload { base, offset: offset as usize, len: len as usize, dreg }
             }
-            NftExpr::PayloadSet { .. } => return open("a rule that writes into the packet"),
+            NftExpr::PayloadSet { base, offset, len, sreg, sum } => {
+                Self::PayloadSet(PayloadSet { base, offset: offset as usize, len: len as usize, sreg, sum })
+            }
             NftExpr::Meta { key, dreg } => Self::Meta { key, dreg },
             NftExpr::MetaSet { key, sreg } => Self::MetaSet { key, sreg },
             NftExpr::Cmp { sreg, op, ref data } => Self::Cmp { sreg, op, data: &data.0 },

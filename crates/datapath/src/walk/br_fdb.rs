@@ -53,6 +53,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 port: port.link.index,
                 vid,
                 change,
+                rewritten: self.frame.find(Field::Src),
                 assumes: skb.assumes,
             });
         }
@@ -109,19 +110,22 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             port: here,
             vid,
             change,
+            rewritten: self.frame.find(Field::Src),
             assumes: skb.assumes,
         });
     }
 
     /// The port that this frame's source was learned on when the frame came by earlier: it can come back by another.
     fn learned_before(&self, bridge: &Bridge<'s>, vid: u16) -> Option<IfIndex> {
-        let here = |learned: &&Learned| learned.bridge == bridge.link.index && learned.vid == vid;
+        let source = self.frame.find(Field::Src);
+        let here = |learned: &&Learned| learned.is_in(bridge.link.index, vid, source);
         self.walk.learned.iter().rev().find(here).map(|learned| learned.port)
     }
 
     /// Whether this frame's source was learned anew in a VLAN, which the FDB that was read does not show.
     pub(super) fn just_learned(&self, bridge: &Bridge<'s>, vid: u16) -> bool {
-        let here = |learned: &&Learned| learned.bridge == bridge.link.index && learned.vid == vid;
+        let source = self.frame.find(Field::Src);
+        let here = |learned: &&Learned| learned.is_in(bridge.link.index, vid, source);
         self.walk.learned.iter().filter(here).any(|learned| learned.change != LearnedChange::Refresh)
     }
 
@@ -132,7 +136,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         let (bridge, port, change) = (bridge.link.index, port.link.index, LearnedChange::Locked);
         self.step("br_fdb_update", skb.dev, format_args!("source noted as locked"), format_args!("mab on"));
-        self.walk.learned.push(Learned { bridge, port, vid, change, assumes: skb.assumes });
+        let (rewritten, assumes) = (self.frame.find(Field::Src), skb.assumes);
+        self.walk.learned.push(Learned { bridge, port, vid, change, rewritten, assumes });
     }
 
     /// `fdb_create`: whether the bridge may learn one more address.

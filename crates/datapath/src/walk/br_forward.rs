@@ -113,8 +113,20 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         self.should_deliver(bridged, bridge, port)
     }
 
-    /// `__br_forward` to `br_dev_queue_push_xmit`: the tag, the hooks, and whether it fits.
+    /// `deliver_clone`, `maybe_deliver`: one copy of the frame out of a port.
     pub(super) fn br_forward_to(
+        &mut self,
+        bridged: &Bridged,
+        bridge: &Bridge<'s>,
+        port: &Port<'s>,
+        flooded: bool,
+        dst: Option<MacAddr>,
+    ) {
+        self.copy(|walker| walker.br_forward_copy(bridged, bridge, port, flooded, dst));
+    }
+
+    /// `__br_forward` to `br_dev_queue_push_xmit`: the tag, the hooks, and whether it fits.
+    fn br_forward_copy(
         &mut self,
         bridged: &Bridged,
         bridge: &Bridge<'s>,
@@ -165,6 +177,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             depth,
             trimmed,
             dst,
+            rewritten: self.frame.writes().to_vec(),
             assumes,
         }));
     }

@@ -390,6 +390,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// `br_pass_frame_up`: to the bridge device, and through the stack again from there.
     fn br_pass_frame_up(&mut self, bridged: &Bridged, bridge: &Bridge<'s>, why: &str) {
+        self.copy(|walker| walker.br_pass_copy_up(bridged, bridge, why));
+    }
+
+    fn br_pass_copy_up(&mut self, bridged: &Bridged, bridge: &Bridge<'s>, why: &str) {
         let brdev = bridge.link.index;
         self.step(
             "br_pass_frame_up",

@@ -220,7 +220,8 @@ impl<F: Frame> Walker<'_, '_, F> {
             Effect::NeighbourAdvertisement if mute => Effect::NeighbourUpdate,
             effect => effect,
         };
-        self.arrive(Outcome::Host(HostDelivery { device, protocol, effect, pkt_type, assumes }));
+        let rewritten = self.frame.writes().to_vec();
+        self.arrive(Outcome::Host(HostDelivery { device, protocol, effect, pkt_type, rewritten, assumes }));
     }
 
     /// Whether something on the way out could stop the host's answer, which is another frame.

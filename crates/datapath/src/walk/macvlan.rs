@@ -145,7 +145,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             Some(netns) => {
                 self.arrive(Outcome::Elsewhere { device: upper.link.index, netns, assumes: skb.assumes });
             }
-            None => self.netif_receive_skb_core(Skb { dev: upper.link.index, pkt_type, ..skb }),
+            None => {
+                let skb = Skb { dev: upper.link.index, pkt_type, ..skb };
+                self.copy(|walker| walker.netif_receive_skb_core(skb));
+            }
         }
     }
 

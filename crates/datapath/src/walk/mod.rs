@@ -18,6 +18,7 @@ mod ndisc;
 mod netfilter;
 mod outcome;
 mod receive;
+mod rewrite;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ use std::fmt;
 
 use portcullis_snapshot::{EtherType, IfIndex, MacAddr};
 
-use crate::frame::{Field, Frame};
+use crate::frame::{Edited, Field, Frame, Write};
 use crate::network::Network;
 
 pub use outcome::{
@@ -93,7 +94,7 @@ pub enum Trace {
 }
 
 /// Where a frame is on its way, and what the kernel knows about it there (`struct sk_buff`).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Skb {
     /// The device that holds it (`skb->dev`).
     pub(crate) dev: IfIndex,
@@ -174,22 +175,92 @@ pub fn walk<F: Frame>(
     frame: &mut F,
     manner: impl Into<Manner>,
 ) -> Walk {
-    let mut walker = Walker { network, frame, manner: manner.into(), walk: Walk::default(), rounds: 0 };
+    let frame = &mut Edited::new(frame);
+    let mut walker = Walker::new(network, frame, manner.into());
     walker.netif_receive(ingress);
+    walker.walk
+}
+
+/// A frame where the protocol handlers of the host's stack are about to get it, and what the kernel knows about it there.
+/// What they do with it depends on nothing else that came before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    skb: Skb,
+    /// What was written into it.
+    writes: Vec<Write>,
+    /// The questions that are open so far.
+    open: Vec<Open>,
+}
+
+impl Entry {
+    /// Returns how many of the frame's own tags are no longer in front of its bytes.
+    #[must_use]
+    pub const fn depth(&self) -> u8 {
+        self.skb.depth
+    }
+}
+
+/// An [`Entry`], and how often the world was chosen before.
+pub type Entered = (Entry, usize);
+
+/// Walks one frame as [`walk`] does, but for the host's stack: where that would get it, the walk ends. Many kinds of frames
+/// come to it alike, and [`walk_from`] goes on for all of them at once.
+pub fn walk_to_the_stack<F: Frame>(
+    network: &Network<'_>,
+    ingress: IfIndex,
+    frame: &mut F,
+    manner: impl Into<Manner>,
+) -> (Walk, Vec<Entered>) {
+    let frame = &mut Edited::new(frame);
+    let mut walker = Walker::new(network, frame, manner.into());
+    walker.entered = Some(Vec::new());
+    walker.netif_receive(ingress);
+    (walker.walk, walker.entered.unwrap_or_default())
+}
+
+/// Walks one frame on from where [`walk_to_the_stack`] ended.
+pub fn walk_from<F: Frame>(
+    network: &Network<'_>,
+    entry: &Entry,
+    frame: &mut F,
+    manner: impl Into<Manner>,
+) -> Walk {
+    let frame = &mut Edited::again(frame, &entry.writes);
+    let mut walker = Walker::new(network, frame, manner.into());
+    walker.walk.open.clone_from(&entry.open);
+    let mut skb = entry.skb;
+    (0..entry.open.len()).for_each(|index| skb.assumes.add(index));
+    walker.deliver_skb(skb);
     walker.walk
 }
 
 /// A walk under way.
 pub(crate) struct Walker<'w, 's, F> {
     pub(crate) network: &'w Network<'s>,
-    pub(crate) frame: &'w mut F,
+    pub(crate) frame: &'w mut Edited<'w, F>,
     manner: Manner,
     pub(crate) walk: Walk,
     /// How often a frame was handed to `__netif_receive_skb_core`, lest stacked devices walk for ever.
     rounds: u16,
+    /// What came to the host's stack, if the walk is to end there.
+    entered: Option<Vec<Entered>>,
 }
 
-impl<'s, F: Frame> Walker<'_, 's, F> {
+impl<'w, 's, F: Frame> Walker<'w, 's, F> {
+    fn new(network: &'w Network<'s>, frame: &'w mut Edited<'w, F>, manner: Manner) -> Self {
+        Self { network, frame, manner, walk: Walk::default(), rounds: 0, entered: None }
+    }
+
+    /// Ends the walk at the host's stack, if it is to.
+    pub(super) fn enters(&mut self, skb: &Skb) -> bool {
+        let Some(entered) = &mut self.entered else { return false };
+        let open = self.walk.questions(skb.assumes).cloned().collect();
+        let skb = Skb { assumes: Assumes::default(), ..*skb };
+        let writes = self.frame.writes().to_vec();
+        entered.push((Entry { skb, writes, open }, self.frame.chosen()));
+        true
+    }
+
     /// Writes down a step, if steps are wanted. The arguments are formatted only then.
     pub(crate) fn step(
         &mut self,
@@ -269,6 +340,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// Whether the host's stack is of no interest.
     pub(crate) fn passes_over_the_stack(&self) -> bool {
         matches!(self.manner.aim, Aim::Port(_))
+    }
+
+    /// Follows a copy of the frame: what is written into it on its way stays its own.
+    pub(crate) fn copy<T>(&mut self, follow: impl FnOnce(&mut Self) -> T) -> T {
+        let mark = self.frame.mark();
+        let result = follow(self);
+        self.frame.roll_back(mark);
+        result
     }
 
     /// Ends one way of the frame somewhere.

@@ -5,7 +5,7 @@ use std::fmt;
 use portcullis_snapshot::{EtherType, IfIndex, MacAddr, NetnsId};
 
 use super::{HwTag, PacketType};
-use crate::frame::Concrete;
+use crate::frame::{Concrete, Field, Write, Written, written};
 
 /// The result of walking one frame.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct HostDelivery {
     pub effect: Effect,
     /// What it was taken for.
     pub pkt_type: PacketType,
+    /// What rules wrote into it before.
+    pub rewritten: Vec<Write>,
     /// Open questions on the way.
     pub assumes: Assumes,
 }
@@ -102,7 +104,7 @@ pub enum Effect {
 }
 
 /// How a frame left by a bridge port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortDelivery {
     /// The port.
     pub device: IfIndex,
@@ -116,6 +118,8 @@ pub struct PortDelivery {
     pub trimmed: bool,
     /// The member's address, where multicast was turned into unicast.
     pub dst: Option<MacAddr>,
+    /// What rules wrote into it.
+    pub rewritten: Vec<Write>,
     /// Open questions on the way.
     pub assumes: Assumes,
 }
@@ -144,6 +148,8 @@ pub struct Learned {
     pub vid: u16,
     /// What becomes of the entry.
     pub change: LearnedChange,
+    /// The address, if a rule wrote it; else it is the frame's own source.
+    pub rewritten: Option<Written>,
     /// Open questions on the way.
     pub assumes: Assumes,
 }
@@ -274,10 +280,36 @@ impl Outcome {
     }
 }
 
+impl Learned {
+    /// Returns the address that is learned from a frame.
+    #[must_use]
+    pub fn source(&self, frame: &Concrete<'_>) -> MacAddr {
+        let address = match self.rewritten {
+            Some(Written::Value(value)) => value,
+            Some(Written::Of(field)) => frame.value(field),
+            None => frame.value(Field::Src),
+        };
+        MacAddr::from_u64(address as u64)
+    }
+
+    /// Whether it is about this source in a VLAN of a bridge.
+    pub(super) fn is_in(&self, bridge: IfIndex, vid: u16, source: Option<Written>) -> bool {
+        self.bridge == bridge && self.vid == vid && self.rewritten == source
+    }
+}
+
 impl PortDelivery {
     /// Returns the bytes that leave by the port.
     #[must_use]
     pub fn bytes(&self, frame: &Concrete<'_>) -> Vec<u8> {
+        if self.rewritten.is_empty() {
+            return self.leaving(frame);
+        }
+        let bytes = written(frame, &self.rewritten);
+        Concrete::new(&bytes).map_or_else(Vec::new, |frame| self.leaving(&frame))
+    }
+
+    fn leaving(&self, frame: &Concrete<'_>) -> Vec<u8> {
         let addresses = frame.bytes().get(..12).unwrap_or_default();
         let from = 12 + 4 * usize::from(self.depth);
         let to = if self.trimmed { from + 2 + frame.packet_length(self.depth) } else { frame.bytes().len() };

@@ -264,8 +264,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `deliver_ptype_list_skb`: the protocol handlers.
-    fn deliver_skb(&mut self, skb: Skb) {
-        if self.passes_over_the_stack() {
+    pub(super) fn deliver_skb(&mut self, skb: Skb) {
+        if self.passes_over_the_stack() || self.enters(&skb) {
             return;
         }
         let inet = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
@@ -317,6 +317,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             protocol,
             effect: Effect::Handler,
             pkt_type: skb.pkt_type,
+            rewritten: self.frame.writes().to_vec(),
             assumes: skb.assumes,
         }));
     }

@@ -521,7 +521,7 @@ fn every_frame_lies_in_one_way_of_a_symbolic_one() {
             20_000,
             |frame| walk(&network, A, frame, manner),
             |condition, walk| {
-                ways.push((condition, walk));
+                ways.push((condition.clone(), walk));
                 std::ops::ControlFlow::Continue(())
             },
         );

@@ -1,7 +1,8 @@
 //! Rules and their expressions (`NFT_MSG_NEWRULE`): the attributes of `net/netfilter/nft_*.c`, both ways.
 
 use portcullis_snapshot::{
-    BitwiseOp, Bytes, CmpOp, FibResult, MetaKey, NftExpr, NftRule, NftVerdict, PayloadBase, Register,
+    BitwiseOp, Bytes, CmpOp, FibResult, MetaKey, NftExpr, NftRule, NftVerdict, PayloadBase, PayloadSum,
+    Register, RegisterOp,
 };
 
 use crate::{Attribute, Attributes, Message};
@@ -139,19 +140,22 @@ fn payload(a: &Attributes<'_>) -> Option<NftExpr> {
     let (offset, len) = (a.get(3)?.be32()?, a.get(4)?.be32()?);
     Some(match (register(a, 1), register(a, 5)) {
         (Some(dreg), _) => NftExpr::Payload { base, offset, len, dreg },
-        (None, sreg) => NftExpr::PayloadSet { base, offset, len, sreg: sreg? },
+        (None, sreg) => {
+            let number = |at| a.get(at).and_then(|value| value.be32()).unwrap_or(0);
+            let sum = PayloadSum { kind: number(6), offset: number(7), flags: number(8) };
+            NftExpr::PayloadSet { base, offset, len, sreg: sreg?, sum }
+        }
     })
 }
 
 fn bitwise(a: &Attributes<'_>) -> Option<NftExpr> {
     let op = match a.get(6).and_then(|op| op.be32()).unwrap_or(0) {
         0 => BitwiseOp::Mask { mask: value(a.get(4)?)?, xor: value(a.get(5)?)? },
-        1 => BitwiseOp::Other(format!("shift left by {}", shift(a)?)),
-        2 => BitwiseOp::Other(format!("shift right by {}", shift(a)?)),
-        // Of two registers, since 6.13.
-        3 => BitwiseOp::Other(format!("and with register {}", register(a, 8)?)),
-        4 => BitwiseOp::Other(format!("or with register {}", register(a, 8)?)),
-        5 => BitwiseOp::Other(format!("xor with register {}", register(a, 8)?)),
+        1 => BitwiseOp::Shift { left: true, bits: shift(a)? },
+        2 => BitwiseOp::Shift { left: false, bits: shift(a)? },
+        3 => BitwiseOp::Registers { op: RegisterOp::And, sreg2: register(a, 8)? },
+        4 => BitwiseOp::Registers { op: RegisterOp::Or, sreg2: register(a, 8)? },
+        5 => BitwiseOp::Registers { op: RegisterOp::Xor, sreg2: register(a, 8)? },
         // Nothing is known of what else belongs to it.
         _ => return None,
     };
@@ -250,9 +254,13 @@ fn named(expr: &NftExpr) -> (&str, Box<dyn FnOnce(Message) -> Message + '_>) {
         NftExpr::Payload { base, offset, len, dreg } => {
             ("payload", Box::new(move |m| put_register(put_payload(m, *base, *offset, *len), 1, *dreg)))
         }
-        NftExpr::PayloadSet { base, offset, len, sreg } => {
-            ("payload", Box::new(move |m| put_register(put_payload(m, *base, *offset, *len), 5, *sreg)))
-        }
+        NftExpr::PayloadSet { base, offset, len, sreg, sum } => (
+            "payload",
+            Box::new(move |m| {
+                let m = put_register(put_payload(m, *base, *offset, *len), 5, *sreg);
+                put_be32(put_be32(put_be32(m, 6, sum.kind), 7, sum.offset), 8, sum.flags)
+            }),
+        ),
         NftExpr::Meta { key, dreg } => {
             ("meta", Box::new(move |m| put_register(put_be32(m, 2, meta_number(*key)), 1, *dreg)))
         }
@@ -273,10 +281,7 @@ fn named(expr: &NftExpr) -> (&str, Box<dyn FnOnce(Message) -> Message + '_>) {
             "bitwise",
             Box::new(move |m| {
                 let m = put_be32(put_register(put_register(m, 1, *sreg), 2, *dreg), 3, *len);
-                match op {
-                    BitwiseOp::Mask { mask, xor } => put_value(put_value(m, 4, mask), 5, xor),
-                    BitwiseOp::Other(_) => m,
-                }
+                put_bitwise(m, op)
             }),
         ),
         NftExpr::Byteorder { sreg, dreg, to_network, len, size } => (
@@ -322,6 +327,24 @@ fn named(expr: &NftExpr) -> (&str, Box<dyn FnOnce(Message) -> Message + '_>) {
             Box::new(move |m| put_be32(m.put_str(1, name), 2, *revision).put(3, &info.0)),
         ),
         NftExpr::Other { name, .. } => (name, Box::new(|m| m)),
+    }
+}
+
+fn put_bitwise(message: Message, op: &BitwiseOp) -> Message {
+    match op {
+        BitwiseOp::Mask { mask, xor } => put_value(put_value(message, 4, mask), 5, xor),
+        BitwiseOp::Shift { left, bits } => {
+            let message = put_be32(message, 6, if *left { 1 } else { 2 });
+            put_value(message, 7, &Bytes::from(&bits.to_ne_bytes()[..]))
+        }
+        BitwiseOp::Registers { op, sreg2 } => {
+            let number = match op {
+                RegisterOp::And => 3,
+                RegisterOp::Or => 4,
+                RegisterOp::Xor => 5,
+            };
+            put_register(put_be32(message, 6, number), 8, *sreg2)
+        }
     }
 }
 
@@ -387,13 +410,12 @@ mod tests {
         };
         let shift = |m: Message| m.nest(7, |data| data.put(NFTA_DATA_VALUE, &12u32.to_ne_bytes()));
         let register = |m: Message| put_be32(m, 8, 10);
-        for (op, fill, text) in [
-            (1, shift as fn(Message) -> Message, "shift left by 12"),
-            (2, shift, "shift right by 12"),
-            (3, register, "and with register 6"),
-            (5, register, "xor with register 6"),
+        for (op, fill, op_wanted) in [
+            (1, shift as fn(Message) -> Message, BitwiseOp::Shift { left: true, bits: 12 }),
+            (2, shift, BitwiseOp::Shift { left: false, bits: 12 }),
+            (3, register, BitwiseOp::Registers { op: RegisterOp::And, sreg2: 6 }),
+            (5, register, BitwiseOp::Registers { op: RegisterOp::Xor, sreg2: 6 }),
         ] {
-            let op_wanted = BitwiseOp::Other(text.to_owned());
             assert_eq!(of(op, fill), NftExpr::Bitwise { sreg: 4, dreg: 5, len: 4, op: op_wanted });
         }
         assert_eq!(others_name(of(1, register)).as_deref(), Some("bitwise"), "a shift by nobody knows what");
@@ -438,7 +460,13 @@ mod tests {
         let bytes = |bytes: &[u8]| Bytes::from(bytes);
         let all = [
             NftExpr::Payload { base: PayloadBase::Link, offset: 12, len: 2, dreg: 4 },
-            NftExpr::PayloadSet { base: PayloadBase::Network, offset: 8, len: 1, sreg: 9 },
+            NftExpr::PayloadSet {
+                base: PayloadBase::Network,
+                offset: 8,
+                len: 1,
+                sreg: 9,
+                sum: PayloadSum { kind: 1, offset: 10, flags: 1 },
+            },
             NftExpr::Meta { key: MetaKey::BriIifName, dreg: 8 },
             NftExpr::Meta { key: MetaKey::Other(31), dreg: 19 },
             NftExpr::MetaSet { key: MetaKey::Mark, sreg: 4 },
@@ -550,7 +578,6 @@ mod tests {
             let data = Messages::new(&bytes).next().unwrap().payload;
             match one(&name, filled) {
                 NftExpr::Other { name: kept, data: raw } => prop_assert_eq!((kept, raw.0), (name, data.to_vec())),
-                NftExpr::Bitwise { op: BitwiseOp::Other(_), .. } => {}
                 found => prop_assert_eq!(read_back(&found), found),
             }
         }

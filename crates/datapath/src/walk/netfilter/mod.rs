@@ -9,6 +9,7 @@ mod nft_fib;
 mod nft_lookup;
 mod nft_meta;
 mod nft_payload;
+mod nft_payload_set;
 pub(crate) mod registers;
 
 use portcullis_snapshot::{IfIndex, NftFamily};

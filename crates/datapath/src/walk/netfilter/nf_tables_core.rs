@@ -126,6 +126,7 @@ impl<F: Frame> Walker<'_, '_, F> {
             Expr::Payload { base, offset, len, dreg } => {
                 return self.nft_payload_eval(skb, pkt, registers, (base, offset, len), dreg);
             }
+            Expr::PayloadSet(ref set) => return self.nft_payload_set_eval(skb, pkt, registers, set),
             Expr::Meta { key, dreg } => return self.nft_meta_get_eval(skb, pkt, key, registers, dreg),
             Expr::MetaSet { key, sreg } => {
                 self.nft_meta_set_eval(skb, pkt, key, &registers.load(sreg, len_of_meta(key)));

@@ -110,7 +110,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     }
 
     /// How many bytes of the link header a rule sees: the tag beside the bytes is put back (`nft_payload_copy_vlan`).
-    const fn link_header(&self, skb: &Skb) -> usize {
+    pub(super) const fn link_header(&self, skb: &Skb) -> usize {
         if skb.hwtag.is_some() { VLAN_ETH_HLEN } else { ETH_HLEN }
     }
 
@@ -135,7 +135,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
     }
 
-    fn has_transport_bytes(&mut self, skb: &Skb, count: usize) -> bool {
+    pub(super) fn has_transport_bytes(&mut self, skb: &Skb, count: usize) -> bool {
         let d = skb.depth;
         let known = self.frame.raw().map(|frame| frame.transport(d).unwrap_or(0));
         let header = match known {
@@ -187,7 +187,13 @@ impl<F: Frame> Walker<'_, '_, F> {
     }
 
     /// One byte of a header, as parts of the frame's fields.
-    fn byte(&mut self, skb: &Skb, pkt: &Pktinfo<'_, '_>, base: PayloadBase, at: usize) -> Vec<Piece> {
+    pub(super) fn byte(
+        &mut self,
+        skb: &Skb,
+        pkt: &Pktinfo<'_, '_>,
+        base: PayloadBase,
+        at: usize,
+    ) -> Vec<Piece> {
         match base {
             PayloadBase::Link => self.link_byte(skb, at),
             PayloadBase::Network => self.network_byte(skb.depth, at),

@@ -115,6 +115,15 @@ impl Registers {
         self.pieces = vec![(0, vec![unknown; BYTES])];
     }
 
+    /// Makes what was loaded from a field unknown, because the field is about to be written.
+    pub(crate) fn forget_field(&mut self, field: Field) {
+        for piece in self.pieces.iter_mut().flat_map(|(_, pieces)| pieces) {
+            if matches!(piece.source, Source::Field(of, _) if of == field) {
+                piece.source = Source::Unknown;
+            }
+        }
+    }
+
     /// Drops what is not known of some bytes, which are about to be overwritten.
     fn forget(&mut self, start: usize, end: usize) {
         if self.pieces.is_empty() {

@@ -1,10 +1,7 @@
-//! A frame of which each field may have many values: every answer that one of them gives is followed.
-//!
-//! The walk runs once for each way of answering. Whatever was asked, and how it was answered, is remembered as what the
-//! fields' values still can be: together the ways hold every frame, and no two hold the same one ([`explore`]).
+//! Which frames go one way: what is known of their fields, and what follows from it for others.
 
-use super::domain::Domain;
-use super::{ArpField, Field, Frame, Ip4Field, Ip6Field, Partition, Set};
+use crate::frame::domain::Domain;
+use crate::frame::{ArpField, Field, Ip4Field, Ip6Field, Set};
 
 /// The frames that are answered in one way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,82 +14,6 @@ pub struct Condition {
     pub scattered: Vec<(Field, Set, bool)>,
     /// How the world was chosen to be, where neither frame nor snapshot tells, in the order of the questions.
     pub choices: Vec<usize>,
-}
-
-/// A frame under exploration.
-#[derive(Debug)]
-pub struct Symbolic<'e> {
-    condition: Condition,
-    explorer: &'e mut Explorer,
-}
-
-/// A question that has several answers.
-#[derive(Debug)]
-struct Fork {
-    ways: usize,
-    taken: usize,
-}
-
-/// The ways that remain.
-#[derive(Debug, Default)]
-struct Explorer {
-    forks: Vec<Fork>,
-    depth: usize,
-}
-
-/// Whether to go on.
-pub type Flow = std::ops::ControlFlow<()>;
-
-/// Runs something with every kind of frame that `given` allows. `run` is called once for each way of answering its
-/// questions, and told the condition afterwards by `visit`. Returns whether all ways were taken.
-pub fn explore<T>(
-    given: &Condition,
-    most: usize,
-    mut run: impl FnMut(&mut Symbolic<'_>) -> T,
-    mut visit: impl FnMut(Condition, T) -> Flow,
-) -> bool {
-    let mut explorer = Explorer::default();
-    for _ in 0..most {
-        explorer.depth = 0;
-        let mut frame = Symbolic { condition: given.clone(), explorer: &mut explorer };
-        let result = run(&mut frame);
-        let condition = std::mem::take(&mut frame.condition);
-        if visit(condition, result).is_break() {
-            return true;
-        }
-        if !explorer.next_way() {
-            return true;
-        }
-    }
-    false
-}
-
-impl Explorer {
-    /// Takes the next answer of the last question that has one left.
-    fn next_way(&mut self) -> bool {
-        // A shorter run has asked less than the one before.
-        self.forks.truncate(self.depth);
-        while let Some(fork) = self.forks.last_mut() {
-            fork.taken += 1;
-            if fork.taken < fork.ways {
-                return true;
-            }
-            self.forks.pop();
-        }
-        false
-    }
-
-    fn fork(&mut self, ways: usize) -> usize {
-        let at = self.depth;
-        self.depth += 1;
-        match self.forks.get(at) {
-            Some(fork) => fork.taken,
-            None => {
-                self.forks.push(Fork { ways, taken: 0 });
-                0
-            }
-        }
-    }
 }
 
 /// With how many tags frames are looked at. The kernel takes any number of VLAN 0 tags off, one after the other, and asks
@@ -137,35 +58,167 @@ impl Condition {
         self.find(field).cloned().unwrap_or_else(|| Domain::full(field.bits()))
     }
 
-    fn find(&self, field: Field) -> Option<&Domain> {
+    pub(super) fn find(&self, field: Field) -> Option<&Domain> {
         self.fields.iter().find(|(known, _)| *known == field).map(|(_, domain)| domain)
-    }
-
-    fn put(&mut self, field: Field, domain: Domain) {
-        match self.fields.iter_mut().find(|(known, _)| *known == field) {
-            Some((_, known)) => *known = domain,
-            None => self.fields.push((field, domain)),
-        }
     }
 
     /// Narrows a field, and what depends on it. Whether any value is left.
     #[must_use]
     pub fn narrow(&mut self, field: Field, domain: &Domain) -> bool {
+        Narrowing { condition: self, log: &mut Vec::new() }.narrow(field, domain)
+    }
+
+    /// Returns a condition that holds every frame that one of these holds, and perhaps more. How the world is does not
+    /// count.
+    #[must_use]
+    pub fn join<'c>(all: impl IntoIterator<Item = &'c Self>) -> Self {
+        let mut all = all.into_iter();
+        let Some(first) = all.next() else { return Self::default() };
+        let mut joined = Self { choices: Vec::new(), ..first.clone() };
+        for other in all {
+            joined.fields.retain_mut(|(field, domain)| match other.find(*field) {
+                Some(more) => {
+                    if more != domain {
+                        *domain = domain.union(more);
+                    }
+                    true
+                }
+                None => false,
+            });
+            joined.equal.retain(|pair| other.equal.contains(pair));
+            joined.scattered.retain(|set| other.scattered.contains(set));
+        }
+        joined
+    }
+
+    /// Returns the condition of the frames that both hold; `None` if there are surely none. How the world is, is as in this
+    /// one.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        let mut both = self.clone();
+        for (field, domain) in &other.fields {
+            if both.find(*field) != Some(domain) && !both.narrow(*field, domain) {
+                return None;
+            }
+        }
+        for &(one, two, equal) in &other.equal {
+            let known = |(a, b, _): &&(Field, Field, bool)| (*a, *b) == (one, two) || (*a, *b) == (two, one);
+            match both.equal.iter().find(known) {
+                Some((_, _, known)) if *known == equal => continue,
+                Some(_) => return None,
+                None => {}
+            }
+            let common = both.domain(one).intersect(&both.domain(two));
+            if equal && !(both.narrow(one, &common) && both.narrow(two, &common)) {
+                return None;
+            }
+            both.equal.push((one, two, equal));
+        }
+        for &(field, set, inside) in &other.scattered {
+            let known = both.scattered.iter().find(|(known, of, _)| *known == field && *of == set);
+            match known {
+                Some((_, _, known)) if *known == inside => continue,
+                Some(_) => return None,
+                None => both.scattered.push((field, set, inside)),
+            }
+        }
+        let mut fields = both.scattered.iter().map(|(field, _, _)| *field);
+        fields.all(|field| both.agrees(field)).then_some(both)
+    }
+
+    /// Whether a field that has only one value has one that its scattered sets allow.
+    pub(super) fn agrees(&self, field: Field) -> bool {
+        let Some(value) = self.find(field).and_then(|domain| domain.only(field)) else { return true };
+        let mut sets = self.scattered.iter().filter(|(of, _, _)| *of == field);
+        sets.all(|(_, set, inside)| set.contains(value) == *inside)
+    }
+
+    /// Takes back what was done since the log was so long.
+    pub(super) fn undo(&mut self, log: &mut Vec<Undo>, mark: usize) {
+        while log.len() > mark {
+            match log.pop() {
+                Some(Undo::Was(at, domain)) => {
+                    if let Some((_, known)) = self.fields.get_mut(at) {
+                        *known = domain;
+                    }
+                }
+                Some(Undo::Field) => drop(self.fields.pop()),
+                Some(Undo::Equal) => drop(self.equal.pop()),
+                Some(Undo::Scattered) => drop(self.scattered.pop()),
+                Some(Undo::Choice) => drop(self.choices.pop()),
+                None => {}
+            }
+        }
+    }
+}
+
+/// How one step of narrowing is taken back.
+#[derive(Debug)]
+pub(super) enum Undo {
+    /// A field was otherwise.
+    Was(usize, Domain),
+    /// A field was not there.
+    Field,
+    /// Nor was a comparison.
+    Equal,
+    /// Nor was a scattered set.
+    Scattered,
+    /// Nor was a choice.
+    Choice,
+}
+
+/// A condition that is narrowed, so that it can be taken back.
+pub(super) struct Narrowing<'c> {
+    pub(super) condition: &'c mut Condition,
+    pub(super) log: &'c mut Vec<Undo>,
+}
+
+impl Narrowing<'_> {
+    fn put(&mut self, field: Field, domain: Domain) {
+        let known = self.condition.fields.iter_mut().enumerate().find(|(_, (known, _))| *known == field);
+        match known {
+            Some((at, (_, known))) => self.log.push(Undo::Was(at, std::mem::replace(known, domain))),
+            None => {
+                self.condition.fields.push((field, domain));
+                self.log.push(Undo::Field);
+            }
+        }
+    }
+
+    /// Gives a field those of its values that are left, and narrows what depends on it.
+    pub(super) fn restrict(&mut self, field: Field, left: Domain) -> bool {
+        self.put(field, left);
+        self.linked(field)
+    }
+
+    /// [`Condition::narrow`].
+    pub(super) fn narrow(&mut self, field: Field, domain: &Domain) -> bool {
         let (field, more) = base(field);
-        let narrowed = self.domain(field).intersect(&domain.plus(more));
+        let shifted;
+        let domain = if more == 0 {
+            domain
+        } else {
+            shifted = domain.plus(more);
+            &shifted
+        };
+        let narrowed = match self.condition.find(field) {
+            Some(known) => known.intersect(domain),
+            None => Domain::full(field.bits()).intersect(domain),
+        };
         if narrowed.is_empty() {
             return false;
         }
-        if self.find(field) == Some(&narrowed) {
-            return true;
-        }
-        self.put(field, narrowed);
-        self.linked(field)
+        self.condition.find(field) == Some(&narrowed) || self.restrict(field, narrowed)
+    }
+
+    fn domain(&self, field: Field) -> Domain {
+        self.condition.domain(field)
     }
 
     /// Narrows what a field's value says of others.
     fn linked(&mut self, field: Field) -> bool {
         let pairs: Vec<_> = self
+            .condition
             .equal
             .iter()
             .filter(|(one, other, equal)| *equal && (*one == field || *other == field))
@@ -252,7 +305,7 @@ impl Condition {
 }
 
 /// More bytes than any frame has.
-pub(super) const LONGEST: u128 = 0xffff;
+pub(in crate::frame) const LONGEST: u128 = 0xffff;
 
 fn fragment(is: bool) -> Domain {
     // An offset, or more to come; the other two flags do not matter.
@@ -275,112 +328,9 @@ fn ethernet() -> Domain {
 }
 
 /// Returns the field that another is a matter of, and what to add to its values: every length is that of the whole frame.
-const fn base(field: Field) -> (Field, u128) {
+pub(super) const fn base(field: Field) -> (Field, u128) {
     match field {
         Field::Length(d) => (Field::Length(0), 4 * d as u128),
         other => (other, 0),
-    }
-}
-
-impl Symbolic<'_> {
-    /// Returns the conditions of each answer that some frame gives.
-    fn answers(&self, field: Field, partition: &dyn Partition) -> Vec<(Option<usize>, Condition)> {
-        let mut rest = self.condition.domain(field);
-        let (cell, more) = base(field);
-        let mut classes: Vec<(usize, Domain)> = Vec::new();
-        let mut scattered = Vec::new();
-        partition.for_each_class(&mut |class, set| {
-            let Some(values) = Domain::of(field, set).map(|values| values.plus(more)) else {
-                return scattered.push((class, set));
-            };
-            let here = rest.intersect(&values);
-            if here.is_empty() {
-                return;
-            }
-            rest = rest.without(&values);
-            match classes.iter_mut().find(|(known, _)| *known == class) {
-                Some((_, domain)) => *domain = domain.union(&here),
-                None => classes.push((class, here)),
-            }
-        });
-        let plain = classes.into_iter().map(|(class, domain)| (Some(class), domain));
-        let mut answers: Vec<(Option<usize>, Condition)> = Vec::new();
-        let narrowed = |domain: &Domain| {
-            let mut condition = self.condition.clone();
-            condition.put(cell, domain.clone());
-            condition.linked(cell).then_some(condition)
-        };
-        for (class, domain) in plain {
-            answers.extend(narrowed(&domain).map(|condition| (class, condition)));
-        }
-        if !rest.is_empty()
-            && let Some(mut condition) = narrowed(&rest)
-        {
-            // What is too scattered to be kept as ranges: in it, or not, and nothing more is known of it.
-            for (class, set) in scattered {
-                match condition.scattered.iter().find(|(known, of, _)| *known == cell && *of == set) {
-                    Some((_, _, true)) => {
-                        answers.push((Some(class), condition));
-                        return answers;
-                    }
-                    Some((_, _, false)) => {}
-                    None => {
-                        let mut inside = condition.clone();
-                        inside.scattered.push((cell, set, true));
-                        answers.push((Some(class), inside));
-                        condition.scattered.push((cell, set, false));
-                    }
-                }
-            }
-            answers.push((None, condition));
-        }
-        answers
-    }
-}
-
-impl Frame for Symbolic<'_> {
-    fn which(&mut self, field: Field, partition: &dyn Partition) -> Option<usize> {
-        let mut answers = self.answers(field, partition);
-        // Something is always left: no condition is without a frame.
-        let way = if answers.len() > 1 { self.explorer.fork(answers.len()) } else { 0 };
-        if way >= answers.len() {
-            return None;
-        }
-        let (class, condition) = answers.swap_remove(way);
-        self.condition = condition;
-        class
-    }
-
-    fn known(&self, field: Field) -> Option<u128> {
-        let (cell, more) = base(field);
-        self.condition.find(cell)?.only(cell)?.checked_sub(more)
-    }
-
-    fn choose(&mut self, ways: usize) -> usize {
-        let way = self.explorer.fork(ways);
-        self.condition.choices.push(way);
-        way
-    }
-
-    fn same(&mut self, one: Field, other: Field) -> bool {
-        let known = |(a, b, _): &&(Field, Field, bool)| (*a, *b) == (one, other) || (*a, *b) == (other, one);
-        if let Some((_, _, equal)) = self.condition.equal.iter().find(known) {
-            return *equal;
-        }
-        let (here, there) = (self.condition.domain(one), self.condition.domain(other));
-        let both = here.intersect(&there);
-        if both.is_empty() {
-            return false;
-        }
-        let mut equal = self.condition.clone();
-        let possible = equal.narrow(one, &both) && equal.narrow(other, &both);
-        equal.equal.push((one, other, true));
-        let certain = here.count() == 1 && here == there;
-        if possible && (certain || self.explorer.fork(2) == 0) {
-            self.condition = equal;
-            return true;
-        }
-        self.condition.equal.push((one, other, false));
-        false
     }
 }

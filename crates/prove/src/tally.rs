@@ -1,0 +1,186 @@
+//! What was found about a claim so far, and the frames that show it.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use portcullis_datapath::frame::Field;
+use portcullis_datapath::frame::domain::Domain;
+use portcullis_datapath::frame::symbolic::Condition;
+use portcullis_datapath::{Aim, Concrete, Manner, Otherwise, Walk, When, walk};
+use portcullis_snapshot::{Bytes, IfIndex};
+
+use crate::claim::Goal;
+use crate::prover::{Prover, frames};
+use crate::reach::{self, Reached};
+use crate::verdict::{Assumption, Exposure, Verdict};
+
+/// From how many ways that get there a frame is made of the plainest.
+const MANY: usize = 64;
+
+/// What was found about a claim so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    best: Option<(Rank, Exposure)>,
+    /// Ways that get there, of which no frame was made yet.
+    candidates: Vec<Candidate>,
+    /// Whether a way was found of which no frame could be made.
+    without_frame: bool,
+    pub(crate) assumptions: BTreeSet<Assumption>,
+}
+
+/// How plain the frames of a way are: how many tags they have, and how much was asked of them.
+pub(crate) type Rank = (usize, usize);
+
+/// How plain the frames of a condition are.
+pub(crate) fn rank(condition: &Condition) -> Rank {
+    (reach::fewest_tags(condition), condition.fields.len())
+}
+
+/// A way that gets there.
+#[derive(Debug, Clone)]
+struct Candidate {
+    rank: Rank,
+    condition: Condition,
+    wanted: Vec<(Field, u128)>,
+}
+
+impl Tally {
+    /// A claim that depends on something, whatever its frames do.
+    pub(crate) fn assuming(what: Assumption) -> Self {
+        Self { assumptions: [what].into(), ..Self::default() }
+    }
+
+    /// Whether a frame was found that gets there in the state that was read.
+    pub(crate) fn is_exposed(&self) -> bool {
+        self.best.as_ref().is_some_and(|(_, best)| !best.later)
+    }
+
+    /// Whether a frame of this rank would be plainer than the best.
+    fn wants(&self, rank: Rank) -> bool {
+        self.best.as_ref().is_none_or(|(known, best)| best.later || rank < *known)
+    }
+
+    /// Counts the questions of a way whose answer could lead the frame anywhere.
+    pub(crate) fn may_go_anywhere(&mut self, walked: &Walk) {
+        let open = walked.open.iter().filter(|open| open.otherwise == Otherwise::Anything);
+        self.assumptions.extend(open.map(|open| Assumption::new(open.function, &open.kind)));
+    }
+
+    pub(crate) fn verdict(mut self) -> Verdict {
+        if let Some((_, best)) = self.best {
+            return Verdict::Exposed(best);
+        }
+        if self.without_frame {
+            let what = "a sort of frame gets through of which none could be made".to_owned();
+            self.assumptions.insert(Assumption { what, function: "" });
+        }
+        if self.assumptions.is_empty() {
+            Verdict::Isolated
+        } else {
+            Verdict::Unproven(self.assumptions.into_iter().collect())
+        }
+    }
+}
+
+/// A claim under proof, and the way its frames are walked.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim<'p, 'n, 's> {
+    pub(crate) prover: &'p Prover<'n, 's>,
+    pub(crate) way: (IfIndex, Aim),
+    pub(crate) goal: Goal,
+}
+
+impl Claim<'_, '_, '_> {
+    /// Takes every way, until one is found that gets there: of all frames, or of those of which a field has certain
+    /// values.
+    pub(crate) fn judge(&self, only: Option<(Field, Domain)>) -> Tally {
+        let mut tally = Tally::default();
+        for given in frames(only) {
+            let unfinished = self.prover.every_way(self.way, &given, |condition, walked| {
+                self.count(&mut tally, condition, walked, true);
+                if tally.is_exposed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            self.settle(&mut tally);
+            tally.assumptions.extend(unfinished);
+            if tally.is_exposed() {
+                break;
+            }
+        }
+        tally
+    }
+
+    /// Counts what a way means for the claim. Questions whose answer could lead the frame anywhere count if the way is
+    /// `relevant`, wherever it ends.
+    pub(crate) fn count(&self, tally: &mut Tally, condition: &Condition, walked: &Walk, relevant: bool) {
+        if relevant {
+            tally.may_go_anywhere(walked);
+        }
+        self.count_ends(tally, condition, walked);
+    }
+
+    /// Counts where a way ends. Whether that is where the claim says that none does.
+    pub(crate) fn count_ends(&self, tally: &mut Tally, condition: &Condition, walked: &Walk) -> bool {
+        let rank = rank(condition);
+        let ends = self.reached(walked, condition);
+        let gets_there = !ends.is_empty();
+        for Reached { assumes, wanted } in ends {
+            if !assumes.is_empty() {
+                let questions = walked.questions(assumes);
+                tally.assumptions.extend(questions.map(|open| Assumption::new(open.function, &open.kind)));
+            } else if tally.wants(rank) {
+                tally.candidates.push(Candidate { rank, condition: condition.clone(), wanted });
+            }
+        }
+        if tally.candidates.len() >= MANY {
+            self.settle(tally);
+        }
+        gets_there
+    }
+
+    /// Makes a frame of the plainest way that there is one of.
+    pub(crate) fn settle(&self, tally: &mut Tally) {
+        let mut candidates = std::mem::take(&mut tally.candidates);
+        candidates.sort_by_key(|candidate| candidate.rank);
+        for candidate in candidates {
+            if !tally.wants(candidate.rank) {
+                break;
+            }
+            match self.show(&candidate) {
+                Some(exposure) if tally.best.is_none() || !exposure.later => {
+                    tally.best = Some((candidate.rank, exposure));
+                }
+                Some(_) => {}
+                None => tally.without_frame = true,
+            }
+        }
+    }
+
+    pub(crate) fn reached(&self, walked: &Walk, condition: &Condition) -> Vec<Reached> {
+        match self.goal {
+            Goal::Spoof { of } => self.prover.taken_over(of, self.way.0, walked, condition),
+            goal => reach::reached(self.prover.network, goal, walked, condition),
+        }
+    }
+
+    /// Makes a frame of a way, and walks it for itself: in the state that was read, or else in the one that the way
+    /// supposes.
+    fn show(&self, Candidate { condition, wanted, .. }: &Candidate) -> Option<Exposure> {
+        let bytes = condition.witness(wanted)?;
+        let mut frame = Concrete::new(&bytes)?;
+        if wanted.iter().any(|(field, value)| frame.value(*field) != *value) {
+            return None;
+        }
+        let (into, aim) = self.way;
+        let gets_there = |walked: &Walk| {
+            let ends = self.reached(walked, condition);
+            ends.iter().any(|end| end.assumes.is_empty() && end.wanted == *wanted)
+        };
+        let network = self.prover.network;
+        let now = Manner { when: When::Now, ..self.prover.manner(aim) };
+        let later = !gets_there(&walk(network, into, &mut frame, now));
+        if later && !gets_there(&walk(network, into, &mut condition.replay(frame), self.prover.manner(aim))) {
+            return None;
+        }
+        Some(Exposure { frame: Bytes(bytes), into, later })
+    }
+}
