@@ -120,7 +120,9 @@ impl Prover<'_, '_> {
         self.each(port, |claim, tally| claim.settle(tally), found);
         if let Some(why) = unfinished {
             let tallies = found.protocols.iter_mut().chain([&mut found.infrastructure]);
-            tallies.for_each(|tally| drop(tally.assumptions.insert(why.clone())));
+            tallies.for_each(|tally| {
+                tally.assumptions.insert(why.clone());
+            });
         }
     }
 
