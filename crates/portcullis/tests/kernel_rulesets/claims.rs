@@ -33,6 +33,12 @@ pub(crate) enum Frames {
     ForeignArpIp,
     /// IPv4 from an address that is not the guest's, nor 0.0.0.0.
     ForeignIpv4,
+    /// ARP without a tag that names another sender: by IPv4 address, or by MAC address.
+    UntaggedArp(bool),
+    /// IPv4 from 0.0.0.0.
+    UnspecifiedIpv4,
+    /// IPv4 without a tag.
+    UntaggedIpv4,
     /// IPv6 from an address that is neither of the guest's two, nor unspecified.
     ForeignIpv6,
     /// A neighbour advertisement, right behind the IPv6 header, of an address that is not the guest's.
@@ -60,8 +66,8 @@ pub(crate) enum Ends {
     Port(&'static str),
     /// Into a protocol of the host's stack.
     Host(HostProtocol),
-    /// On by the host's router.
-    Routed,
+    /// On by the host's router, out of a device.
+    Routed(&'static str),
     /// Into the FDB, with a source that is another guest's.
     Learned(&'static str),
 }
@@ -74,8 +80,10 @@ pub(crate) type Promise = (&'static str, Frames, Ends, Expect);
 pub(crate) enum Expect {
     Isolated,
     Exposed,
-    /// Something that the walk does not decide stands in the way, whose name has this in it.
-    Unproven(&'static str),
+    /// Something that the walk does not decide stands in the way, whose name has this in it; what is new does not pass.
+    Unless(&'static str),
+    /// Likewise, and something of it passes.
+    Lets(&'static str),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +123,13 @@ impl Frames {
             })
         };
         let icmp6 = |d, kind| {
-            vec![is(Field::Ip6(d, Ip6Field::NextHeader), 58), is(Field::Icmp6(d, Icmp6Field::Type), kind)]
+            // One that is cut off before its target ends is none.
+            let whole = Domain::of(Field::Length(d), Set::Range(64, 9000)).unwrap();
+            vec![
+                (Field::Length(d), whole),
+                is(Field::Ip6(d, Ip6Field::NextHeader), 58),
+                is(Field::Icmp6(d, Icmp6Field::Type), kind),
+            ]
         };
         match self {
             Self::Every => every(),
@@ -128,6 +142,18 @@ impl Frames {
                     not(Field::Ip4(d, Ip4Field::Source), &[ip, 0]),
                 ]
             }),
+            Self::UntaggedArp(by_ip) => {
+                let foreign = if by_ip { Self::ForeignArpIp } else { Self::ForeignArpMac };
+                // The first of them are those without a tag.
+                foreign.conditions(guest).into_iter().take(1).collect()
+            }
+            Self::UnspecifiedIpv4 => ipv4(&|d| {
+                vec![is(Field::Ip4(d, Ip4Field::WellFormed), 1), is(Field::Ip4(d, Ip4Field::Source), 0)]
+            }),
+            Self::UntaggedIpv4 => {
+                let protocol = is(Field::Protocol(0), EtherType::IPV4.0.into());
+                narrowed(vec![Condition::untagged_frames()], &protocol)
+            }
             Self::ForeignIpv6 => {
                 ipv6(&|d| vec![not(Field::Ip6(d, Ip6Field::Source), &[link_local, global, 0])])
             }
@@ -172,6 +198,10 @@ impl Frames {
             Self::ForeignArpMac => "ARP in the name of another MAC address".to_owned(),
             Self::ForeignArpIp => "ARP in the name of another IPv4 address".to_owned(),
             Self::ForeignIpv4 => "IPv4 from another address".to_owned(),
+            Self::UntaggedArp(true) => "ARP without a tag in the name of another IPv4 address".to_owned(),
+            Self::UntaggedArp(false) => "ARP without a tag in the name of another MAC address".to_owned(),
+            Self::UnspecifiedIpv4 => "IPv4 from 0.0.0.0".to_owned(),
+            Self::UntaggedIpv4 => "IPv4 without a tag".to_owned(),
             Self::ForeignIpv6 => "IPv6 from another address".to_owned(),
             Self::ForeignNa => "neighbour advertisements of another address".to_owned(),
             Self::HiddenNa => "neighbour advertisements of 2000::/8 behind destination options".to_owned(),
@@ -255,8 +285,8 @@ impl Claim<'_, '_> {
                 .filter(|end| matches!(end, Outcome::Host(delivery) if HostProtocol::of(delivery.protocol) == protocol))
                 .map(Outcome::assumes)
                 .collect(),
-            Ends::Routed => outcomes
-                .filter(|end| matches!(end, Outcome::Forwarded { .. }))
+            Ends::Routed(_) => outcomes
+                .filter(|end| matches!(end, Outcome::Forwarded { device, .. } if Some(*device) == self.other))
                 .map(Outcome::assumes)
                 .collect(),
         }
@@ -292,7 +322,10 @@ impl Claim<'_, '_> {
                                 witness = Some(bytes);
                                 return ControlFlow::Break(());
                             }
-                            None => _ = open.insert("of a sort of frames none could be made".to_owned()),
+                            None => {
+                                println!("  no frame of {condition:?}");
+                                open.insert("of a sort of frames none could be made".to_owned());
+                            }
                         }
                     }
                     ControlFlow::Continue(())
@@ -322,8 +355,8 @@ pub(crate) fn check(world: &mut World, name: &str, promises: &[Promise]) -> Stri
     for (from, frames, ends, expected) in promises {
         let guest = world.guest(from);
         let other = match ends {
-            Ends::Port(port) | Ends::Learned(port) => Some(index(port)),
-            _ => None,
+            Ends::Port(port) | Ends::Learned(port) | Ends::Routed(port) => Some(index(port)),
+            Ends::Host(_) => None,
         };
         let claim = Claim { network: &network, from: index(from), ends: *ends, other };
         let mut conditions = frames.conditions(guest);
@@ -337,13 +370,33 @@ pub(crate) fn check(world: &mut World, name: &str, promises: &[Promise]) -> Stri
         describe(&mut text, from, *frames, *ends, &verdict);
         let as_expected = match (&verdict, expected) {
             (Verdict::Isolated, Expect::Isolated) | (Verdict::Exposed(_), Expect::Exposed) => true,
-            (Verdict::Unproven(open), Expect::Unproven(what)) => open.iter().any(|one| one.contains(what)),
+            (Verdict::Unproven(open), Expect::Unless(what) | Expect::Lets(what)) => {
+                open.iter().any(|one| one.contains(what))
+            }
+            // Of recent kernels nothing tells what their rules see behind a second tag.
+            (Verdict::Unproven(open), Expect::Isolated) => open.iter().all(|one| {
+                let rule = one.split(':').next().unwrap_or_default();
+                open.iter().any(|other| other.starts_with(rule) && other.contains("behind a second tag"))
+            }),
             _ => false,
         };
         if !as_expected {
             wrong.push(format!("{from}, {}, {ends:?}: {verdict:?}, not {expected:?}", frames.words()));
         }
-        put_to_the_kernel(world, &claim, from, &conditions, &verdict);
+        if *ends == Ends::Host(HostProtocol::Other) {
+            // Nothing that is at hand tells whether a handler got a frame.
+            continue;
+        }
+        if let Verdict::Exposed(frame) = &verdict {
+            world.introduce_all();
+            let seen = world.send(from, frame);
+            let hex = Hex(frame);
+            assert!(got_there(world, &claim, frame, &seen), "{from}: {hex} did not get there: {seen:?}");
+            continue;
+        }
+        let got = one_that_gets_there(world, &claim, from, &conditions);
+        let wanted = matches!(expected, Expect::Lets(_));
+        assert!(got.is_some() == wanted, "{from}, {}, {ends:?}: {got:?}", frames.words());
     }
     assert!(wrong.is_empty(), "{text}\n{}", wrong.join("\n"));
     text
@@ -353,7 +406,7 @@ fn describe(text: &mut String, from: &str, frames: Frames, ends: Ends, verdict: 
     let to = match ends {
         Ends::Port(port) => format!("out of {port}"),
         Ends::Host(protocol) => format!("into the host's {}", protocol.name()),
-        Ends::Routed => "on by the host's router".to_owned(),
+        Ends::Routed(device) => format!("on by the host's router, out of {device}"),
         Ends::Learned(of) => format!("learned in the name of {of}"),
     };
     writeln!(text, "{} {from}: {} {to}", verdict.name(), frames.words()).unwrap();
@@ -368,47 +421,26 @@ fn describe(text: &mut String, from: &str, frames: Frames, ends: Ends, verdict: 
     }
 }
 
-/// A witness gets there; of frames that are made to try it, none does where none is said to.
-fn put_to_the_kernel(
+/// Sends frames that are made to get there; returns the first that does, in hex.
+fn one_that_gets_there(
     world: &mut World,
     claim: &Claim<'_, '_>,
     from: &'static str,
     conditions: &[Condition],
-    verdict: &Verdict,
-) {
-    if claim.ends == Ends::Host(HostProtocol::Other) {
-        // Nothing that is at hand tells whether a handler got a frame.
-        return;
-    }
-    match verdict {
-        Verdict::Exposed(frame) => {
-            world.introduce_all();
-            let seen = world.send(from, frame);
-            assert!(
-                got_there(world, claim, frame, &seen),
-                "{from}: {} did not get there: {seen:?}",
-                Hex(frame)
-            );
-        }
-        Verdict::Isolated => {
-            let mut tried = 0;
-            for frame in directed(world, from, DIRECTED) {
-                let is_meant = Concrete::new(&frame)
-                    .is_some_and(|read| conditions.iter().any(|given| given.holds(&read)));
-                if is_meant {
-                    tried += 1;
-                    let seen = world.send(from, &frame);
-                    assert!(
-                        !got_there(world, claim, &frame, &seen),
-                        "{from}: {} gets there: {seen:?}",
-                        Hex(&frame)
-                    );
-                }
+) -> Option<String> {
+    let mut tried = 0;
+    for frame in directed(world, from, DIRECTED) {
+        let meant = |read: Concrete<'_>| conditions.iter().any(|given| given.holds(&read));
+        if Concrete::new(&frame).is_some_and(meant) {
+            tried += 1;
+            let seen = world.send(from, &frame);
+            if got_there(world, claim, &frame, &seen) {
+                return Some(format!("{}: {seen:?}", Hex(&frame)));
             }
-            println!("  {tried} frames did not");
         }
-        Verdict::Unproven(_) => {}
     }
+    println!("  {tried} frames did not");
+    None
 }
 
 fn got_there(world: &mut World, claim: &Claim<'_, '_>, frame: &[u8], seen: &Seen) -> bool {
@@ -418,7 +450,14 @@ fn got_there(world: &mut World, claim: &Claim<'_, '_>, frame: &[u8], seen: &Seen
         Ends::Host(HostProtocol::Ipv4) => seen.ipv4,
         Ends::Host(HostProtocol::Ipv6) => seen.ipv6,
         Ends::Host(HostProtocol::Other) => false,
-        Ends::Routed => seen.routed,
+        Ends::Routed(device) => {
+            let there = |port: &str| {
+                port == device
+                    || world.site.guests.iter().any(|guest| guest.port == port && guest.bridge == device)
+            };
+            let ip = |bytes: &Vec<u8>| matches!(bytes.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]));
+            seen.routed && seen.at.iter().any(|(port, all)| there(port) && all.iter().any(ip))
+        }
         Ends::Learned(of) => {
             let behind = world.learned_behind(world.guest(of).mac);
             behind.contains(&claim.from)

@@ -61,7 +61,7 @@ pub(crate) fn directed(world: &mut World, port: &str, count: usize) -> Vec<Vec<u
     let mut source_macs = macs.clone();
     source_macs.extend([own.mac; 6]);
     let mut numbers = Numbers(7);
-    let mut frames = Vec::new();
+    let mut frames = plain(world, &own, bridge);
     for at in 0..count {
         let mut builder = FrameBuilder::new(numbers.of(&targets), numbers.of(&source_macs));
         for (tpid, vid) in numbers.of(&TAGS) {
@@ -96,6 +96,27 @@ pub(crate) fn directed(world: &mut World, port: &str, count: usize) -> Vec<Vec<u
             },
         };
         frames.push(builder.payload(&payload));
+    }
+    frames
+}
+
+/// What an honest guest sends: to the host, through it, and to the others.
+fn plain(world: &World, own: &Guest, bridge: MacAddr) -> Vec<Vec<u8>> {
+    let gateway = world.site.bridges.iter().find(|(name, _)| *name == own.bridge).and_then(|(_, ip)| *ip);
+    let beyond = world.site.guests.iter().filter(|guest| guest.bridge != own.bridge).map(|guest| guest.ip);
+    let routed = beyond.chain([Ipv4Addr::new(10, 99, 2, 9)]).chain(gateway).map(|ip| (bridge, ip));
+    let others =
+        world.site.guests.iter().filter(|guest| guest.bridge == own.bridge && guest.port != own.port);
+    let mut frames = Vec::new();
+    for (mac, to) in routed.chain(others.map(|guest| (guest.mac, guest.ip))) {
+        let builder = FrameBuilder::new(mac, own.mac);
+        let data = b"portcullis".to_vec();
+        frames.push(builder.payload(&Payload::Ping4 { from: own.ip, to }));
+        for port in [22, 53, 67, 80, 8080] {
+            let ports = (40_000, port);
+            frames.push(builder.payload(&Payload::TcpSyn4 { from: own.ip, to, ports }));
+            frames.push(builder.payload(&Payload::Udp4 { from: own.ip, to, ports, data: data.clone() }));
+        }
     }
     frames
 }
