@@ -20,3 +20,4 @@ pub use claim::{Goal, HostProtocol};
 pub use knobs::{Knob, rests_on};
 pub use prover::{MOST_WAYS, Prover};
 pub use verdict::{Assumption, Exposure, Proof, Verdict};
+pub use ways::every_way;

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use portcullis_datapath::frame::Field;
 use portcullis_datapath::frame::domain::Domain;
 use portcullis_datapath::frame::symbolic::{Condition, explore};
-use portcullis_datapath::{Aim, Entry, Segment, Walk, walk_from, walk_segment};
+use portcullis_datapath::{Aim, Entry, Manner, Network, Segment, Walk, walk, walk_from, walk_segment};
 use portcullis_snapshot::IfIndex;
 
 use crate::prover::Prover;
@@ -180,4 +180,21 @@ fn arrive(places: &mut Vec<Place>, entry: Entry, kind: Kind) {
         Some(place) => place.kinds.push(kind),
         None => places.push(Place { entry: Some(entry), kinds: vec![kind], explored: false }),
     }
+}
+
+/// Takes every way of the frames that `given` holds and that come in by a port, `most` at most, until `visit` has seen
+/// enough: for those who have claims of their own. Returns whether that was all of them, or enough.
+pub fn every_way(
+    network: &Network<'_>,
+    (port, manner): (IfIndex, Manner),
+    given: &Condition,
+    most: usize,
+    visit: &mut dyn FnMut(&Condition, &Walk) -> ControlFlow<()>,
+) -> bool {
+    explore(
+        given,
+        most,
+        |frame| walk(network, port, frame, manner),
+        |condition, walked| visit(condition, &walked),
+    )
 }

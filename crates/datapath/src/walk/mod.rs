@@ -270,8 +270,13 @@ impl<'w, 's, F: Frame> Walker<'w, 's, F> {
     /// Leaves a question open, and chooses the answer. Whether it is the second one: a rule that matches, a packet that
     /// ends.
     pub(crate) fn undecided(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) -> bool {
-        self.open(skb, Open { function, device: skb.dev, kind, otherwise: Otherwise::Followed });
+        self.ask(skb, function, kind);
         self.frame.choose(2) == 1
+    }
+
+    /// Leaves a question open whose answer is chosen next.
+    pub(crate) fn ask(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) {
+        self.open(skb, Open { function, device: skb.dev, kind, otherwise: Otherwise::Followed });
     }
 
     fn open(&mut self, skb: &mut Skb, open: Open) {
