@@ -38,7 +38,8 @@ pub(super) fn steps(rng: &mut Rng, ports: &[Name], devices: &[Name]) -> Vec<Step
         chosen.extend(pick(rng, from).filter(|device| !chosen.contains(device)));
     }
     let shared = one_in(rng, 4);
-    let mut writing = Writing { rng, devices, steps: Vec::new(), place: Place::Block(BLOCK), node: 0 };
+    let quiet = devices.iter().copied().filter(|device| !chosen.contains(device)).collect();
+    let mut writing = Writing { rng, devices, quiet, steps: Vec::new(), place: Place::Block(BLOCK), node: 0 };
     for device in &chosen {
         let ingress_block = shared.then_some(BLOCK);
         writing.steps.push(Step::Qdisc(Qdisc { device, ingress_block, egress_block: None }));
