@@ -2,9 +2,8 @@
 
 use fastrand::Rng;
 use portcullis_snapshot::{
-    Bytes, EtherType, FlowerField, FlowerKey, MacAddr, PeditHeader, PeditKey, Skbedit, TcAction,
-    TcActionKind, TcBpf, TcClassifier, TcFilter, TcHookKind, TcVerdict, U32Key, U32Mark, U32Node, U32Table,
-    VlanAction, VlanTag,
+    Bytes, EtherType, FlowerField, FlowerKey, MacAddr, Skbedit, TcAction, TcActionKind, TcBpf, TcClassifier,
+    TcFilter, TcHookKind, TcVerdict, U32Key, U32Mark, U32Node, U32Table, VlanAction, VlanTag,
 };
 
 use super::{VLANS, guest_ip4, guest_ip6, guest_mac, one_in, pick};
@@ -168,35 +167,9 @@ impl Writing<'_> {
                 let ptype = (mark.is_none() || self.one_in(3)).then(|| self.rng.u16(..4));
                 act(TcActionKind::Skbedit(Skbedit { mark, ptype, ..Skbedit::default() }), TcVerdict::Pipe)
             }
-            13 | 14 => act(TcActionKind::Pedit { keys: self.pedit() }, TcVerdict::Pipe),
             _ => {
                 let program = self.program();
                 act(TcActionKind::Bpf(program), TcVerdict::Pipe)
-            }
-        }
-    }
-
-    /// An address is put in: of the Ethernet header, or of IPv4's.
-    fn pedit(&mut self) -> Vec<PeditKey> {
-        let key = |header, offset, mask: u32, value: u32| PeditKey {
-            header,
-            add: false,
-            mask,
-            value: value & !mask,
-            offset,
-            at: 0,
-            offset_mask: 0,
-            shift: 0,
-        };
-        let number = self.a_mac().to_u64();
-        let eth = |offset, mask, value: u64| key(PeditHeader::Eth, offset, mask, value as u32);
-        match self.rng.u32(..4) {
-            0 => vec![eth(0, 0, number >> 16), eth(4, 0x0000_ffff, number << 16)],
-            1 => vec![eth(4, 0xffff_0000, number >> 32), eth(8, 0, number)],
-            _ => {
-                let offset = if self.one_in(2) { 12 } else { 16 };
-                let address = guest_ip4(self.rng.usize(..MOST_PORTS)).into();
-                vec![key(PeditHeader::Network, offset, 0, address)]
             }
         }
     }
