@@ -14,7 +14,7 @@ use crate::claim::Goal;
 use crate::reach::{self, Reached, can_be};
 use crate::tally::{Claim, Tally};
 use crate::verdict::{Assumption, Proof};
-use crate::ways::{Judge, Seen, Way};
+use crate::ways::{Judge, Look, Seen, Way};
 
 /// How many ways are taken before a proof is given up. What is met in practice has some tens of thousands at most.
 pub const MOST_WAYS: usize = 200_000;
@@ -221,16 +221,27 @@ struct Routed {
     devices: BTreeSet<IfIndex>,
 }
 
+/// Whether there are frames at all.
+struct Any(bool);
+
+impl Look for Any {
+    fn knows(&self, _: &[Assumption]) -> bool {
+        false
+    }
+
+    fn look(&mut self, _: &Condition, _: &[Assumption]) -> ControlFlow<()> {
+        self.0 = true;
+        ControlFlow::Break(())
+    }
+}
+
 impl Judge for Routed {
     fn judge(&mut self, way: &Way<'_>, walked: &Walk) -> ControlFlow<()> {
         for device in walked.forwarded() {
             if !self.devices.contains(&device) {
-                let mut any = false;
-                let seen = way.frames(&mut |_| {
-                    any = true;
-                    ControlFlow::Break(())
-                });
-                if any || seen == Seen::Some {
+                let mut any = Any(false);
+                let seen = way.frames(&mut any);
+                if any.0 || seen == Seen::Some {
                     self.devices.insert(device);
                 }
             }

@@ -13,7 +13,7 @@ use crate::claim::Goal;
 use crate::prover::{Prover, frames};
 use crate::reach::{self, Reached};
 use crate::verdict::{Assumption, Exposure, Verdict};
-use crate::ways::{Judge, Seen, Way};
+use crate::ways::{Judge, Look, Seen, Way};
 
 /// From how many ways that get there a frame is made of the plainest.
 const MANY: usize = 64;
@@ -117,6 +117,36 @@ impl OfClaim<'_, '_, '_> {
     }
 }
 
+/// Counts where the frames of a way end.
+struct Ends<'e, 'p, 'n, 's> {
+    claim: &'e Claim<'p, 'n, 's>,
+    tally: &'e mut Tally,
+    walked: &'e Walk,
+    /// Of how many kinds a frame is still tried to be made.
+    left: usize,
+}
+
+impl Look for Ends<'_, '_, '_, '_> {
+    fn knows(&self, open: &[Assumption]) -> bool {
+        open.iter().all(|open| self.tally.assumptions.contains(open))
+    }
+
+    fn look(&mut self, condition: &Condition, open: &[Assumption]) -> ControlFlow<()> {
+        let rank = rank(condition);
+        for Reached { assumes, wanted } in self.claim.reached(self.walked, condition) {
+            if !assumes.is_empty() || !open.is_empty() {
+                let questions = self.walked.questions(assumes);
+                let questions = questions.map(|open| Assumption::new(open.function, &open.kind));
+                self.tally.assumptions.extend(questions.chain(open.iter().cloned()));
+            } else if self.tally.wants(rank) {
+                self.tally.candidates.push(Candidate { rank, condition: condition.clone(), wanted });
+                self.left = self.left.saturating_sub(1);
+            }
+        }
+        if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
 impl Claim<'_, '_, '_> {
     /// Takes every way, until one is found that gets there: of all frames, or of those of which a field has certain
     /// values.
@@ -142,35 +172,14 @@ impl Claim<'_, '_, '_> {
         if self.reached(walked, way.condition).is_empty() {
             return;
         }
-        let mut left = KINDS;
-        let seen = way.frames(&mut |condition| {
-            if self.count_ends(tally, condition, walked) {
-                left -= 1;
-            }
-            if left == 0 || tally.is_exposed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let mut ends = Ends { claim: self, tally, walked, left: KINDS };
+        let seen = way.frames(&mut ends);
         if seen == Seen::Some {
             tally.assumptions.insert(self.prover.unfinished());
         }
         if tally.candidates.len() >= MANY {
             self.settle(tally);
         }
-    }
-
-    /// Counts where frames of a condition end. Whether that is where the claim says that none does.
-    fn count_ends(&self, tally: &mut Tally, condition: &Condition, walked: &Walk) -> bool {
-        let rank = rank(condition);
-        let ends = self.reached(walked, condition);
-        let gets_there = !ends.is_empty();
-        for Reached { assumes, wanted } in ends {
-            if !assumes.is_empty() {
-                let questions = walked.questions(assumes);
-                tally.assumptions.extend(questions.map(|open| Assumption::new(open.function, &open.kind)));
-            } else if tally.wants(rank) {
-                tally.candidates.push(Candidate { rank, condition: condition.clone(), wanted });
-            }
-        }
-        gets_there
     }
 
     /// Makes a frame of the plainest way that there is one of.

@@ -4,6 +4,7 @@
 //! all of them and perhaps more; what comes of that is then held against each kind ([`Way::frames`]), so that in the end
 //! nothing is said of frames that there are not.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use portcullis_datapath::frame::Field;
@@ -40,6 +41,8 @@ struct Place {
     /// `None` where they begin.
     entry: Option<Entry>,
     kinds: Vec<Kind>,
+    /// The questions that may have been left open on the way here.
+    behind: Vec<Assumption>,
     explored: bool,
 }
 
@@ -48,6 +51,8 @@ struct Kind {
     condition: Condition,
     /// How often the world was chosen before the place.
     chosen: usize,
+    /// The questions that were left open since the place before.
+    open: Vec<Assumption>,
     /// The place that they come from.
     from: usize,
 }
@@ -68,33 +73,54 @@ pub(crate) enum Seen {
     Some,
 }
 
+/// Who looks at the frames that take a way.
+pub(crate) trait Look {
+    /// Whether questions that were left open before say nothing new, so that frames need not be shown for them.
+    fn knows(&self, open: &[Assumption]) -> bool;
+
+    /// Looks at frames of one kind, from the driver on, and at the questions that were left open before the way began.
+    fn look(&mut self, condition: &Condition, open: &[Assumption]) -> ControlFlow<()>;
+}
+
+/// Goes back from where a way begins to the driver.
+struct Back<'b> {
+    places: &'b [Place],
+    left: usize,
+    open: Vec<Assumption>,
+}
+
 impl Way<'_> {
-    /// Calls `visit` with each kind of frames that takes this way, from the driver on, until it has seen enough.
-    pub(crate) fn frames(&self, visit: &mut dyn FnMut(&Condition) -> ControlFlow<()>) -> Seen {
-        let mut left = MOST_KINDS;
-        let choices = self.condition.choices.clone();
-        match self.back(self.at, self.condition, &choices, &mut left, visit) {
+    /// Shows each kind of frames that takes this way, those first that leave no question open, until enough was seen.
+    pub(crate) fn frames(&self, look: &mut impl Look) -> Seen {
+        let mut back = Back { places: self.places, left: MOST_KINDS, open: Vec::new() };
+        match back.go(self.at, self.condition, &self.condition.choices, look) {
             ControlFlow::Break(Seen::Some) => Seen::Some,
             ControlFlow::Break(Seen::All) | ControlFlow::Continue(()) => Seen::All,
         }
     }
+}
 
-    /// Goes back from a place to where the frames come from.
-    fn back(
-        &self,
+impl Back<'_> {
+    fn go(
+        &mut self,
         at: usize,
         condition: &Condition,
         choices: &[usize],
-        left: &mut usize,
-        visit: &mut dyn FnMut(&Condition) -> ControlFlow<()>,
+        look: &mut impl Look,
     ) -> ControlFlow<Seen> {
-        let Some(place) = self.places.get(at).filter(|place| place.entry.is_some()) else {
+        let places = self.places;
+        let Some(place) = places.get(at).filter(|place| place.entry.is_some()) else {
             let whole = Condition { choices: choices.to_vec(), ..condition.clone() };
-            return visit(&whole).map_break(|()| Seen::All);
+            return look.look(&whole, &self.open).map_break(|()| Seen::All);
         };
         for kind in &place.kinds {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
+            let behind = places.get(kind.from).map_or(&[][..], |place| &place.behind);
+            if !(kind.open.is_empty() && self.open.is_empty()) && look.knows(&kind.open) && look.knows(behind)
+            {
+                continue;
+            }
+            self.left = self.left.saturating_sub(1);
+            if self.left == 0 {
                 return ControlFlow::Break(Seen::Some);
             }
             let Some(both) = kind.condition.and(condition) else { continue };
@@ -102,7 +128,10 @@ impl Way<'_> {
             let (before, after) =
                 kind.condition.choices.split_at(kind.chosen.min(kind.condition.choices.len()));
             let choices = [before, choices, after].concat();
-            self.back(kind.from, &both, &choices, left, visit)?;
+            let known = self.open.len();
+            self.open.extend(kind.open.iter().cloned());
+            self.go(kind.from, &both, &choices, look)?;
+            self.open.truncate(known);
         }
         ControlFlow::Continue(())
     }
@@ -116,12 +145,14 @@ impl Prover<'_, '_> {
         given: &Condition,
         judge: &mut impl Judge,
     ) -> Option<Assumption> {
-        let mut places = vec![Place { entry: None, kinds: Vec::new(), explored: false }];
+        let mut places = vec![Place { entry: None, kinds: Vec::new(), behind: Vec::new(), explored: false }];
         let mut left = self.most_ways;
         while let Some(at) = next_place(&places) {
+            let behind = behind(&places, at);
             let Some(place) = places.get_mut(at) else { break };
             place.explored = true;
-            place.kinds.sort_by_key(|kind| rank(&kind.condition));
+            place.behind = behind;
+            place.kinds.sort_by_key(|kind| (kind.open.len(), rank(&kind.condition)));
             let Some(place) = places.get(at) else { break };
             let mut joined = match &place.entry {
                 None => given.clone(),
@@ -142,13 +173,25 @@ impl Prover<'_, '_> {
                 },
                 |condition, Segment { walk, entered }| {
                     left = left.saturating_sub(1);
-                    let kind = |chosen| Kind { condition: condition.clone(), chosen, from: at };
-                    came.extend(entered.into_iter().map(|(entry, chosen)| (entry, kind(chosen))));
+                    came.extend(entered.into_iter().map(|entered| {
+                        let open = entered.open.iter().map(|open| Assumption::new(open.function, &open.kind));
+                        let (chosen, open) = (entered.chosen, open.collect());
+                        (entered.entry, Kind { condition: condition.clone(), chosen, open, from: at })
+                    }));
                     let flow = judge.judge(&Way { condition, places: &places, at }, &walk);
                     stopped = flow.is_break();
                     flow
                 },
             );
+            if std::env::var_os("WAYS").is_some() {
+                eprintln!(
+                    "place {at} {:?}: {} kinds, {} left, {} came",
+                    place.entry.as_ref().map(Entry::order),
+                    place.kinds.len(),
+                    left,
+                    came.len()
+                );
+            }
             if !whole {
                 return Some(self.unfinished());
             }
@@ -174,11 +217,23 @@ fn next_place(places: &[Place]) -> Option<usize> {
     left.min_by_key(|(_, place)| place.entry.as_ref().map(Entry::order)).map(|(at, _)| at)
 }
 
+/// The questions that may have been left open on the way to a place.
+fn behind(places: &[Place], at: usize) -> Vec<Assumption> {
+    let kinds = places.get(at).map_or(&[][..], |place| &place.kinds);
+    let from: BTreeSet<usize> = kinds.iter().map(|kind| kind.from).collect();
+    let before = from.into_iter().filter_map(|from| places.get(from)).flat_map(|place| &place.behind);
+    let all: BTreeSet<_> = kinds.iter().flat_map(|kind| &kind.open).chain(before).cloned().collect();
+    all.into_iter().collect()
+}
+
 fn arrive(places: &mut Vec<Place>, entry: Entry, kind: Kind) {
     let known = places.iter_mut().find(|place| !place.explored && place.entry.as_ref() == Some(&entry));
     match known {
         Some(place) => place.kinds.push(kind),
-        None => places.push(Place { entry: Some(entry), kinds: vec![kind], explored: false }),
+        None => {
+            let behind = Vec::new();
+            places.push(Place { entry: Some(entry), kinds: vec![kind], behind, explored: false });
+        }
     }
 }
 

@@ -31,8 +31,6 @@ pub struct Entry {
     skb: Skb,
     /// What was written into it.
     writes: Vec<Write>,
-    /// The questions that are open so far.
-    open: Vec<Open>,
     /// What the bridge learned of it so far.
     learned: Vec<Learned>,
     rounds: u16,
@@ -59,8 +57,16 @@ impl Entry {
     }
 }
 
-/// An [`Entry`], and how often the world was chosen before.
-pub type Entered = (Entry, usize);
+/// A frame that came to a place, and what it came by.
+#[derive(Debug)]
+pub struct Entered {
+    /// The place.
+    pub entry: Entry,
+    /// How often the world was chosen before.
+    pub chosen: usize,
+    /// The questions that were left open since the place before.
+    pub open: Vec<Open>,
+}
 
 /// A walk up to where it paused.
 #[derive(Debug)]
@@ -85,7 +91,8 @@ pub fn walk_segment<F: Frame>(
     Segment { walk: walker.walk, entered: walker.entered.unwrap_or_default() }
 }
 
-/// Walks one frame on from where a walk paused, up to the next places.
+/// Walks one frame on from where a walk paused, up to the next places. Questions that were open before are not among those
+/// of what comes of it.
 pub fn walk_from<F: Frame>(
     network: &Network<'_>,
     entry: &Entry,
@@ -96,11 +103,8 @@ pub fn walk_from<F: Frame>(
     let mut walker = Walker::new(network, frame, manner.into());
     walker.entered = Some(Vec::new());
     walker.rounds = entry.rounds;
-    walker.walk.open.clone_from(&entry.open);
     walker.walk.learned.clone_from(&entry.learned);
-    let mut skb = entry.skb;
-    (0..entry.open.len()).for_each(|index| skb.assumes.add(index));
-    walker.resume(entry.at, skb);
+    walker.resume(entry.at, entry.skb);
     Segment { walk: walker.walk, entered: walker.entered.unwrap_or_default() }
 }
 
@@ -119,8 +123,8 @@ impl<F: Frame> Walker<'_, '_, F> {
         let learned = self.walk.learned.iter();
         let learned = learned.map(|learned| Learned { assumes: Assumes::default(), ..*learned }).collect();
         let writes = self.frame.writes().to_vec();
-        let entry = Entry { at, skb, writes, open, learned, rounds: self.rounds };
-        entered.push((entry, self.frame.chosen()));
+        let entry = Entry { at, skb, writes, learned, rounds: self.rounds };
+        entered.push(Entered { entry, chosen: self.frame.chosen(), open });
         true
     }
 
