@@ -199,6 +199,10 @@ impl<F: Frame> Frame for Edited<'_, F> {
         self.frame.chosen()
     }
 
+    fn forked(&self) -> usize {
+        self.frame.forked()
+    }
+
     fn same(&mut self, one: Field, other: Field) -> bool {
         if self.writes.is_empty() {
             return self.frame.same(one, other);

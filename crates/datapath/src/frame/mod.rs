@@ -171,6 +171,11 @@ pub trait Frame {
         0
     }
 
+    /// Returns how many of the questions so far had several answers; 0 if nobody counts.
+    fn forked(&self) -> usize {
+        0
+    }
+
     /// Whether two fields hold the same value.
     fn same(&mut self, one: Field, other: Field) -> bool;
 

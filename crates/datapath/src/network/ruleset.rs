@@ -15,6 +15,8 @@ pub(crate) struct Ruleset<'s> {
     pub(crate) table: &'s NftTable,
     pub(crate) chains: Vec<Chain<'s>>,
     pub(crate) sets: Vec<Elements<'s>>,
+    /// Whether each rule reads only what it has loaded itself.
+    pub(crate) self_contained: bool,
 }
 
 /// A chain of it.
@@ -177,9 +179,10 @@ pub(crate) enum Datum<'s> {
 
 impl<'s> Ruleset<'s> {
     pub(crate) fn new(table: &'s NftTable) -> Self {
-        let chains = table.chains.iter().map(|chain| Chain::new(table, chain)).collect();
+        let chains: Vec<Chain<'s>> = table.chains.iter().map(|chain| Chain::new(table, chain)).collect();
+        let self_contained = chains.iter().flat_map(|chain| &chain.rules).all(Rule::is_self_contained);
         let sets = table.sets.iter().map(|set| Elements::new(table, set)).collect();
-        Self { table, chains, sets }
+        Self { table, chains, sets, self_contained }
     }
 
     /// Resolves the devices and sets that matches of x_tables name.
@@ -202,6 +205,47 @@ impl<'s> Ruleset<'s> {
     /// Returns the table's family.
     pub(crate) const fn family(&self) -> NftFamily {
         self.table.family
+    }
+}
+
+impl Rule<'_> {
+    /// Whether it reads only registers that it has loaded before.
+    fn is_self_contained(&self) -> bool {
+        let words = |register: Register, len: usize| {
+            let count = len.div_ceil(4).clamp(1, 20);
+            ((1u32 << count) - 1).checked_shl(u32::from(register)).unwrap_or(u32::MAX)
+        };
+        let mut loaded = 0u32;
+        self.expressions.iter().all(|expression| {
+            let (read, written) = match *expression {
+                Expr::Payload { len, dreg, .. } => (0, words(dreg, len)),
+                // The longest is a name.
+                Expr::Meta { dreg, .. } | Expr::Fib { dreg, .. } => (0, words(dreg, 16)),
+                Expr::Immediate { dreg, data } => (0, words(dreg, data.len())),
+                Expr::PayloadSet(PayloadSet { sreg, len, .. }) => (words(sreg, len), 0),
+                Expr::MetaSet { sreg, .. } | Expr::ToDevice { sreg, .. } => (words(sreg, 4), 0),
+                Expr::Cmp { sreg, data, .. } => (words(sreg, data.len()), 0),
+                Expr::Range { sreg, from, .. } => (words(sreg, from.len()), 0),
+                Expr::Bitwise { sreg, dreg, mask, .. } => (words(sreg, mask.len()), words(dreg, mask.len())),
+                Expr::Byteorder { sreg, dreg, len, .. } | Expr::Shift { sreg, dreg, len, .. } => {
+                    (words(sreg, len), words(dreg, len))
+                }
+                Expr::Registers { sreg, sreg2, dreg, len, .. } => {
+                    (words(sreg, len) | words(sreg2, len), words(dreg, len))
+                }
+                Expr::Lookup { sreg, dreg, .. } => (words(sreg, 1), dreg.map_or(0, |dreg| words(dreg, 16))),
+                // It may have loaded anything.
+                Expr::Open(_) => (0, u32::MAX),
+                // Which registers it reads is its own affair: those that the rule has loaded for it.
+                Expr::Nat(_) => (loaded, 0),
+                Expr::Verdict(_) | Expr::XtMatch(_) | Expr::XtTarget(_) | Expr::Reject | Expr::Dynset(_) => {
+                    (0, 0)
+                }
+            };
+            let fits = read & !loaded == 0;
+            loaded |= written;
+            fits
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use portcullis_snapshot::{
 
 use super::br_arp_nd_proxy::neigh_suppressed;
 use super::br_input::{BrPktType, Bridged};
-use super::entry::At;
+use super::entry::{At, RulesOf};
 use super::netfilter::{NF_BR_PRI_BRNF, NfState};
 use super::{OpenKind, Outcome, PortDelivery, Skb, Walker};
 use crate::frame::{Field, Frame, Ip4Field, Ip6Field, Set};
@@ -147,7 +147,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         {
             skb.hwtag = Self::br_handle_vlan(entry, skb.hwtag);
         }
-        if self.br_forward_hooks(&mut skb, bridge, port).is_none() {
+        let (on, to) = (bridge.link.index, port.link.index);
+        let of = RulesOf::Leaving { bridged: *bridged, bridge: on, port: to, flooded, dst };
+        // What br_netfilter has shown to the host's rules it shows to later ones, too: there is no pause between.
+        let passed = if self.network.hooks().br_netfilter().is_none() {
+            self.at_rules(of, |walker| walker.br_forward_hooks(&mut skb, bridge, port))
+        } else {
+            self.br_forward_hooks(&mut skb, bridge, port)
+        };
+        if passed.is_none() {
             return;
         }
         if !self.is_skb_forwardable(&skb, port) {

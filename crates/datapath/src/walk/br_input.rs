@@ -4,7 +4,7 @@ use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, MacAddr, NftFamily, PortS
 
 use super::br_multicast::Multicast;
 use super::br_vlan::Ingress;
-use super::entry::At;
+use super::entry::{At, Rules, RulesOf};
 use super::netfilter::{BR_NF_HOOK_THRESH, NF_BR_PRI_BRNF, NfState};
 use super::{OpenKind, PacketType, Skb, Walker};
 use crate::frame::{Classes, Field, Frame, Set};
@@ -185,7 +185,24 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
             skb.pkt_type = PacketType::Host;
         }
-        self.nf_hook_bridge_pre(&mut skb, bridge)?;
+        let of = RulesOf::Bridge { bridge: bridge.link.index, port: port.link.index, stolen: false };
+        self.at_rules(of, |walker| walker.nf_hook_bridge_pre(&mut skb, bridge))?;
+        self.behind_pre_routing(skb, bridge, port)
+    }
+
+    /// Goes on between two rules of the bridge's PRE_ROUTING.
+    pub(super) fn bridge_from(&mut self, mut skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, stolen: bool) {
+        let of = RulesOf::Bridge { bridge: bridge.link.index, port: port.link.index, stolen };
+        let passed = self.at_rules(of, |walker| walker.nf_hook_bridge_pre(&mut skb, bridge));
+        if passed.is_some()
+            && let Some(skb) = self.behind_pre_routing(skb, bridge, port)
+            && let Some(next) = self.leftover_tag(skb)
+        {
+            self.netif_receive_skb_core(next);
+        }
+    }
+
+    fn behind_pre_routing(&mut self, mut skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<Skb> {
         if skb.broute {
             skb.broute = false;
             let why = format_args!("a rule of broute");
@@ -212,7 +229,18 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if skb.broute {
             return Some(());
         }
-        let stolen = self.br_nf_pre_routing(skb, bridge)?;
+        // Whoever goes on behind br_netfilter knows what it did.
+        let resumed = match (&self.start_at, self.rules) {
+            (Some(_), Some(Rules { of: RulesOf::Bridge { stolen, .. }, .. })) => Some(stolen),
+            _ => None,
+        };
+        let stolen = match resumed {
+            Some(stolen) => stolen,
+            None => self.br_nf_pre_routing(skb, bridge)?,
+        };
+        if let Some(Rules { of: RulesOf::Bridge { stolen: noted, .. }, .. }) = &mut self.rules {
+            *noted = stolen;
+        }
         // Behind br_netfilter nobody asks for what broute says (br_nf_hook_thresh).
         let function = if stolen { BR_NF_HOOK_THRESH } else { "nf_hook_bridge_pre" };
         self.nf_hook_between(skb, function, state, NF_BR_PRI_BRNF..=i32::MAX)?;
@@ -412,10 +440,16 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             format_args!("up to {}", bridge.link.name),
             format_args!("{why}"),
         );
-        let Some(mut skb) = self.br_vlan_up(bridged, bridge) else { return };
+        let Some(skb) = self.br_vlan_up(bridged, bridge) else { return };
+        self.up_from(skb, brdev);
+    }
+
+    /// The bridge's LOCAL_IN, and what follows; or goes on between two of its rules.
+    pub(super) fn up_from(&mut self, mut skb: Skb, brdev: IfIndex) {
         // The hook still sees the port as its ingress device, so it is asked before the change of device shows.
         let state = NfState { family: NftFamily::Bridge, hook: NfHook::LocalIn, iif: skb.port, oif: None };
-        if self.nf_hook(&mut skb, "br_pass_frame_up", state).is_none() {
+        let of = RulesOf::Up { bridge: brdev };
+        if self.at_rules(of, |walker| walker.nf_hook(&mut skb, "br_pass_frame_up", state)).is_none() {
             return;
         }
         // Nothing asks whether the bridge device is up: its ports are disabled while it is not, unless MST is on.

@@ -4,15 +4,15 @@
 //! of frames come to such a place alike: whoever looks at all of them goes on from there once for all, instead of once for
 //! each.
 
-use portcullis_snapshot::{IfIndex, MacAddr};
+use portcullis_snapshot::{IfIndex, MacAddr, NftFamily};
 
 use super::br_input::Bridged;
 use super::{Assumes, Learned, Manner, Open, Skb, Walk, Walker};
 use crate::frame::{Edited, Frame, Write};
-use crate::network::Network;
+use crate::network::{Network, NfHook};
 
 /// A place in the kernel's functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum At {
     /// Behind a device's own filters (`nf_ingress` in `__netif_receive_skb_core`).
     Received,
@@ -22,7 +22,64 @@ pub(super) enum At {
     Leaving { bridged: Bridged, bridge: IfIndex, port: IfIndex, flooded: bool, dst: Option<MacAddr> },
     /// Before the protocol handlers (`deliver_ptype_list_skb`).
     Stack,
+    /// Between two rules of a hook (`nft_do_chain`).
+    Rules(RulesOf, Position),
 }
+
+/// Whose hook rules stand at: what follows behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RulesOf {
+    /// A device's own (`nf_ingress`).
+    Ingress,
+    /// The bridge's PRE_ROUTING (`nf_hook_bridge_pre`).
+    Bridge {
+        bridge: IfIndex,
+        port: IfIndex,
+        /// Whether br_netfilter has taken it over.
+        stolen: bool,
+    },
+    /// A copy on its way out (`__br_forward`, `br_forward_finish`).
+    Leaving { bridged: Bridged, bridge: IfIndex, port: IfIndex, flooded: bool, dst: Option<MacAddr> },
+    /// The bridge's LOCAL_IN, on the way up (`br_pass_frame_up`).
+    Up { bridge: IfIndex },
+}
+
+impl RulesOf {
+    /// Whether they stand at this hook.
+    pub(super) fn are_at(self, family: NftFamily, hook: NfHook) -> bool {
+        match self {
+            Self::Ingress => (family, hook) == (NftFamily::Netdev, NfHook::Ingress),
+            Self::Bridge { .. } => (family, hook) == (NftFamily::Bridge, NfHook::PreRouting),
+            Self::Leaving { .. } => {
+                family == NftFamily::Bridge && matches!(hook, NfHook::Forward | NfHook::PostRouting)
+            }
+            Self::Up { .. } => (family, hook) == (NftFamily::Bridge, NfHook::LocalIn),
+        }
+    }
+}
+
+/// A rule that is the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) hook: NfHook,
+    /// Which of the functions at the hook.
+    pub(crate) function: usize,
+    pub(crate) chain: usize,
+    pub(crate) next: usize,
+    /// Where chains that were jumped to go back to.
+    pub(crate) stack: Vec<(usize, usize)>,
+}
+
+/// The rules that a walk is at, if it can pause between them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) of: RulesOf,
+    pub(super) hook: NfHook,
+    pub(super) function: usize,
+}
+
+/// How many questions with several answers may come together before a walk pauses between rules.
+const FORKS: usize = 5;
 
 /// A frame where a walk paused, and what the kernel knows about it there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +105,14 @@ impl Entry {
     #[must_use]
     pub const fn order(&self) -> (u16, u8) {
         let place = match self.at {
-            At::Received => 0,
-            At::Finish { .. } => 1,
-            At::Leaving { .. } => 2,
-            At::Stack => 3,
+            At::Rules(RulesOf::Ingress, _) => 0,
+            At::Received => 1,
+            At::Rules(RulesOf::Bridge { .. }, _) => 2,
+            At::Finish { .. } => 3,
+            At::Leaving { .. } => 4,
+            At::Rules(RulesOf::Leaving { .. }, _) => 5,
+            At::Rules(RulesOf::Up { .. }, _) => 6,
+            At::Stack => 7,
         };
         (self.rounds, place)
     }
@@ -104,7 +165,7 @@ pub fn walk_from<F: Frame>(
     walker.entered = Some(Vec::new());
     walker.rounds = entry.rounds;
     walker.walk.learned.clone_from(&entry.learned);
-    walker.resume(entry.at, entry.skb);
+    walker.resume(&entry.at, entry.skb);
     Segment { walk: walker.walk, entered: walker.entered.unwrap_or_default() }
 }
 
@@ -118,7 +179,11 @@ impl<F: Frame> Walker<'_, '_, F> {
             At::Leaving { bridged, bridge, port, flooded, dst } => {
                 At::Leaving { bridged: Bridged { skb, ..bridged }, bridge, port, flooded, dst }
             }
-            At::Received | At::Finish { .. } | At::Stack => at,
+            At::Rules(RulesOf::Leaving { bridged, bridge, port, flooded, dst }, position) => {
+                let bridged = Bridged { skb, ..bridged };
+                At::Rules(RulesOf::Leaving { bridged, bridge, port, flooded, dst }, position)
+            }
+            At::Received | At::Finish { .. } | At::Stack | At::Rules(..) => at,
         };
         let learned = self.walk.learned.iter();
         let learned = learned.map(|learned| Learned { assumes: Assumes::default(), ..*learned }).collect();
@@ -128,7 +193,22 @@ impl<F: Frame> Walker<'_, '_, F> {
         true
     }
 
-    fn resume(&mut self, at: At, skb: Skb) {
+    /// Pauses before a rule, if the walk is to and has come by questions enough.
+    pub(super) fn pauses_before(
+        &mut self,
+        skb: &Skb,
+        (chain, next): (usize, usize),
+        stack: &[(usize, usize)],
+    ) -> bool {
+        if self.entered.is_none() || self.frame.forked() < FORKS {
+            return false;
+        }
+        let Some(Rules { of, hook, function }) = self.rules else { return false };
+        let position = Position { hook, function, chain, next, stack: stack.to_vec() };
+        self.pauses(At::Rules(of, position), skb)
+    }
+
+    fn resume(&mut self, at: &At, skb: Skb) {
         let network = self.network;
         let bridged_at = |bridge, port| {
             let bridge = network.bridge(bridge)?;
@@ -140,17 +220,34 @@ impl<F: Frame> Walker<'_, '_, F> {
                     self.netif_receive_skb_core(next);
                 }
             }
-            At::Finish { bridge, port } => {
+            &At::Finish { bridge, port } => {
                 if let Some((bridge, port)) = bridged_at(bridge, port) {
                     self.br_handle_frame_finish(skb, bridge, &port);
                 }
             }
-            At::Leaving { bridged, bridge, port, flooded, dst } => {
+            &At::Leaving { bridged, bridge, port, flooded, dst } => {
                 if let Some((bridge, port)) = bridged_at(bridge, port) {
                     self.br_forward_copy(&Bridged { skb, ..bridged }, bridge, &port, flooded, dst);
                 }
             }
             At::Stack => self.deliver(skb),
+            At::Rules(of, position) => {
+                self.start_at = Some(position.clone());
+                match *of {
+                    RulesOf::Ingress => self.ingress_from(skb),
+                    RulesOf::Bridge { bridge, port, stolen } => {
+                        if let Some((bridge, port)) = bridged_at(bridge, port) {
+                            self.bridge_from(skb, bridge, &port, stolen);
+                        }
+                    }
+                    RulesOf::Leaving { bridged, bridge, port, flooded, dst } => {
+                        if let Some((bridge, port)) = bridged_at(bridge, port) {
+                            self.br_forward_copy(&Bridged { skb, ..bridged }, bridge, &port, flooded, dst);
+                        }
+                    }
+                    RulesOf::Up { bridge } => self.up_from(skb, bridge),
+                }
+            }
         }
     }
 }

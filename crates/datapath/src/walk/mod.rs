@@ -220,6 +220,10 @@ pub(crate) struct Walker<'w, 's, F> {
     rounds: u16,
     /// Where the walk paused, if it is to.
     entered: Option<Vec<Entered>>,
+    /// Whose rules it is at, if it can pause between them.
+    rules: Option<entry::Rules>,
+    /// The rule that it goes on from.
+    start_at: Option<entry::Position>,
 }
 
 impl<'w, 's, F: Frame> Walker<'w, 's, F> {
@@ -228,7 +232,16 @@ impl<'w, 's, F: Frame> Walker<'w, 's, F> {
             // No port can be passed over: what leaves by it may come back.
             manner.aim = Aim::Everywhere;
         }
-        Self { network, frame, manner, walk: Walk::default(), rounds: 0, entered: None }
+        Self {
+            network,
+            frame,
+            manner,
+            walk: Walk::default(),
+            rounds: 0,
+            entered: None,
+            rules: None,
+            start_at: None,
+        }
     }
 
     /// Writes down a step, if steps are wanted. The arguments are formatted only then.

@@ -5,7 +5,7 @@
 
 use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, NftFamily, Reading};
 
-use super::entry::At;
+use super::entry::{At, RulesOf};
 use super::netfilter::NfState;
 use super::{Assumes, Effect, HostDelivery, HwTag, OpenKind, Outcome, PacketType, Skb, TagVid, Walker};
 use crate::frame::{Field, Frame, Partition, Set, Sets};
@@ -117,6 +117,16 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         Some(skb)
     }
 
+    /// Goes on between two rules of the device's own.
+    pub(super) fn ingress_from(&mut self, mut skb: Skb) {
+        if self.nf_ingress(&mut skb).is_some()
+            && !self.pauses(At::Received, &skb)
+            && let Some(next) = self.handed_over(skb)
+        {
+            self.netif_receive_skb_core(next);
+        }
+    }
+
     /// VLAN devices, the receive handler, the protocol handlers.
     fn another_round(&mut self, mut skb: Skb) -> Option<Skb> {
         let link = self.link(skb.dev)?;
@@ -169,7 +179,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `nf_ingress`: nftables' `netdev` hook.
     fn nf_ingress(&mut self, skb: &mut Skb) -> Option<()> {
         let (family, hook) = (NftFamily::Netdev, NfHook::Ingress);
-        self.nf_hook(skb, "nf_ingress", NfState { family, hook, iif: Some(skb.dev), oif: None })
+        let state = NfState { family, hook, iif: Some(skb.dev), oif: None };
+        self.at_rules(RulesOf::Ingress, |walker| walker.nf_hook(skb, "nf_ingress", state))
     }
 
     /// `__dev_queue_xmit` of a device: nftables' `netdev` egress hook, then tc's.
@@ -239,7 +250,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// What `__netif_receive_skb_core` does with a tag that nobody took: a VLAN id makes it somebody else's, VLAN 0 is
     /// passed over, however often and with either TPID.
-    fn leftover_tag(&mut self, mut skb: Skb) -> Option<Skb> {
+    pub(super) fn leftover_tag(&mut self, mut skb: Skb) -> Option<Skb> {
         while let Some(tag) = skb.hwtag {
             skb.hwtag = None;
             if !self.vid_is_zero(tag) {

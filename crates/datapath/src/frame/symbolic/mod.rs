@@ -58,6 +58,10 @@ impl Frame for Symbolic<'_> {
         self.0.chosen()
     }
 
+    fn forked(&self) -> usize {
+        self.0.forked()
+    }
+
     fn same(&mut self, one: Field, other: Field) -> bool {
         self.0.same(one, other)
     }

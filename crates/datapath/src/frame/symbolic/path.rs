@@ -24,7 +24,8 @@ pub(super) struct Path {
 
 #[derive(Debug, Default)]
 struct Answers {
-    given: Vec<Answer>,
+    /// Each with how many questions up to it had several answers.
+    given: Vec<(Answer, usize)>,
     /// How many of them this run has asked for again.
     next: usize,
 }
@@ -62,14 +63,28 @@ enum Branch {
 impl Answers {
     /// Returns the answer of the last run, if this one has not come further.
     fn again(&mut self) -> Option<Answer> {
-        let answer = self.given.get(self.next).copied()?;
+        let (answer, _) = self.given.get(self.next).copied()?;
         self.next += 1;
         Some(answer)
     }
 
     fn give(&mut self, answer: Answer) {
-        self.given.push(answer);
+        self.push(answer, self.forked());
+    }
+
+    /// Gives one of several answers.
+    fn give_one(&mut self, answer: Answer) {
+        self.push(answer, self.forked() + 1);
+    }
+
+    fn push(&mut self, answer: Answer, forked: usize) {
+        self.given.push((answer, forked));
         self.next = self.given.len();
+    }
+
+    fn forked(&self) -> usize {
+        let last = self.next.checked_sub(1).and_then(|last| self.given.get(last));
+        last.map_or(0, |(_, forked)| *forked)
     }
 }
 
@@ -95,7 +110,8 @@ impl Path {
             if let Some(answer) = self.take(branch) {
                 let answers = self.answers.get_mut();
                 answers.given.truncate(at);
-                answers.give(answer);
+                answers.next = at;
+                answers.give_one(answer);
                 answers.next = 0;
                 return true;
             }
@@ -144,10 +160,12 @@ impl Path {
         while let Some(branch) = branches.pop() {
             if let Some(answer) = self.take(branch) {
                 let answers = self.answers.get_mut();
-                if !branches.is_empty() {
+                if branches.is_empty() {
+                    answers.give(answer);
+                } else {
                     self.forks.push(Fork { at: answers.given.len(), mark, left: branches });
+                    answers.give_one(answer);
                 }
-                answers.give(answer);
                 return Some(answer);
             }
         }
@@ -253,7 +271,11 @@ impl Path {
     pub(super) fn chosen(&self) -> usize {
         let answers = self.answers.borrow();
         let so_far = answers.given.iter().take(answers.next);
-        so_far.filter(|answer| matches!(answer, Answer::Choice(_))).count()
+        so_far.filter(|(answer, _)| matches!(answer, Answer::Choice(_))).count()
+    }
+
+    pub(super) fn forked(&self) -> usize {
+        self.answers.borrow().forked()
     }
 
     pub(super) fn same(&mut self, one: Field, other: Field) -> bool {

@@ -31,6 +31,7 @@ mod xt_transport;
 
 use portcullis_snapshot::{IfIndex, NftFamily};
 
+use super::entry::{Rules, RulesOf};
 use super::{Skb, Walker};
 use crate::frame::Frame;
 use crate::network::{HookFunction, NfHook};
@@ -53,6 +54,8 @@ pub(crate) struct NfState {
 pub(crate) enum NfVerdict {
     Accept,
     Drop,
+    /// The walk pauses here.
+    Paused,
 }
 
 /// `NF_BR_PRI_BRNF`: where br_netfilter stands among the bridge's hooks.
@@ -62,6 +65,15 @@ pub(crate) const NF_BR_PRI_BRNF: i32 = 0;
 pub(crate) const BR_NF_HOOK_THRESH: &str = "br_nf_hook_thresh";
 
 impl<F: Frame> Walker<'_, '_, F> {
+    /// Does something at whose rules the walk can pause.
+    pub(in crate::walk) fn at_rules<T>(&mut self, of: RulesOf, with: impl FnOnce(&mut Self) -> T) -> T {
+        let rules = Rules { of, hook: NfHook::Ingress, function: 0 };
+        let before = self.rules.replace(rules);
+        let result = with(self);
+        self.rules = before;
+        result
+    }
+
     /// `nf_hook_slow`: asks whatever stands at a hook, in order. `None` if the packet ends here.
     pub(crate) fn nf_hook(&mut self, skb: &mut Skb, function: &'static str, state: NfState) -> Option<()> {
         self.nf_hook_between(skb, function, state, i32::MIN..=i32::MAX)
@@ -75,13 +87,38 @@ impl<F: Frame> Walker<'_, '_, F> {
         state: NfState,
         priorities: std::ops::RangeInclusive<i32>,
     ) -> Option<()> {
+        let outer = self.rules;
+        // Hooks that rules of this one lead to are others.
+        self.rules = outer.filter(|rules| rules.of.are_at(state.family, state.hook));
+        let passed = self.nf_hook_functions(skb, function, state, priorities);
+        self.rules = outer;
+        passed
+    }
+
+    fn nf_hook_functions(
+        &mut self,
+        skb: &mut Skb,
+        function: &'static str,
+        state: NfState,
+        priorities: std::ops::RangeInclusive<i32>,
+    ) -> Option<()> {
         let network = self.network;
         let functions = match (state.family, state.hook) {
             (NftFamily::Netdev, NfHook::Egress) => network.hooks().egress(state.oif?),
             (NftFamily::Netdev, _) => network.hooks().ingress(state.iif?),
             (family, hook) => network.hooks().netfilter(family, hook),
         };
-        for function_at_hook in functions.iter().filter(|function| priorities.contains(&function.priority)) {
+        if self.start_at.as_ref().is_some_and(|start| start.hook != state.hook) {
+            return Some(());
+        }
+        let functions = functions.iter().enumerate();
+        for (at, function_at_hook) in functions.filter(|(_, one)| priorities.contains(&one.priority)) {
+            if self.start_at.as_ref().is_some_and(|start| at < start.function) {
+                continue;
+            }
+            if let Some(rules) = &mut self.rules {
+                (rules.hook, rules.function) = (state.hook, at);
+            }
             let verdict = match &function_at_hook.function {
                 HookFunction::Open(kind) => {
                     self.assume(skb, function, kind.clone());
@@ -92,7 +129,7 @@ impl<F: Frame> Walker<'_, '_, F> {
                 }
                 HookFunction::Xt { table, chain } => self.xt_do_table(skb, &state, *table, *chain),
             };
-            if verdict == NfVerdict::Drop {
+            if verdict != NfVerdict::Accept {
                 return None;
             }
             // nf_hook_bridge_pre asks after each.

@@ -54,7 +54,17 @@ impl<F: Frame> Walker<'_, '_, F> {
         let mut registers = Registers::default();
         let mut stack: Vec<(usize, usize)> = Vec::new();
         let (mut chain, mut next) = (base, 0);
+        let mut resumed = self.start_at.take();
+        if let Some(start) = &mut resumed {
+            (chain, next, stack) = (start.chain, start.next, std::mem::take(&mut start.stack));
+        }
         loop {
+            if resumed.take().is_none()
+                && ruleset.self_contained
+                && self.pauses_before(skb, (chain, next), &stack)
+            {
+                return NfVerdict::Paused;
+            }
             let rule = ruleset.chains.get(chain).and_then(|chain| chain.rules.get(next));
             let Some(rule) = rule else {
                 // The end of a chain: back to where it was jumped to from, or to the policy.
