@@ -189,7 +189,7 @@ fn as_proxmox_writes_them() {
             if let Err(why) = nft(&proxmox(&guests, false)) {
                 skip!("{why}");
             }
-            let by_connection = |expr: &NftExpr| matches!(expr, NftExpr::Other { name, .. } if name == "ct");
+            let by_connection = |expr: &NftExpr| matches!(expr, NftExpr::Other { name, .. } | NftExpr::NoEffect(name) if name == "ct");
             for chain in &mut wanted.0.chains {
                 chain.rules.retain(|rule| !rule.expressions.iter().any(by_connection));
             }

@@ -177,11 +177,26 @@ pub(crate) enum Datum<'s> {
     Open,
 }
 
+/// Where the chains and sets of a table stand, by name.
+struct Names<'s> {
+    chains: HashMap<&'s str, usize>,
+    sets: HashMap<&'s str, usize>,
+}
+
+impl<'s> Names<'s> {
+    fn new(table: &'s NftTable) -> Self {
+        let chains = table.chains.iter().enumerate().map(|(at, chain)| (chain.name.as_str(), at));
+        let sets = table.sets.iter().enumerate().map(|(at, set)| (set.name.as_str(), at));
+        Self { chains: chains.collect(), sets: sets.collect() }
+    }
+}
+
 impl<'s> Ruleset<'s> {
     pub(crate) fn new(table: &'s NftTable) -> Self {
-        let chains: Vec<Chain<'s>> = table.chains.iter().map(|chain| Chain::new(table, chain)).collect();
+        let names = &Names::new(table);
+        let chains: Vec<Chain<'s>> = table.chains.iter().map(|chain| Chain::new(names, chain)).collect();
         let self_contained = chains.iter().flat_map(|chain| &chain.rules).all(Rule::is_self_contained);
-        let sets = table.sets.iter().map(|set| Elements::new(table, set)).collect();
+        let sets = table.sets.iter().map(|set| Elements::new(names, set)).collect();
         Self { table, chains, sets, self_contained }
     }
 
@@ -250,18 +265,18 @@ impl Rule<'_> {
 }
 
 impl<'s> Chain<'s> {
-    fn new(table: &'s NftTable, chain: &'s NftChain) -> Self {
+    fn new(names: &Names<'s>, chain: &'s NftChain) -> Self {
         let rule = |rule: &'s portcullis_snapshot::NftRule| Rule {
             handle: rule.handle,
-            expressions: rule.expressions.iter().filter_map(|expr| Expr::new(table, expr)).collect(),
+            expressions: rule.expressions.iter().filter_map(|expr| Expr::new(names, expr)).collect(),
         };
         Self { name: &chain.name, rules: chain.rules.iter().map(rule).collect() }
     }
 }
 
 impl<'s> Verdict<'s> {
-    fn new(table: &'s NftTable, verdict: &'s NftVerdict) -> Self {
-        let place = |name: &String| table.chains.iter().position(|chain| chain.name == *name);
+    fn new(names: &Names<'s>, verdict: &'s NftVerdict) -> Self {
+        let place = |name: &String| names.chains.get(name.as_str()).copied();
         match verdict {
             NftVerdict::Accept => Self::Accept,
             NftVerdict::Drop => Self::Drop,
@@ -277,7 +292,7 @@ impl<'s> Verdict<'s> {
 
 impl<'s> Expr<'s> {
     /// `None` if it has no effect on the frame's way.
-    fn new(table: &'s NftTable, expr: &'s NftExpr) -> Option<Self> {
+    fn new(names: &Names<'s>, expr: &'s NftExpr) -> Option<Self> {
         let open = |name: &str| Some(Self::Open(name.to_owned()));
         Some(match *expr {
             NftExpr::Payload { base, offset, len, dreg } => {
@@ -304,14 +319,12 @@ impl<'s> Expr<'s> {
             NftExpr::Byteorder { sreg, dreg, len, size, .. } => {
                 Self::Byteorder { sreg, dreg, len: len as usize, size: size as usize }
             }
-            NftExpr::Lookup { ref set, sreg, dreg, inverted } => {
-                match table.sets.iter().position(|candidate| candidate.name == *set) {
-                    Some(set) => Self::Lookup { set, sreg, dreg, inverted },
-                    None => return open("a set that was not read"),
-                }
-            }
+            NftExpr::Lookup { ref set, sreg, dreg, inverted } => match names.sets.get(set.as_str()) {
+                Some(&set) => Self::Lookup { set, sreg, dreg, inverted },
+                None => return open("a set that was not read"),
+            },
             NftExpr::Immediate { dreg, ref data } => Self::Immediate { dreg, data: &data.0 },
-            NftExpr::Verdict(ref verdict) => Self::Verdict(Verdict::new(table, verdict)),
+            NftExpr::Verdict(ref verdict) => Self::Verdict(Verdict::new(names, verdict)),
             NftExpr::Fib { dreg, result, flags } => Self::Fib { dreg, result, flags },
             NftExpr::Reject => Self::Reject,
             NftExpr::ToDevice { copy, sreg } => Self::ToDevice { copy, sreg },
@@ -326,14 +339,14 @@ impl<'s> Expr<'s> {
 }
 
 impl<'s> Elements<'s> {
-    fn new(table: &'s NftTable, set: &'s NftSet) -> Self {
+    fn new(names: &Names<'s>, set: &'s NftSet) -> Self {
         let len = set.key_len as usize;
         let datum = |element: &'s NftElement| match &element.data {
             // Counters do not decide; whatever else an element carries may.
             _ if element.expressions.iter().any(|name| name != "counter" && name != "last") => Datum::Open,
             None => Datum::Nothing,
             Some(NftData::Value(value)) => Datum::Value(&value.0),
-            Some(NftData::Verdict(verdict)) => Datum::Verdict(Verdict::new(table, verdict)),
+            Some(NftData::Verdict(verdict)) => Datum::Verdict(Verdict::new(names, verdict)),
             Some(NftData::Object(_)) => Datum::Open,
         };
         let keys: Vec<_> =

@@ -99,7 +99,7 @@ impl Rules {
         let states = [(1u32, invalid), (2, NftVerdict::Accept), (4, NftVerdict::Accept)];
         let elements = states.map(|(state, verdict)| element(&state.to_ne_bytes(), Some(verdict)));
         self.set(&name, ANONYMOUS | NftSet::MAP, 4, elements.to_vec());
-        vec![meta(MetaKey::Protocol), neq(&ARP), ct(CT_STATE, true), lookup(&name, Some(0), false)]
+        vec![meta(MetaKey::Protocol), neq(&ARP), ct(CT_STATE), lookup(&name, Some(0), false)]
     }
 
     /// `icmpv6 type { … }`, or `icmp type { … }`.
@@ -284,21 +284,20 @@ fn guest_out(rules: &mut Rules, guest: &Guest, v4: &str, v6: &str) {
 }
 
 const CT_STATE: u32 = 0;
-const CT_MARK: u32 = 3;
 
-/// A `ct` expression: the register (`NFTA_CT_DREG` or `NFTA_CT_SREG`) and the key.
-fn ct(key: u32, get: bool) -> NftExpr {
+/// `ct` of a key into the first register (`NFTA_CT_KEY`, `NFTA_CT_DREG`).
+fn ct(key: u32) -> NftExpr {
     let number = |attribute: u16, value: u32| {
         [&8u16.to_ne_bytes()[..], &attribute.to_ne_bytes(), &value.to_be_bytes()].concat()
     };
-    let (key, register) = (number(2, key), number(if get { 1 } else { 4 }, 1));
-    NftExpr::Other { name: "ct".to_owned(), data: Bytes([register, key].concat()) }
+    NftExpr::Other { name: "ct".to_owned(), data: Bytes([number(1, 1), number(2, key)].concat()) }
 }
 
 /// `ct mark set` the guest's number.
 fn mark_connection(guest: &Guest) -> Vec<NftExpr> {
     let number = u32::try_from(guest.vmid).unwrap();
-    vec![NftExpr::Immediate { dreg: 4, data: Bytes::from(&number.to_ne_bytes()[..]) }, ct(CT_MARK, false)]
+    let number = NftExpr::Immediate { dreg: 4, data: Bytes::from(&number.to_ne_bytes()[..]) };
+    vec![number, NftExpr::NoEffect("ct".to_owned())]
 }
 
 fn with(mut expressions: Vec<NftExpr>, last: NftExpr) -> Vec<NftExpr> {

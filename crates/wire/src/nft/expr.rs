@@ -124,6 +124,8 @@ fn known(family: Option<NftFamily>, name: &str, a: &Attributes<'_>) -> Option<Nf
         "nat" | "masq" | "redir" => NftExpr::Nat(nat(name, a)?),
         "dynset" => NftExpr::Dynset { set: a.get(1)?.string() },
         "counter" | "log" | "last" => NftExpr::NoEffect(name.to_owned()),
+        // What is written into the connection (NFTA_CT_SREG) decides nothing about this packet.
+        "ct" if a.get(4).is_some() => NftExpr::NoEffect(name.to_owned()),
         "match" => NftExpr::Match(extension(family, a, |xt| xt.decode_match())?),
         "target" => NftExpr::Target(extension(family, a, |xt| xt.decode_target())?),
         _ => return None,
