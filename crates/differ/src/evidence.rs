@@ -1,5 +1,7 @@
 //! What the kernel did, from everything that was heard.
 
+use std::collections::HashSet;
+
 use portcullis_datapath::frame::{ArpField, Field, Icmp6Field, Ip6Field, Write};
 use portcullis_datapath::{Concrete, Outcome, PacketType, Walk};
 use portcullis_kernel::counters::Counters;
@@ -14,7 +16,7 @@ use crate::names;
 use crate::stand::Heard;
 
 /// `lo`: what the host says to itself.
-const LOOPBACK: IfIndex = IfIndex(1);
+pub(crate) const LOOPBACK: IfIndex = IfIndex(1);
 const ICMPV6: u8 = 58;
 const RTM_NEWPREFIX: u16 = 52;
 
@@ -84,6 +86,26 @@ impl<'a> Mark<'a> {
         let Some(frame) = Concrete::new(&self.sent.bytes) else { return false };
         let kind = frame.value(Field::Icmp6(depth, Icmp6Field::Type));
         (133..=137).contains(&kind) || frame.value(Field::Icmp6(depth, Icmp6Field::ChecksumRight)) == 0
+    }
+}
+
+/// Many frames as they were sent, and what is needed to know copies of any of them again.
+pub(crate) struct Marks(HashSet<(MacAddr, Vec<u8>)>);
+
+impl Marks {
+    pub(crate) fn new(frames: &[Vec<u8>]) -> Self {
+        let bodies = |bytes: &Vec<u8>| {
+            let trimmed = without_trailer(bytes).map(body);
+            [Some(body(bytes)), trimmed].into_iter().flatten().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        let marks =
+            frames.iter().flat_map(|bytes| bodies(bytes).into_iter().map(|body| (source(bytes), body)));
+        Self(marks.collect())
+    }
+
+    /// Whether a frame is a copy of one of these, its destination and tags aside.
+    pub(crate) fn has_copy(&self, bytes: &[u8]) -> bool {
+        self.0.contains(&(source(bytes), body(bytes).to_vec()))
     }
 }
 
@@ -190,12 +212,17 @@ const fn pkt_type(number: u8) -> Option<PacketType> {
 
 /// Whether it is an ARP reply that speaks for the sender's own hardware address: not one that the bridge gives in the
 /// name of a guest.
-fn is_arp_reply(captured: &Captured) -> bool {
+pub(crate) fn is_arp_reply(captured: &Captured) -> bool {
     let Some((depth, EtherType::ARP)) = inner(&captured.bytes) else { return false };
     let Some(frame) = Concrete::new(&captured.bytes) else { return false };
     let reply = frame.value(Field::Arp(depth, ArpField::Operation)) == 2;
     let own = names_mac(frame.value(Field::Arp(depth, ArpField::SenderMac)) as u64);
     reply && own
+}
+
+/// Whether a frame is an answer of the host's to ARP or neighbour discovery.
+pub(crate) fn is_answer(captured: &Captured) -> bool {
+    is_arp_reply(captured) || is_advertisement(captured)
 }
 
 /// Whether a hardware address is one that configurations give to the host's devices.

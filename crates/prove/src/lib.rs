@@ -14,8 +14,10 @@ mod prover;
 mod reach;
 mod tally;
 mod verdict;
+mod ways;
 
 pub use claim::{Goal, HostProtocol};
 pub use knobs::{Knob, rests_on};
 pub use prover::{MOST_WAYS, Prover};
 pub use verdict::{Assumption, Exposure, Proof, Verdict};
+pub use ways::every_way;

@@ -8,8 +8,8 @@ use std::path::Path;
 use portcullis_datapath::{Network, When};
 use portcullis_prove::{Goal, HostProtocol, Proof, Prover, Verdict, rests_on};
 use portcullis_snapshot::{
-    CmpOp, EtherType, IfIndex, LinkKind, NftBaseChain, NftChain, NftExpr, NftFamily, NftRule, NftTable,
-    NftVerdict, PayloadBase, PortKind, PortOptions, Reading, Snapshot,
+    Bytes, CmpOp, EtherType, IfIndex, LinkKind, NftBaseChain, NftChain, NftData, NftElement, NftExpr,
+    NftFamily, NftRule, NftSet, NftTable, NftVerdict, PayloadBase, PortKind, PortOptions, Reading, Snapshot,
 };
 
 /// An address-less `br0` with the guests `veth1` and `veth2`, on a host that forwards.
@@ -139,6 +139,38 @@ fn isolated_ports_keep_guests_apart_and_the_proof_says_what_it_rests_on() {
         "{knobs:?}"
     );
     assert!(!knobs.iter().any(|knob| knob.starts_with("learning")), "{knobs:?}");
+}
+
+#[test]
+fn what_a_map_has_for_established_connections_may_pass() {
+    let mut host = Host::new();
+    host.drop_at_ingress(false);
+    let goal = Goal::Port(host.index("veth2"));
+    assert_eq!(host.verdicts(&[goal]), ["isolated"]);
+    // `ct state vmap { established : accept }` before everything is dropped.
+    let Reading::Read(tables) = &mut host.0.namespaces.first_mut().unwrap().filters.nft_tables else {
+        panic!()
+    };
+    let table = tables.first_mut().unwrap();
+    let state = NftExpr::Other { name: "ct".to_owned(), data: Bytes::default() };
+    let lookup = NftExpr::Lookup { set: "__map0".to_owned(), sreg: 4, dreg: Some(0), inverted: false };
+    let rule = NftRule { handle: 1, expressions: vec![state, lookup] };
+    table.chains.first_mut().unwrap().rules.push(rule);
+    table.sets.push(NftSet {
+        name: "__map0".to_owned(),
+        flags: NftSet::MAP,
+        key_len: 4,
+        concat: Vec::new(),
+        elements: vec![NftElement {
+            key: Some(Bytes::from(&2u32.to_ne_bytes()[..])),
+            key_end: None,
+            interval_end: false,
+            data: Some(NftData::Verdict(NftVerdict::Accept)),
+            expires: false,
+            expressions: Vec::new(),
+        }],
+    });
+    assert_eq!(host.verdicts(&[goal]), ["unproven"]);
 }
 
 #[test]

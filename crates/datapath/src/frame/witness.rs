@@ -9,6 +9,10 @@ use super::{ArpField, Concrete, Field, Icmp6Field, Ip4Field, Ip6Field};
 /// More tags than anything reads.
 const MOST_TAGS: u8 = 8;
 const ICMP6: u8 = 58;
+/// The IPv6 extension headers that a witness may have: hop-by-hop options, a routing header, destination options.
+const EXTENSIONS: [u8; 3] = [0, 43, 60];
+/// How long an extension header of a witness may be, in bytes; 0 is none.
+const OPTIONS: [usize; 7] = [0, 8, 16, 24, 32, 40, 48];
 
 impl Condition {
     /// Whether a frame is one of those that the condition holds. How the world is does not count.
@@ -26,21 +30,29 @@ impl Condition {
     /// ones. `None` if none was found: the condition may hold frames that cannot be.
     #[must_use]
     pub fn witness(&self, wanted: &[(Field, u128)]) -> Option<Vec<u8>> {
-        let mut making = Making { condition: self, wanted, bytes: Vec::new() };
-        making.make();
-        let frame = Concrete::new(&making.bytes)?;
-        self.holds(&frame).then_some(making.bytes)
+        // Where the rules look at fixed places, it matters how far back extension headers push the transport header.
+        OPTIONS.into_iter().find_map(|options| {
+            let mut making = Making { condition: self, wanted, options, bytes: Vec::new() };
+            if !making.make() && options > 0 {
+                return None;
+            }
+            let frame = Concrete::new(&making.bytes)?;
+            self.holds(&frame).then_some(making.bytes)
+        })
     }
 }
 
 struct Making<'c> {
     condition: &'c Condition,
     wanted: &'c [(Field, u128)],
+    /// How long an IPv6 extension header is, in bytes, if there is to be one.
+    options: usize,
     bytes: Vec<u8>,
 }
 
 impl Making<'_> {
-    fn make(&mut self) {
+    /// Makes the frame; whether it has an extension header.
+    fn make(&mut self) -> bool {
         let depth = self.tags();
         let start = Concrete::HEADER + 4 * usize::from(depth);
         let protocol = self.pick(Field::TypeOrLength(depth), 0x88b5);
@@ -61,12 +73,13 @@ impl Making<'_> {
         self.put(Field::TypeOrLength(depth), protocol);
         self.bytes.extend(body);
         self.length(depth, protocol);
-        // What rules asked of single bytes.
+        let extended = protocol == 0x86dd && self.extension(depth).is_some();
+        // What rules asked of single bytes, and of places that have other bytes now.
         let bytes: Vec<_> = self
             .condition
             .fields
             .iter()
-            .filter(|(field, _)| is_byte(*field))
+            .filter(|(field, _)| is_byte(*field) || extended && matches!(field, Field::Icmp6(..)))
             .map(|(field, _)| *field)
             .collect();
         for field in bytes {
@@ -74,6 +87,13 @@ impl Making<'_> {
         }
         self.relations();
         self.checksums(depth, protocol);
+        extended
+    }
+
+    /// The extension header that follows the IPv6 header, if there is to be one.
+    fn extension(&self, d: u8) -> Option<u8> {
+        let next = self.pick(Field::Ip6(d, Ip6Field::NextHeader), 17) as u8;
+        (self.options > 0 && EXTENSIONS.contains(&next)).then_some(next)
     }
 
     /// How many tags the frame has: as long as the protocol can only be a TPID.
@@ -170,7 +190,9 @@ impl Making<'_> {
     fn ip6(&self, d: u8) -> Vec<u8> {
         let of = |field| Field::Ip6(d, field);
         let next = self.pick(of(Ip6Field::NextHeader), 17) as u8;
-        let body = if next == ICMP6 {
+        let body = if self.extension(d).is_some() {
+            self.behind_extension(d)
+        } else if next == ICMP6 {
             self.icmp6(d)
         } else {
             self.transport(of(Ip6Field::SourcePort), of(Ip6Field::DestinationPort), None, 24)
@@ -185,6 +207,14 @@ impl Making<'_> {
         header.extend(self.number(of(Ip6Field::Destination), 0xfe80 << 112 | 0x4e, 16));
         header.extend(body);
         header
+    }
+
+    /// An extension header with nothing but padding, and room for a transport header.
+    fn behind_extension(&self, d: u8) -> Vec<u8> {
+        let mut body = self.number(Field::Ip6(d, Ip6Field::TransportProtocol), ICMP6.into(), 1);
+        body.extend([(self.options / 8 - 1) as u8, 1, (self.options - 4) as u8]);
+        body.resize(self.options + 32, 0);
+        body
     }
 
     fn icmp6(&self, d: u8) -> Vec<u8> {

@@ -11,6 +11,7 @@ mod br_forward;
 mod br_input;
 mod br_multicast;
 mod br_vlan;
+mod entry;
 mod ip6_input;
 mod ip_input;
 mod macvlan;
@@ -29,9 +30,10 @@ use std::fmt;
 
 use portcullis_snapshot::{EtherType, IfIndex, MacAddr};
 
-use crate::frame::{Edited, Field, Frame, Write};
+use crate::frame::{Edited, Field, Frame};
 use crate::network::Network;
 
+pub use entry::{Entered, Entry, Segment, walk_from, walk_segment};
 pub use outcome::{
     Assumes, Drop, Effect, HostDelivery, Learned, LearnedChange, Open, OpenKind, Otherwise, Outcome,
     PortDelivery, Step, Walk,
@@ -208,59 +210,6 @@ pub fn walk<F: Frame>(
     walker.walk
 }
 
-/// A frame where the protocol handlers of the host's stack are about to get it, and what the kernel knows about it there.
-/// What they do with it depends on nothing else that came before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    skb: Skb,
-    /// What was written into it.
-    writes: Vec<Write>,
-    /// The questions that are open so far.
-    open: Vec<Open>,
-}
-
-impl Entry {
-    /// Returns how many of the frame's own tags are no longer in front of its bytes.
-    #[must_use]
-    pub const fn depth(&self) -> u8 {
-        self.skb.depth
-    }
-}
-
-/// An [`Entry`], and how often the world was chosen before.
-pub type Entered = (Entry, usize);
-
-/// Walks one frame as [`walk`] does, but for the host's stack: where that would get it, the walk ends. Many kinds of frames
-/// come to it alike, and [`walk_from`] goes on for all of them at once.
-pub fn walk_to_the_stack<F: Frame>(
-    network: &Network<'_>,
-    ingress: IfIndex,
-    frame: &mut F,
-    manner: impl Into<Manner>,
-) -> (Walk, Vec<Entered>) {
-    let frame = &mut Edited::new(frame);
-    let mut walker = Walker::new(network, frame, manner.into());
-    walker.entered = Some(Vec::new());
-    walker.netif_receive(ingress);
-    (walker.walk, walker.entered.unwrap_or_default())
-}
-
-/// Walks one frame on from where [`walk_to_the_stack`] ended.
-pub fn walk_from<F: Frame>(
-    network: &Network<'_>,
-    entry: &Entry,
-    frame: &mut F,
-    manner: impl Into<Manner>,
-) -> Walk {
-    let frame = &mut Edited::again(frame, &entry.writes);
-    let mut walker = Walker::new(network, frame, manner.into());
-    walker.walk.open.clone_from(&entry.open);
-    let mut skb = entry.skb;
-    (0..entry.open.len()).for_each(|index| skb.assumes.add(index));
-    walker.deliver_skb(skb);
-    walker.walk
-}
-
 /// A walk under way.
 pub(crate) struct Walker<'w, 's, F> {
     pub(crate) network: &'w Network<'s>,
@@ -269,7 +218,7 @@ pub(crate) struct Walker<'w, 's, F> {
     pub(crate) walk: Walk,
     /// How often a frame was handed to `__netif_receive_skb_core`, lest stacked devices walk for ever.
     rounds: u16,
-    /// What came to the host's stack, if the walk is to end there.
+    /// Where the walk paused, if it is to.
     entered: Option<Vec<Entered>>,
 }
 
@@ -280,16 +229,6 @@ impl<'w, 's, F: Frame> Walker<'w, 's, F> {
             manner.aim = Aim::Everywhere;
         }
         Self { network, frame, manner, walk: Walk::default(), rounds: 0, entered: None }
-    }
-
-    /// Ends the walk at the host's stack, if it is to.
-    pub(super) fn enters(&mut self, skb: &Skb) -> bool {
-        let Some(entered) = &mut self.entered else { return false };
-        let open = self.walk.questions(skb.assumes).cloned().collect();
-        let skb = Skb { assumes: Assumes::default(), ..*skb };
-        let writes = self.frame.writes().to_vec();
-        entered.push((Entry { skb, writes, open }, self.frame.chosen()));
-        true
     }
 
     /// Writes down a step, if steps are wanted. The arguments are formatted only then.
@@ -331,8 +270,13 @@ impl<'w, 's, F: Frame> Walker<'w, 's, F> {
     /// Leaves a question open, and chooses the answer. Whether it is the second one: a rule that matches, a packet that
     /// ends.
     pub(crate) fn undecided(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) -> bool {
-        self.open(skb, Open { function, device: skb.dev, kind, otherwise: Otherwise::Followed });
+        self.ask(skb, function, kind);
         self.frame.choose(2) == 1
+    }
+
+    /// Leaves a question open whose answer is chosen next.
+    pub(crate) fn ask(&mut self, skb: &mut Skb, function: &'static str, kind: OpenKind) {
+        self.open(skb, Open { function, device: skb.dev, kind, otherwise: Otherwise::Followed });
     }
 
     fn open(&mut self, skb: &mut Skb, open: Open) {

@@ -15,6 +15,8 @@ use crate::traffic::{Filter, Place, Qdisc, Table};
 const SIDE_CHAIN: u32 = 7;
 /// The block that devices share.
 const BLOCK: u32 = 22;
+/// Adds a key of `flower`: the field, the value, and the mask if not all of it counts.
+type Add<'a> = &'a mut dyn FnMut(FlowerField, &[u8], Option<&[u8]>);
 /// A linked table of `u32`.
 const LINKED: u32 = 0x0050_0000;
 
@@ -36,7 +38,8 @@ pub(super) fn steps(rng: &mut Rng, ports: &[Name], devices: &[Name]) -> Vec<Step
         chosen.extend(pick(rng, from).filter(|device| !chosen.contains(device)));
     }
     let shared = one_in(rng, 4);
-    let mut writing = Writing { rng, devices, steps: Vec::new(), place: Place::Block(BLOCK), node: 0 };
+    let quiet = devices.iter().copied().filter(|device| !chosen.contains(device)).collect();
+    let mut writing = Writing { rng, devices, quiet, steps: Vec::new(), place: Place::Block(BLOCK), node: 0 };
     for device in &chosen {
         let ingress_block = shared.then_some(BLOCK);
         writing.steps.push(Step::Qdisc(Qdisc { device, ingress_block, egress_block: None }));
@@ -398,7 +401,7 @@ impl Writing<'_> {
         keys
     }
 
-    fn flower_transport(&mut self, add: &mut dyn FnMut(FlowerField, &[u8], Option<&[u8]>), protocols: &[u8]) {
+    fn flower_transport(&mut self, add: Add<'_>, protocols: &[u8]) {
         if one_in(self.rng, 2) {
             return;
         }

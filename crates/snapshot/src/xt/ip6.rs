@@ -14,7 +14,7 @@ use super::{XtRange, XtValue};
 pub struct XtFrag {
     /// Identifications. The kernel asks for them whether the tool's flag is set or not.
     pub ids: XtRange<u32>,
-    /// The header's length in bytes, if asked for (`IP6T_FRAG_LEN`); it is always 8.
+    /// The header's length in bytes, if a tool asked for it (`IP6T_FRAG_LEN`). The kernel does not look at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_len: Option<XtValue<u32>>,
     /// Whether reserved bits must be zero (`IP6T_FRAG_RES`).

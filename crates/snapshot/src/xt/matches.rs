@@ -60,8 +60,8 @@ pub enum XtMatch {
     Iprange(XtIprange),
     /// Which extension headers there are (`ipv6header_mt6`).
     Ipv6header(XtIp6Header),
-    /// Length of the packet from its network header on; of IPv6 without its header's 40 bytes where a hop-by-hop
-    /// option tells no other (`length_mt`, `length_mt6`).
+    /// Length of the packet: of IPv4 what its header tells (`length_mt`), of IPv6 what there is from the network header
+    /// on (`length_mt6`).
     Length(XtRange<u16>),
     /// A rate (`limit_mt`, `ebt_limit_mt`).
     Limit {
@@ -290,7 +290,7 @@ pub struct XtPhysdev {
     pub is_out: Option<bool>,
 }
 
-/// `struct xt_addrtype_info_v1`. A mask has the bit `1 << RTN_*`; bit 0 holds for any address that IPv6 does not tell.
+/// `struct xt_addrtype_info_v1`. A mask has the bit `1 << RTN_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct XtAddrtype {

@@ -1,6 +1,6 @@
 use portcullis_snapshot::{
-    EtherType, FlowerField, FlowerKey, GactRandom, MacAddr, PeditHeader, Skbedit, TcAction, TcActionKind,
-    TcVerdict, U32Key, U32Mark, U32Node, VlanAction, VlanTag,
+    EtherType, FlowerField, FlowerKey, GactRandom, MacAddr, PeditHeader, PeditKey, Skbedit, TcAction,
+    TcActionKind, TcVerdict, U32Key, U32Mark, U32Node, VlanAction, VlanTag,
 };
 use proptest::prelude::*;
 

@@ -1,5 +1,6 @@
 //! `net/netfilter/nf_tables_core.c`: the rules of a chain, one after the other.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use portcullis_snapshot::{CmpOp, MetaKey};
@@ -21,6 +22,8 @@ pub(super) struct Pktinfo<'r, 's> {
     pub(super) transport: Option<Option<super::nft_payload::Transport>>,
     /// The rule that is being evaluated, for people.
     pub(super) rule: (usize, u64),
+    /// The last rule that left a question open. What else of it is not known follows from that.
+    asked: Cell<Option<(usize, u64)>>,
 }
 
 impl<'r, 's> Pktinfo<'r, 's> {
@@ -46,7 +49,8 @@ impl<F: Frame> Walker<'_, '_, F> {
     ) -> NfVerdict {
         let network = self.network;
         let Some(ruleset) = network.hooks().ruleset(table) else { return NfVerdict::Accept };
-        let mut pkt = Pktinfo { state: *state, ruleset, transport: None, rule: (base, 0) };
+        let mut pkt =
+            Pktinfo { state: *state, ruleset, transport: None, rule: (base, 0), asked: Cell::new(None) };
         let mut registers = Registers::default();
         let mut stack: Vec<(usize, usize)> = Vec::new();
         let (mut chain, mut next) = (base, 0);
@@ -193,11 +197,15 @@ impl<F: Frame> Walker<'_, '_, F> {
         pkt: &Pktinfo<'_, 's>,
         what: &str,
     ) -> Verdict<'s> {
-        let what = format!("{}: {what}", pkt.place());
-        if self.undecided(skb, "nft_do_chain", OpenKind::Filter(what)) {
-            Verdict::Continue
-        } else {
-            Verdict::Break
+        self.nft_ask(skb, pkt, what);
+        if self.frame.choose(2) == 1 { Verdict::Continue } else { Verdict::Break }
+    }
+
+    /// Leaves a question open about the rule, unless it did so before.
+    pub(super) fn nft_ask(&mut self, skb: &mut Skb, pkt: &Pktinfo<'_, '_>, what: &str) {
+        if pkt.asked.replace(Some(pkt.rule)) != Some(pkt.rule) {
+            let what = format!("{}: {what}", pkt.place());
+            self.ask(skb, "nft_do_chain", OpenKind::Filter(what));
         }
     }
 

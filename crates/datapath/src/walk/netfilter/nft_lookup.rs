@@ -1,6 +1,6 @@
 //! `net/netfilter/nft_lookup.c`: keys in sets and maps.
 
-use portcullis_snapshot::Register;
+use portcullis_snapshot::{NftSet, Register};
 
 use super::nf_tables_core::Pktinfo;
 use super::registers::{Piece, Registers, Source, Value, cut, lies_in, number_at, part};
@@ -18,20 +18,21 @@ impl<F: Frame> Walker<'_, '_, F> {
         (set, sreg, dreg, inverted): (usize, Register, Option<Register>, bool),
     ) -> Verdict<'s> {
         let Some(elements) = pkt.ruleset.sets.get(set) else { return Verdict::Break };
-        let found = match registers.load(sreg, elements.set.key_len as usize) {
+        let mut found = match registers.load(sreg, elements.set.key_len as usize) {
             Value::Known(key) => {
                 elements.find(key).and_then(|at| elements.ranges.get(at)).map(|range| range.data)
             }
             Value::Pieces(pieces) => self.nft_set_lookup(elements, &pieces),
-            Value::Unknown => return self.nft_unknown(skb, pkt, "what it looks up"),
+            Value::Unknown => {
+                self.nft_ask(skb, pkt, "what it looks up");
+                self.nft_any_element(elements)
+            }
         };
-        let found = found.or(elements.catchall);
+        found = found.or(elements.catchall);
         if elements.set.changes() {
             let what = format!("{}: set {}, which packets and time change", pkt.place(), elements.set.name);
             if self.undecided(skb, "nft_lookup_eval", OpenKind::Changing(what)) {
-                registers.forget_all();
-                let there = if found.is_some() { None } else { Some(Datum::Nothing) };
-                return if there.is_some() == inverted { Verdict::Break } else { Verdict::Continue };
+                found = self.nft_any_element(elements);
             }
         }
         match found {
@@ -40,6 +41,24 @@ impl<F: Frame> Walker<'_, '_, F> {
             None => Verdict::Break,
             Some(datum) => self.nft_datum(skb, pkt, registers, dreg, datum),
         }
+    }
+
+    /// What a key may be found to have of which nothing tells, or in a set of which nothing tells what is in it: each
+    /// of what there is, or nothing. A map that changes may have more.
+    fn nft_any_element<'s>(&mut self, elements: &Elements<'s>) -> Option<Datum<'s>> {
+        let mut data: Vec<Datum<'s>> = Vec::new();
+        let is_map = elements.set.has(NftSet::MAP);
+        let more = match (is_map, elements.set.changes()) {
+            (true, true) => Some(Datum::Open),
+            (false, _) => Some(Datum::Nothing),
+            (true, false) => None,
+        };
+        for datum in elements.ranges.iter().map(|range| range.data).chain(elements.catchall).chain(more) {
+            if !data.contains(&datum) {
+                data.push(datum);
+            }
+        }
+        self.frame.choose(1 + data.len()).checked_sub(1).and_then(|at| data.get(at).copied())
     }
 
     /// Looks a key up that is not known in full.

@@ -253,6 +253,7 @@ impl<F: Frame> Walker<'_, '_, F> {
                 7 => vec![part(Field::Ip6(d, Ip6Field::HopLimit), 0)],
                 8..24 => vec![part(Field::Ip6(d, Ip6Field::Source), at - 8)],
                 24..40 => vec![part(Field::Ip6(d, Ip6Field::Destination), at - 24)],
+                40.. => vec![self.behind_ipv6(d, at - 40)],
                 _ => other(),
             },
             Network::Tag => match at {
@@ -276,26 +277,30 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
     }
 
+    /// What follows the IPv6 header: ports and ICMPv6 have names of their own there.
+    fn behind_ipv6(&mut self, d: u8, at: usize) -> Piece {
+        let protocols = [6, 17, 58].map(Set::Exactly);
+        match (self.frame.which(Field::Ip6(d, Ip6Field::NextHeader), &protocols), at) {
+            (Some(0 | 1), 0 | 1) => part(Field::Ip6(d, Ip6Field::SourcePort), at),
+            (Some(0 | 1), 2 | 3) => part(Field::Ip6(d, Ip6Field::DestinationPort), at - 2),
+            (Some(2), 0) => part(Field::Icmp6(d, Icmp6Field::Type), 0),
+            (Some(2), 1) => part(Field::Icmp6(d, Icmp6Field::Code), 0),
+            (Some(2), 8..24) => part(Field::Icmp6(d, Icmp6Field::Target), at - 8),
+            _ => Piece::field(8, Field::Byte(d, 40 + at as u16), 0),
+        }
+    }
+
     /// One byte from the transport header on, whose protocol a field tells.
     pub(in crate::walk) fn transport_byte(&mut self, d: u8, protocol: Option<Field>, at: usize) -> Piece {
         let other = Piece::field(8, Field::TransportByte(d, at as u16), 0);
         let Some(protocol) = protocol else { return other };
+        if let Field::Ip6(_, Ip6Field::NextHeader) = protocol {
+            return self.behind_ipv6(d, at);
+        }
         let ports = self.frame.is_any(protocol, &[Set::Exactly(6), Set::Exactly(17)]);
         match (protocol, at) {
             (Field::Ip4(..), 0 | 1) if ports => part(Field::Ip4(d, Ip4Field::SourcePort), at),
             (Field::Ip4(..), 2 | 3) if ports => part(Field::Ip4(d, Ip4Field::DestinationPort), at - 2),
-            (Field::Ip6(_, Ip6Field::NextHeader), 0 | 1) if ports => {
-                part(Field::Ip6(d, Ip6Field::SourcePort), at)
-            }
-            (Field::Ip6(_, Ip6Field::NextHeader), 2 | 3) if ports => {
-                part(Field::Ip6(d, Ip6Field::DestinationPort), at - 2)
-            }
-            (Field::Ip6(_, Ip6Field::NextHeader), _) if self.frame.is(protocol, 58u8) => match at {
-                0 => part(Field::Icmp6(d, Icmp6Field::Type), 0),
-                1 => part(Field::Icmp6(d, Icmp6Field::Code), 0),
-                8..24 => part(Field::Icmp6(d, Icmp6Field::Target), at - 8),
-                _ => other,
-            },
             _ => other,
         }
     }
