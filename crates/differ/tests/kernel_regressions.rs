@@ -18,10 +18,12 @@ use portcullis_differ::names::{
 };
 use portcullis_differ::run::{Account, Runner};
 use portcullis_differ::step::{Rule, Step};
+use portcullis_differ::tools::ToolRule;
 use portcullis_kernel::link::NUD_REACHABLE;
 use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_snapshot::{
-    BoolOpt, CmpOp, Hex, MacAddr, MdbGroup, MetaKey, NftBaseChain, NftFamily, NftVerdict, VlanFlags, VlanId,
+    BoolOpt, CmpOp, Hex, MacAddr, MdbGroup, MetaKey, NftBaseChain, NftExpr, NftFamily, NftVerdict,
+    PayloadBase, PayloadSum, VlanFlags, VlanId,
 };
 use portcullis_testnet::{fresh, skip};
 
@@ -493,3 +495,75 @@ fn a_macvlan_that_is_down_is_not_found_by_its_address() {
     let frame = format!("{to}020000001011{ARP}0200000010110a00000c0000000000000a000001{PADDING}");
     agrees(steps, &[(UPLINK, &frame)]);
 }
+
+/// A chain with a rule that writes a value into the packet.
+fn writes(family: NftFamily, text: &str, (offset, value): (u32, &[u8]), sum: PayloadSum) -> [Step; 2] {
+    let data = value.into();
+    let expressions = vec![
+        NftExpr::Immediate { dreg: firewall::REGISTER, data },
+        NftExpr::PayloadSet {
+            base: PayloadBase::Network,
+            offset,
+            len: value.len() as u32,
+            sreg: firewall::REGISTER,
+            sum,
+        },
+    ];
+    let one = Match { text: text.to_owned(), expressions, set: None };
+    let [chain, rule] = drops(family, ("prerouting", 0), one);
+    let Step::FirewallRule(rule) = rule else { return [chain, rule] };
+    [chain, Step::FirewallRule(firewall::Rule { verdict: None, ..rule })]
+}
+
+#[test]
+fn a_new_destination_without_a_route_ends_an_ipv6_packet_in_the_bridge() {
+    let sum = PayloadSum { kind: 0, offset: 0, flags: 1 };
+    let address: std::net::Ipv6Addr = "fd00::b".parse().unwrap();
+    let rules = writes(NftFamily::Ip6, "ip6 daddr set fd00::b", (24, &address.octets()), sum);
+    one(
+        [bridge(&[0]), rules.into()].concat(),
+        "02000000200402000000200186dd6000002800383afffe800000000000000000000000000077ff020000000000000000000000000001\
+         86009ac04000070800000000000000000101020000002001030440c000000258000002580000000020010db8009900000000000000\
+         0000007063472e67b50028",
+    );
+}
+
+#[test]
+fn an_address_is_not_written_into_a_tag() {
+    let sum = PayloadSum { kind: 1, offset: 10, flags: 1 };
+    let ipv4 = meta("meta protocol ip".to_owned(), MetaKey::Protocol, CmpOp::Eq, &[8, 0]);
+    let [chain, rule] = writes(NftFamily::Bridge, "ip saddr set 10.0.0.11", (12, &[10, 0, 0, 11]), sum);
+    let Step::FirewallRule(mut rule) = rule else { return };
+    rule.matches.insert(0, ipv4);
+    one(
+        [bridge(&[0, 1]), vec![chain, Step::FirewallRule(rule)]].concat(),
+        "ffffffffffff020000002001810000010800450000280013000040064676c63364070a00000d03e800160000000100000000500\
+         2ffff779c0000000070634a7f58520013",
+    );
+}
+
+#[test]
+fn rules_of_every_tool_are_told() {
+    let rule = |tool, words: &str| {
+        let arguments = words.split_whitespace().map(str::to_owned).collect();
+        Step::ToolRule(ToolRule { tool, arguments })
+    };
+    for (tool, words) in [
+        ("iptables-legacy", "-w -A FORWARD -m physdev --physdev-in p0 -p udp --dport 2000 -j DROP"),
+        ("iptables-nft", "-w -A FORWARD -m physdev --physdev-in p0 -p udp --dport 2000 -j DROP"),
+        ("ebtables-legacy", "-t nat -A PREROUTING -p IPv4 --ip-proto udp -j redirect"),
+        ("ebtables-nft", "-A FORWARD -p IPv4 --ip-proto udp --ip-dport 2000 -j DROP"),
+        ("ebtables-legacy", "-t broute -A BROUTING -p IPv4 -j redirect --redirect-target DROP"),
+    ] {
+        let steps = [bridge(&[0, 1]), vec![address(BRIDGE, "10.0.0.1"), rule(tool, words)]];
+        one(steps.concat(), &padded_ping());
+        one(steps_again(&[0, 1], rule(tool, words)), UDP);
+    }
+}
+
+fn steps_again(ports: &[usize], rule: Step) -> Vec<Step> {
+    [bridge(ports), vec![rule]].concat()
+}
+
+/// UDP from port 1000 to port 2000.
+const UDP: &str = "020000002002020000002000080045000026001f00004011709d000000000a00000c03e807d00012cdcd706f727463756c6c6973";

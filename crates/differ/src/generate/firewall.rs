@@ -136,6 +136,9 @@ impl Writing<'_> {
     /// Something that a rule does beside deciding: it writes into the packet, or beside it.
     fn statement(&mut self) -> Vec<Match> {
         let layer2 = matches!(self.family, NftFamily::Bridge | NftFamily::Netdev);
+        if self.family == NftFamily::Netdev && self.one_in(4) {
+            return vec![self.to_device()];
+        }
         match self.rng.u32(..8) {
             0 | 1 if layer2 => {
                 let address = self.a_mac();
@@ -188,6 +191,19 @@ impl Writing<'_> {
                 vec![set_meta(format!("meta mark set {mark}"), MetaKey::Mark, &mark.to_ne_bytes())]
             }
         }
+    }
+
+    /// The packet, or a copy, leaves by another device.
+    fn to_device(&mut self) -> Match {
+        let mut devices = self.ports.to_vec();
+        devices.push(UPLINK);
+        let device = pick(self.rng, &devices).unwrap_or(UPLINK);
+        let copy = self.one_in(2);
+        let data = crate::names::index(device).0.to_ne_bytes().as_slice().into();
+        let expressions =
+            vec![NftExpr::Immediate { dreg: REGISTER, data }, NftExpr::ToDevice { copy, sreg: REGISTER }];
+        let word = if copy { "dup" } else { "fwd" };
+        Match { text: format!("{word} to {device}"), expressions, set: None }
     }
 
     fn op(&mut self) -> (CmpOp, &'static str) {

@@ -7,7 +7,7 @@ use portcullis_snapshot::{
 };
 
 use super::{VLANS, guest_ip4, guest_ip6, guest_mac, one_in, pick};
-use crate::names::{BRIDGE, MOST_PORTS, Name, index, mac};
+use crate::names::{BRIDGE, MOST_PORTS, Name, UPLINK, index, mac};
 use crate::step::Step;
 use crate::traffic::{Filter, Place, Qdisc, Table};
 
@@ -23,8 +23,10 @@ const LINKED: u32 = 0x0050_0000;
 /// What filters are made with.
 struct Writing<'r> {
     rng: &'r mut Rng,
-    /// Devices that packets may be sent on to.
+    /// Every device of the host's.
     devices: &'r [Name],
+    /// Those that packets may be sent into: none that has filters itself, so that nothing goes round and round.
+    quiet: Vec<Name>,
     steps: Vec<Step>,
     place: Place,
     node: u32,
@@ -175,9 +177,14 @@ impl Writing<'_> {
     fn mirred(&mut self) -> TcAction {
         let redirect = self.one_in(2);
         let ingress = self.one_in(2);
+        // What leaves by a port and comes in by another may be flooded, and leave by the port again.
+        let returns = matches!(self.place, Place::Device(from, TcHookKind::Egress) if from != UPLINK);
         // What a bridge sends by itself is not walked.
-        let devices: Vec<Name> =
-            self.devices.iter().copied().filter(|device| ingress || *device != BRIDGE).collect();
+        let devices: Vec<Name> = if ingress {
+            self.quiet.iter().copied().filter(|device| !returns || *device == UPLINK).collect()
+        } else {
+            self.devices.iter().copied().filter(|device| *device != BRIDGE).collect()
+        };
         let device = pick(self.rng, &devices).map(index);
         let verdict = if redirect { TcVerdict::Stolen } else { TcVerdict::Pipe };
         TcAction {

@@ -53,7 +53,9 @@ impl<F: Frame> Walker<'_, '_, F> {
                 return Verdict::Continue;
             }
         };
-        if let (PayloadBase::Link, Some(verdict)) = (base, self.nft_payload_set_vlan(skb, pkt, set, &value)) {
+        if base == PayloadBase::Link
+            && let Some(verdict) = self.nft_payload_set_vlan(skb, pkt, set, &value)
+        {
             return verdict;
         }
         let place: Vec<_> = (offset..offset + len).flat_map(|at| self.byte(skb, pkt, base, at)).collect();
