@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use portcullis_datapath::frame::{ArpField, Field, Icmp6Field, Ip6Field};
-use portcullis_datapath::{Concrete, PacketType};
+use portcullis_datapath::frame::{ArpField, Field, Icmp6Field, Ip6Field, Write};
+use portcullis_datapath::{Concrete, Outcome, PacketType, Walk};
 use portcullis_kernel::counters::Counters;
 use portcullis_kernel::netlink::Event;
 use portcullis_kernel::packet::{Captured, OUTGOING};
@@ -23,29 +23,60 @@ const RTM_NEWPREFIX: u16 = 52;
 /// A frame as it was sent, and what is needed to know its copies again.
 pub(crate) struct Mark<'a> {
     sent: &'a Sent,
+    /// The frame as it was sent, and as the walk says that rules wrote it anew.
+    variants: Vec<Variant>,
+}
+
+/// One form of a frame.
+struct Variant {
+    source: MacAddr,
     /// What follows the tags, the protocol first.
-    body: &'a [u8],
+    body: Vec<u8>,
     /// The same without what its packet's own length does not cover.
-    trimmed: Option<&'a [u8]>,
+    trimmed: Option<Vec<u8>>,
+    bytes: Vec<u8>,
+}
+
+impl Variant {
+    fn new(bytes: Vec<u8>) -> Self {
+        let trimmed = without_trailer(&bytes).map(|bytes| body(bytes).to_vec());
+        Self { source: source(&bytes), body: body(&bytes).to_vec(), trimmed, bytes }
+    }
 }
 
 impl<'a> Mark<'a> {
-    pub(crate) fn new(sent: &'a Sent) -> Self {
-        Self { sent, body: body(&sent.bytes), trimmed: without_trailer(&sent.bytes).map(body) }
+    pub(crate) fn new(sent: &'a Sent, walk: &Walk) -> Self {
+        let mut variants = vec![Variant::new(sent.bytes.clone())];
+        for outcome in &walk.outcomes {
+            let writes = match outcome {
+                Outcome::Port(delivery) => &delivery.rewritten,
+                Outcome::Host(delivery) => &delivery.rewritten,
+                _ => continue,
+            };
+            if let (false, Some(frame)) = (writes.is_empty(), Concrete::new(&sent.bytes)) {
+                variants.push(Variant::new(Write::apply(writes, &frame)));
+            }
+        }
+        Self { sent, variants }
     }
 
     /// Whether a frame is a copy of this one, its destination and tags aside.
     fn is_copy(&self, bytes: &[u8]) -> bool {
-        let found = body(bytes);
-        source(bytes) == source(&self.sent.bytes) && (found == self.body || Some(found) == self.trimmed)
+        let (from, found) = (source(bytes), body(bytes));
+        let is = |variant: &Variant| {
+            from == variant.source && (found == variant.body || Some(found) == variant.trimmed.as_deref())
+        };
+        self.variants.iter().any(is)
     }
 
     /// Whether a packet was inside this frame: of IPv6 what follows the header, which may be nothing.
     fn carried(&self, packet: &[u8]) -> bool {
-        if packet.is_empty() {
-            return self.trimmed.is_some_and(|body| body.len() == 2 + 40);
-        }
-        self.sent.bytes.windows(packet.len()).any(|window| window == packet)
+        self.variants.iter().any(|variant| {
+            if packet.is_empty() {
+                return variant.trimmed.as_ref().is_some_and(|body| body.len() == 2 + 40);
+            }
+            variant.bytes.windows(packet.len()).any(|window| window == packet)
+        })
     }
 
     /// Whether it is neighbour discovery, whose answers are evidence of their own, or has a wrong checksum: raw sockets

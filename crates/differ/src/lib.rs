@@ -25,6 +25,7 @@ pub mod shrink;
 mod stand;
 mod state;
 pub mod step;
+pub mod tools;
 pub mod traffic;
 
 /// Why a scenario could not be run.

@@ -235,7 +235,7 @@ impl<'a> Course<'a> {
         }
         let mut heard = Heard::default();
         let netns = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?;
-        let mark = Mark::new(sent);
+        let mark = Mark::new(sent, &expected.walk);
         loop {
             self.stand.settle(ROUNDS)?;
             heard.add(self.stand.listen()?);
@@ -258,7 +258,7 @@ impl<'a> Course<'a> {
                         .questions
                         .extend(expected.walk.open.iter().map(|open| open.kind.to_string()));
                 }
-                let (learned, events) = (expected.walk.learned, heard.events);
+                let (learned, events) = (expected.walk.learned.clone(), heard.events);
                 let unsure = learned.iter().any(|learned| !learned.assumes.is_empty())
                     || (learned.is_empty() && expected.open);
                 return Ok(Some(Attempt { differences, learned, unsure, events, seen }));

@@ -136,6 +136,10 @@ impl Stand {
                     self.refused
                         .extend(nftables::transaction(step.sort(), messages).err().map(|error| (at, error)));
                 }
+                Means::Tool(rule) => {
+                    self.flush(&mut waiting)?;
+                    self.refused.extend(rule.apply().err().map(|error| (at, error)));
+                }
                 Means::Sysctl(path, value) => {
                     self.flush(&mut waiting)?;
                     let written = sysctl::write(&path, &value.to_string());

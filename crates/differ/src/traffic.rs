@@ -151,7 +151,12 @@ impl Filter {
                 TcClassifier::Bpf { program, .. } => program.tag = None,
                 _ => {}
             }
+            if filter.u32_table() != 0 && filter.kind() == "u32" && self.filter.u32_table() != 0 {
+                // A linked table's nodes are told with the priority that the table was made in.
+                (filter.chain, filter.priority, filter.protocol) = (0, 0, 0);
+            }
             for action in &mut filter.actions {
+                action.skip_sw = false;
                 if let TcActionKind::Bpf(program) = &mut action.kind {
                     program.tag = None;
                 }
@@ -224,7 +229,7 @@ fn u32_words(words: &mut String, filter: &TcFilter, node: &U32Node) {
         let _ = write!(words, " match u32 {:#010x} {:#010x} at {next}{}", key.value, key.mask, key.offset);
     }
     if let Some(mark) = node.mark {
-        let _ = write!(words, " mark {:#x} {:#x}", mark.value, mark.mask);
+        let _ = write!(words, " match mark {:#x} {:#x}", mark.value, mark.mask);
     }
     if node.flags & (U32Node::OFFSET | U32Node::VAROFFSET | U32Node::EAT) != 0 {
         let _ = write!(words, " offset plus {}", node.offset);

@@ -14,6 +14,7 @@ mod prover;
 mod reach;
 mod tally;
 mod verdict;
+mod ways;
 
 pub use claim::{Goal, HostProtocol};
 pub use knobs::{Knob, rests_on};

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 
 use portcullis_snapshot::{
-    BrNetfilter, IfIndex, LegacyFamily, Link, Netns, NftBaseChain, NftFamily, Reading, TcHookKind,
-    UnreadCause, XdpMode,
+    BrNetfilter, IfIndex, LegacyChain, Link, Netns, NftBaseChain, NftFamily, Reading, TcHookKind,
+    UnreadCause, XdpMode, XtVerdict,
 };
 
+use super::legacy::{self, XtTable};
 use super::ruleset::Ruleset;
 use super::traffic_control::{Block, name, program_name, sends_elsewhere};
 use crate::walk::OpenKind;
@@ -55,6 +56,13 @@ pub(crate) enum HookFunction {
         /// Whether what no rule decides on is dropped.
         policy_drop: bool,
     },
+    /// A base chain of a legacy table.
+    Xt {
+        /// Its table, for [`Hooks::xt_table`].
+        table: usize,
+        /// The chain within the table.
+        chain: usize,
+    },
 }
 
 /// Everything that stands at the hooks of a namespace.
@@ -72,6 +80,7 @@ pub(crate) struct Hooks<'s> {
     every_device: Vec<AtHook>,
     netfilter: HashMap<(NftFamily, NfHook), Vec<AtHook>>,
     rulesets: Vec<Ruleset<'s>>,
+    xt_tables: Vec<XtTable<'s>>,
     br_netfilter: Option<BrNetfilter>,
 }
 
@@ -135,6 +144,11 @@ impl<'s> Hooks<'s> {
         self.rulesets.get(table)
     }
 
+    /// Returns a legacy table.
+    pub(crate) fn xt_table(&self, table: usize) -> Option<&XtTable<'s>> {
+        self.xt_tables.get(table)
+    }
+
     /// Returns br_netfilter's settings, where it is loaded.
     pub(crate) const fn br_netfilter(&self) -> Option<&BrNetfilter> {
         self.br_netfilter.as_ref()
@@ -184,10 +198,14 @@ impl<'s> Hooks<'s> {
             }
         }
         self.rulesets = netns.filters.nft_tables.known().iter().map(Ruleset::new).collect();
+        let sets = legacy::Sets::new(&netns.filters);
+        self.rulesets.iter_mut().for_each(|ruleset| ruleset.resolve(netns.links.known(), &sets));
         for chain in netns.filters.nft_chains.known() {
             if !chain.dormant && (chain.rules > 0 || chain.policy_drop) {
                 self.nft_chain(netns, chain);
             }
+            // `netdev` egress, where rules may send frames out of another device.
+            self.sends_elsewhere |= (chain.family, chain.hook) == (NftFamily::Netdev, 1) && chain.rules > 0;
         }
     }
 
@@ -238,30 +256,34 @@ impl<'s> Hooks<'s> {
         }
     }
 
-    fn legacy(&mut self, netns: &Netns) {
+    fn legacy(&mut self, netns: &'s Netns) {
         if let Some(what) = unread("legacy tables", &netns.filters.legacy_tables) {
             for family in [NftFamily::Bridge, NftFamily::Ip, NftFamily::Ip6, NftFamily::Arp] {
                 self.at_every_hook(family, &what);
             }
         }
+        let (links, sets) = (netns.links.known(), legacy::Sets::new(&netns.filters));
         for table in netns.filters.legacy_tables.known() {
-            let (family, tool) = match table.family {
-                LegacyFamily::Iptables => (NftFamily::Ip, "iptables"),
-                LegacyFamily::Ip6tables => (NftFamily::Ip6, "ip6tables"),
-                LegacyFamily::Arptables => (NftFamily::Arp, "arptables"),
-                LegacyFamily::Ebtables => (NftFamily::Bridge, "ebtables"),
-            };
-            let what = OpenKind::Filter(format!("{tool} table {}", table.table));
-            let hooks: &[NfHook] = match table.table.as_str() {
-                "broute" | "raw" => &[NfHook::PreRouting],
-                "filter" | "security" => &[NfHook::LocalIn, NfHook::Forward],
-                "nat" if family == NftFamily::Bridge => &[NfHook::PreRouting, NfHook::PostRouting],
-                "nat" => &[NfHook::PreRouting, NfHook::LocalIn, NfHook::PostRouting],
-                _ => &[NfHook::PreRouting, NfHook::LocalIn, NfHook::Forward, NfHook::PostRouting],
-            };
-            for &hook in hooks {
-                self.netfilter.entry((family, hook)).or_default().push(AtHook::open(what.clone()));
+            let ready = XtTable::new(links, &sets, table);
+            let family = legacy::family_of(table.family);
+            for &(number, hook, priority) in legacy::hooks_of(table.family, &table.table) {
+                let what = || format!("{} table {}", legacy::tool(table.family), table.table);
+                let function = match table.chains.read() {
+                    Some(chains) => {
+                        let base = chains.iter().position(|chain| chain.hook == Some(number));
+                        let acts = |chain: &&LegacyChain| {
+                            !chain.rules.is_empty() || chain.policy != XtVerdict::Accept
+                        };
+                        let Some(chain) = base.filter(|at| chains.get(*at).as_ref().is_some_and(acts)) else {
+                            continue;
+                        };
+                        HookFunction::Xt { table: self.xt_tables.len(), chain }
+                    }
+                    None => HookFunction::Open(OpenKind::Filter(what())),
+                };
+                self.netfilter.entry((family, hook)).or_default().push(AtHook { priority, function });
             }
+            self.xt_tables.extend(ready);
         }
     }
 

@@ -6,6 +6,7 @@ use portcullis_snapshot::{
 
 use super::br_arp_nd_proxy::neigh_suppressed;
 use super::br_input::{BrPktType, Bridged};
+use super::entry::At;
 use super::netfilter::{NF_BR_PRI_BRNF, NfState};
 use super::{OpenKind, Outcome, PortDelivery, Skb, Walker};
 use crate::frame::{Field, Frame, Ip4Field, Ip6Field, Set};
@@ -124,11 +125,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         flooded: bool,
         dst: Option<MacAddr>,
     ) {
-        self.copy(|walker| walker.br_forward_copy(bridged, bridge, port, flooded, dst));
+        let (on, to) = (bridge.link.index, port.link.index);
+        let at = At::Leaving { bridged: *bridged, bridge: on, port: to, flooded, dst };
+        if !self.pauses(at, &bridged.skb) {
+            self.copy(|walker| walker.br_forward_copy(bridged, bridge, port, flooded, dst));
+        }
     }
 
     /// `__br_forward` to `br_dev_queue_push_xmit`: the tag, the hooks, and whether it fits.
-    fn br_forward_copy(
+    pub(super) fn br_forward_copy(
         &mut self,
         bridged: &Bridged,
         bridge: &Bridge<'s>,

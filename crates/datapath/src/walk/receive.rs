@@ -5,6 +5,7 @@
 
 use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, NftFamily, Reading};
 
+use super::entry::At;
 use super::netfilter::NfState;
 use super::{Assumes, Effect, HostDelivery, HwTag, OpenKind, Outcome, PacketType, Skb, TagVid, Walker};
 use crate::frame::{Field, Frame, Partition, Set, Sets};
@@ -36,6 +37,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             priority: 0,
             broute: false,
             nf_bridge: false,
+            physdev: None,
             l3mdev: None,
             port: None,
             behind_tag: false,
@@ -83,30 +85,41 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `__netif_receive_skb_core`: filters, VLAN devices, the receive handler, then the protocol handlers.
     pub(super) fn netif_receive_skb_core(&mut self, mut skb: Skb) {
         skb.behind_tag = false;
-        while let Some(next) = self.another_round(skb) {
-            self.rounds += 1;
-            if self.rounds > MAX_ROUNDS {
-                self.assume(&mut skb, "__netif_receive_skb_core", too_deep());
-                return self.drop_skb(
-                    "__netif_receive_skb_core",
-                    &skb,
-                    "too many devices",
-                    format_args!("a loop"),
-                );
+        while let Some(passed) = self.ingress_filters(skb) {
+            if self.pauses(At::Received, &passed) {
+                return;
             }
+            let Some(next) = self.handed_over(passed) else { return };
             skb = next;
         }
     }
 
-    /// One round on one device; the frame for the next, if another device took it over.
-    fn another_round(&mut self, mut skb: Skb) -> Option<Skb> {
-        let link = self.link(skb.dev)?;
+    /// The second half of a round on one device: the frame for the next, if another device took it over.
+    pub(super) fn handed_over(&mut self, skb: Skb) -> Option<Skb> {
+        let mut next = self.another_round(skb)?;
+        self.rounds += 1;
+        if self.rounds > MAX_ROUNDS {
+            self.assume(&mut next, "__netif_receive_skb_core", too_deep());
+            self.drop_skb("__netif_receive_skb_core", &next, "too many devices", format_args!("a loop"));
+            return None;
+        }
+        Some(next)
+    }
+
+    /// The first half: what filters of the device let through.
+    fn ingress_filters(&mut self, mut skb: Skb) -> Option<Skb> {
         self.do_xdp_generic(&mut skb);
         if skb.hwtag.is_none() && self.frame.which(Field::Protocol(skb.depth), &Set::VLAN_TPIDS).is_some() {
             skb = self.skb_vlan_untag(skb)?;
         }
         self.sch_handle_ingress(&mut skb)?;
         self.nf_ingress(&mut skb)?;
+        Some(skb)
+    }
+
+    /// VLAN devices, the receive handler, the protocol handlers.
+    fn another_round(&mut self, mut skb: Skb) -> Option<Skb> {
+        let link = self.link(skb.dev)?;
         if let Some(tag) = skb.hwtag {
             match self.vlan_do_receive(skb, tag) {
                 VlanReceive::NoDevice => {}
@@ -262,10 +275,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `deliver_ptype_list_skb`: the protocol handlers.
-    pub(super) fn deliver_skb(&mut self, skb: Skb) {
-        if self.passes_over_the_stack() || self.enters(&skb) {
-            return;
+    fn deliver_skb(&mut self, skb: Skb) {
+        if !self.passes_over_the_stack() && !self.pauses(At::Stack, &skb) {
+            self.deliver(skb);
         }
+    }
+
+    /// The handler of the frame's protocol.
+    pub(super) fn deliver(&mut self, skb: Skb) {
         let inet = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
         match self.frame.which(Field::Protocol(skb.depth), &inet) {
             Some(0) => self.ip_rcv(skb),

@@ -80,11 +80,18 @@ impl Making<'_> {
 
     /// After everything that it may name.
     fn firewall(&mut self) {
-        if self.sort == Sort::Anything && self.one_in(2) {
+        if self.sort != Sort::Anything {
+            return;
+        }
+        if self.one_in(2) {
             let rules = super::firewall::steps(self.rng, &self.ports);
             self.steps.extend(rules);
         }
-        if self.sort == Sort::Anything && self.one_in(2) {
+        if self.one_in(2) {
+            let rules = super::tools::steps(self.rng, &self.ports);
+            self.steps.extend(rules);
+        }
+        if self.one_in(3) {
             let filters = super::traffic::steps(self.rng, &self.ports, &self.devices);
             self.steps.extend(filters);
         }

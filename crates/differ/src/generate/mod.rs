@@ -5,6 +5,7 @@ mod config;
 mod firewall;
 mod frames;
 mod isolation;
+mod tools;
 mod traffic;
 
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -171,7 +171,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         found
     }
 
-    fn nft_set_pktinfo_ipv6(&mut self, d: u8, validates: bool) -> Option<Transport> {
+    pub(super) fn nft_set_pktinfo_ipv6(&mut self, d: u8, validates: bool) -> Option<Transport> {
         if validates && !self.frame.is(Field::Ip6(d, Ip6Field::WellFormed), 1u8) {
             return None;
         }

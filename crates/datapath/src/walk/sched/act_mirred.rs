@@ -39,7 +39,8 @@ impl<F: Frame> Walker<'_, '_, F> {
         let way = if ingress { "into" } else { "out of" };
         let why = format_args!("{}", tc.name());
         self.step("tcf_mirred_to_dev", skb.dev, format_args!("{what} {way} {}", link.name), why);
-        let mut copy = Skb { hops: skb.hops + 1, ..*skb };
+        // skb->skb_iif is the device whose filter sends it on.
+        let mut copy = Skb { dev: tc.device, hops: skb.hops + 1, ..*skb };
         if ingress && !at_ingress && skb.behind_tag {
             self.act_open(&mut copy, tc, "a tag between Ethernet and network header");
         }
@@ -65,7 +66,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     }
 
     /// `tcf_dev_queue_xmit`: out of a device that need not be a bridge port.
-    fn mirred_xmit(&mut self, mut skb: Skb, link: &Link) {
+    pub(in crate::walk) fn mirred_xmit(&mut self, mut skb: Skb, link: &Link) {
         let unmodelled = match &link.kind {
             LinkKind::Bridge(_) => Some("sends into its bridge"),
             LinkKind::Vrf { .. } => Some("routes"),

@@ -25,7 +25,8 @@ impl<F: Frame> Walker<'_, '_, F> {
                 key.header,
                 PeditHeader::Network | PeditHeader::Eth | PeditHeader::Ip4 | PeditHeader::Ip6
             );
-            let Some(at) = pedit_offset(skb, tc, key).filter(|_| known && key.offset_mask == 0 && !key.add) else {
+            let Some(at) = pedit_offset(skb, tc, key).filter(|_| known && key.offset_mask == 0 && !key.add)
+            else {
                 self.act_open(skb, tc, "the action pedit, of a header or in a way that is not followed");
                 continue;
             };

@@ -12,6 +12,8 @@ mod cls_bpf;
 mod cls_flower;
 mod cls_u32;
 mod flow_dissector;
+#[cfg(test)]
+mod tests;
 
 use portcullis_snapshot::{IfIndex, TcFilter, TcHookKind, TcVerdict};
 
