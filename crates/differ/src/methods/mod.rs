@@ -17,6 +17,7 @@ use crate::remedies::{
     tc_drop, unicast_in_groups_dropped, vlan_filtering, with_rules,
 };
 use crate::step::{Route, Step};
+use crate::tools::ToolRule;
 
 /// The guests' ports; the first is the one that claims are about.
 pub const GUEST_PORTS: [Name; 3] = [PORTS[0], PORTS[1], PORTS[2]];
@@ -136,8 +137,11 @@ const fn add(name: &'static str, how: &'static str, change: fn() -> Vec<Step>) -
 pub const METHODS: &[Method] = &[
     add("vlan filtering", "vlan_filtering 1, br0 in no VLAN: the first article's two commands", vlan_filtering),
     add("tc ingress", "tc ingress of br0: u32 match u8 0 0 action drop", || tc_drop(BRIDGE)),
-    add("bridge input", "nft bridge input: meta ibrname br0 drop (ebtables -A INPUT --logical-in br0)", || {
+    add("bridge input", "nft bridge input: meta ibrname br0 drop", || {
         from_bridge(base(NftFamily::Bridge, (1, "input"), &[], false), MetaKey::BriIifName)
+    }),
+    add("ebtables", "ebtables-legacy -A INPUT --logical-in br0 -j DROP", || {
+        tool("ebtables-legacy", "-A INPUT --logical-in br0 -j DROP")
     }),
     Method {
         name: "own namespace",
@@ -145,12 +149,18 @@ pub const METHODS: &[Method] = &[
         change: Change::Alone,
     },
     add("arp off", "ip link set br0 arp off", || vec![Step::Flag { device: BRIDGE, flag: LinkFlags::NOARP }]),
-    add("arp input", "nft arp input: iifname br0 drop (arptables -A INPUT -i br0)", || {
+    add("arp input", "nft arp input: iifname br0 drop", || {
         from_bridge(base(NftFamily::Arp, (0, "input"), &[], false), MetaKey::IifName)
     }),
+    add("arptables", "arptables-legacy -A INPUT -i br0 -j DROP", || {
+        tool("arptables-legacy", "-A INPUT -i br0 -j DROP")
+    }),
     add("arp_ignore", "net.ipv4.conf.br0.arp_ignore 2", || conf("ipv4", BRIDGE, "arp_ignore", 2)),
-    add("raw prerouting", "nft ip prerouting: iifname br0 drop (iptables -t raw -I PREROUTING -i br0)", || {
+    add("raw prerouting", "nft ip prerouting: iifname br0 drop", || {
         from_bridge(base(NftFamily::Ip, (0, "prerouting"), &[], false), MetaKey::IifName)
+    }),
+    add("iptables raw", "iptables-legacy -t raw -I PREROUTING -i br0 -j DROP", || {
+        tool("iptables-legacy", "-t raw -I PREROUTING -i br0 -j DROP")
     }),
     add("rp_filter", "net.ipv4.conf.br0.rp_filter 1", || conf("ipv4", BRIDGE, "rp_filter", 1)),
     add("ip rule", "ip rule add iif br0 blackhole", || vec![blackhole(false, 32_765)]),
@@ -189,6 +199,11 @@ pub const METHODS: &[Method] = &[
         at_ingress("allow", &[PORTS[0]], true, vec![rule(EtherType::ARP), rule(EtherType::IPV4)])
     }),
 ];
+
+fn tool(tool: &'static str, arguments: &str) -> Vec<Step> {
+    let arguments = arguments.split(' ').map(str::to_owned).collect();
+    vec![Step::ToolRule(ToolRule { tool, arguments })]
+}
 
 fn on_guest_ports(options: &[(&str, u32)]) -> Vec<Step> {
     let all = GUEST_PORTS.iter().flat_map(|port| options.iter().map(move |option| (*port, *option)));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_datapath::Network;
+use portcullis_datapath::{Concrete, Network, Trace, walk};
 use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{IfIndex, Netns, Snapshot};
 
@@ -10,7 +10,7 @@ use super::arrival::{Arrived, Question, Seen, Tables};
 use crate::Error;
 use crate::evidence::{Mark, Marks, gather};
 use crate::generate::Sent;
-use crate::names::{Name, name};
+use crate::names::{Name, index, name};
 use crate::run::wrap;
 use crate::stand::{Heard, Stand};
 use crate::step::Step;
@@ -69,12 +69,14 @@ impl Ground {
         if !self.stand.send(into, bytes) {
             return Ok(Arrived::Untold);
         }
+        let Some(mut frame) = Concrete::new(bytes) else { return Ok(Arrived::Untold) };
+        let walked = walk(&self.network()?, index(into), &mut frame, Trace::Off);
         let mut heard = Heard::default();
         loop {
             self.stand.settle(ROUNDS)?;
             heard.add(self.stand.listen()?);
             let after = self.tables(true)?;
-            let facts = gather(&Mark::new(&sent), &heard, &before.counters, &after.counters);
+            let facts = gather(&Mark::new(&sent, &walked), &heard, &before.counters, &after.counters);
             let seen = Seen { before: before.clone(), after, heard };
             let arrived = Question { netns: self.netns()?, port, goal }.one(bytes, &facts, &seen);
             heard = seen.heard;
