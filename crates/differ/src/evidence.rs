@@ -98,7 +98,8 @@ impl Marks {
             let trimmed = without_trailer(bytes).map(body);
             [Some(body(bytes)), trimmed].into_iter().flatten().map(<[u8]>::to_vec).collect::<Vec<_>>()
         };
-        let marks = frames.iter().flat_map(|bytes| bodies(bytes).into_iter().map(|body| (source(bytes), body)));
+        let marks =
+            frames.iter().flat_map(|bytes| bodies(bytes).into_iter().map(|body| (source(bytes), body)));
         Self(marks.collect())
     }
 

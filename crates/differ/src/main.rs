@@ -210,9 +210,10 @@ fn methods(options: &Options) -> Result<bool, Error> {
     let mut judge = Judge::new(Search { frames, neighbours: 2, most_ways });
     let mut holds = true;
     let single = || METHODS.iter().map(|method| vec![method]);
-    let pairs = METHODS.iter().enumerate().flat_map(|(at, one)| {
-        METHODS.iter().skip(at + 1).map(move |other| vec![one, other])
-    });
+    let pairs = METHODS
+        .iter()
+        .enumerate()
+        .flat_map(|(at, one)| METHODS.iter().skip(at + 1).map(move |other| vec![one, other]));
     let all = std::iter::once(Vec::new()).chain(single()).chain(pairs.filter(|_| options.pairs));
     println!("{}", table::head());
     for methods in all {

@@ -267,7 +267,8 @@ impl<F: Frame> Walker<'_, '_, F> {
     /// Whether the host has come to look for somebody by a device, who then has an entry: it may where a route leads there.
     pub(super) fn comes_to_ask_by(&mut self, device: IfIndex, ipv6: bool) -> bool {
         let routes = self.network.netns().routes.known().iter();
-        let unicast = |route: &&Route| route.destination.addr().is_ipv6() == ipv6 && route.kind == RTN_UNICAST;
+        let unicast =
+            |route: &&Route| route.destination.addr().is_ipv6() == ipv6 && route.kind == RTN_UNICAST;
         let mut ways = routes.filter(unicast).flat_map(|route| &route.nexthops);
         self.ever() && ways.any(|nexthop| nexthop.device == Some(device)) && self.frame.choose(2) == 1
     }

@@ -114,7 +114,9 @@ const REMEDIES: &[Remedy] = &[
 fn recipe(rng: &mut Rng, ports: &[Name]) -> Vec<Step> {
     let parts: &[&dyn Fn(&mut Rng) -> Vec<Step>] = match rng.u32(..4) {
         0 => &[&|_| vlan_filtering(), &|_| link_local_dropped(&[PORTS[0]])],
-        1 => &[&|_| chain(NftFamily::Netdev, 0, "ingress", &[BRIDGE], true), &|_| link_local_dropped(&[PORTS[0]])],
+        1 => &[&|_| chain(NftFamily::Netdev, 0, "ingress", &[BRIDGE], true), &|_| {
+            link_local_dropped(&[PORTS[0]])
+        }],
         2 => &[
             &|_| vec![Step::Flag { device: BRIDGE, flag: LinkFlags::NOARP }],
             &|_| conf("ipv4", BRIDGE, "rp_filter", 1),
@@ -123,13 +125,23 @@ fn recipe(rng: &mut Rng, ports: &[Name]) -> Vec<Step> {
         ],
         _ => &[&|rng| every(rng, ports, "isolated", 1), &|_| no_forwarding()],
     };
-    parts.iter().filter(|_| !one_in(rng, 6)).collect::<Vec<_>>().into_iter().flat_map(|part| part(rng)).collect()
+    parts
+        .iter()
+        .filter(|_| !one_in(rng, 6))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .flat_map(|part| part(rng))
+        .collect()
 }
 
 /// An option of every port, or of every one but one.
 fn every(rng: &mut Rng, ports: &[Name], keyword: &str, value: u32) -> Vec<Step> {
     let but = if one_in(rng, 4) { pick(rng, ports) } else { None };
-    ports.iter().filter(|port| Some(**port) != but).filter_map(|port| port_option(port, keyword, value)).collect()
+    ports
+        .iter()
+        .filter(|port| Some(**port) != but)
+        .filter_map(|port| port_option(port, keyword, value))
+        .collect()
 }
 
 fn blackhole_first(rng: &mut Rng) -> Vec<Step> {

@@ -13,8 +13,8 @@ use crate::firewall::{self, Match};
 use crate::generate::guest_mac;
 use crate::names::{BRIDGE, GUESTS, Name, OUTSIDE, PORTS, UPLINK, index, mac};
 use crate::remedies::{
-    at_ingress, base, blackhole, blackhole_first, bridge_option, chain, conf, link_local_dropped, port_option,
-    tc_drop, unicast_in_groups_dropped, vlan_filtering, with_rules,
+    at_ingress, base, blackhole, blackhole_first, bridge_option, chain, conf, link_local_dropped,
+    port_option, tc_drop, unicast_in_groups_dropped, vlan_filtering, with_rules,
 };
 use crate::step::{Route, Step};
 use crate::tools::ToolRule;
@@ -64,7 +64,14 @@ pub fn network() -> Vec<Step> {
     steps.extend([
         address(Ipv4Addr::new(198, 51, 100, 1).into(), 24),
         address(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1).into(), 64),
-        Step::Route(Route { to: any, prefix: 0, kind: 1, via: Some(infra), device: Some(UPLINK), table: 254 }),
+        Step::Route(Route {
+            to: any,
+            prefix: 0,
+            kind: 1,
+            via: Some(infra),
+            device: Some(UPLINK),
+            table: 254,
+        }),
         Step::Neighbour { device: UPLINK, address: infra, mac: mac(OUTSIDE) },
     ]);
     steps.extend(conf("ipv4", "all", "forwarding", 1));
@@ -125,8 +132,16 @@ pub fn goals() -> Vec<Goal> {
 
 /// The table's columns.
 pub const COLUMNS: [&str; 10] = [
-    "host arp", "host ipv4", "host ipv6", "host other", "infrastructure", "guest", "uplink", "sniff guest",
-    "sniff uplink", "spoof",
+    "host arp",
+    "host ipv4",
+    "host ipv6",
+    "host other",
+    "infrastructure",
+    "guest",
+    "uplink",
+    "sniff guest",
+    "sniff uplink",
+    "spoof",
 ];
 
 const fn add(name: &'static str, how: &'static str, change: fn() -> Vec<Step>) -> Method {
@@ -135,7 +150,11 @@ const fn add(name: &'static str, how: &'static str, change: fn() -> Vec<Step>) -
 
 /// All of them, the first article's first.
 pub const METHODS: &[Method] = &[
-    add("vlan filtering", "vlan_filtering 1, br0 in no VLAN: the first article's two commands", vlan_filtering),
+    add(
+        "vlan filtering",
+        "vlan_filtering 1, br0 in no VLAN: the first article's two commands",
+        vlan_filtering,
+    ),
     add("tc ingress", "tc ingress of br0: u32 match u8 0 0 action drop", || tc_drop(BRIDGE)),
     add("bridge input", "nft bridge input: meta ibrname br0 drop", || {
         from_bridge(base(NftFamily::Bridge, (1, "input"), &[], false), MetaKey::BriIifName)
@@ -169,10 +188,16 @@ pub const METHODS: &[Method] = &[
     add("ip6 prerouting", "nft ip6 prerouting: iifname br0 drop", || {
         from_bridge(base(NftFamily::Ip6, (0, "prerouting"), &[], false), MetaKey::IifName)
     }),
-    add("ip -6 rule first", "ip -6 rule add iif br0 blackhole, in front of the rule for local addresses", || {
-        blackhole_first(true)
-    }),
-    add("unicast in groups", "drop_unicast_in_l2_multicast 1 of br0, IPv4 and IPv6", unicast_in_groups_dropped),
+    add(
+        "ip -6 rule first",
+        "ip -6 rule add iif br0 blackhole, in front of the rule for local addresses",
+        || blackhole_first(true),
+    ),
+    add(
+        "unicast in groups",
+        "drop_unicast_in_l2_multicast 1 of br0, IPv4 and IPv6",
+        unicast_in_groups_dropped,
+    ),
     add("netdev ingress", "nft netdev ingress of br0: drop", || {
         chain(NftFamily::Netdev, 0, "ingress", &[BRIDGE], true)
     }),
@@ -188,16 +213,21 @@ pub const METHODS: &[Method] = &[
     add("link-local drop", "nft netdev ingress of the guests' ports: 01:80:c2:00:00:00/44 drop", || {
         link_local_dropped(&GUEST_PORTS)
     }),
-    add("allow-list", "nft netdev ingress of the guests' ports: only ARP and IPv4 from the guest's own address", || {
-        let rule = |protocol| {
-            let own = guest_mac(0);
-            let text = format!("ether saddr {own}");
-            let own = firewall::payload(text, portcullis_snapshot::PayloadBase::Link, 6, CmpOp::Eq, &own.0);
-            (vec![crate::remedies::ether_type(protocol), own], NftVerdict::Accept)
-        };
-        use portcullis_snapshot::EtherType;
-        at_ingress("allow", &[PORTS[0]], true, vec![rule(EtherType::ARP), rule(EtherType::IPV4)])
-    }),
+    add(
+        "allow-list",
+        "nft netdev ingress of the guests' ports: only ARP and IPv4 from the guest's own address",
+        || {
+            let rule = |protocol| {
+                let own = guest_mac(0);
+                let text = format!("ether saddr {own}");
+                let own =
+                    firewall::payload(text, portcullis_snapshot::PayloadBase::Link, 6, CmpOp::Eq, &own.0);
+                (vec![crate::remedies::ether_type(protocol), own], NftVerdict::Accept)
+            };
+            use portcullis_snapshot::EtherType;
+            at_ingress("allow", &[PORTS[0]], true, vec![rule(EtherType::ARP), rule(EtherType::IPV4)])
+        },
+    ),
 ];
 
 fn tool(tool: &'static str, arguments: &str) -> Vec<Step> {

@@ -112,7 +112,8 @@ impl Question<'_> {
             let mut holders = self.holders(address).peekable();
             holders.peek().is_some() && holders.all(|holder| holder != device)
         };
-        let ipv6: HashSet<_> = frames.iter().filter_map(|frame| meant(frame)).filter(IpAddr::is_ipv6).collect();
+        let ipv6: HashSet<_> =
+            frames.iter().filter_map(|frame| meant(frame)).filter(IpAddr::is_ipv6).collect();
         let delivered = heard.delivered.iter().filter(|(.., packet)| packet.device != LOOPBACK);
         let mut delivered = delivered.map(|(ethertype, _, packet)| match *ethertype {
             EtherType::IPV4 => ipv4_at(&packet.bytes, 16).is_some_and(|to| elsewhere(packet.device, to)),
@@ -123,14 +124,16 @@ impl Question<'_> {
         for (address, device) in answers.filter_map(|one| Some((answered(&one.bytes)?, one.device))) {
             by.entry(address).or_default().push(device);
         }
-        let mut by = by.iter().map(|(address, devices)| (self.holders(*address).collect::<Vec<_>>(), devices));
+        let mut by =
+            by.iter().map(|(address, devices)| (self.holders(*address).collect::<Vec<_>>(), devices));
         delivered.any(|one| one) || by.any(|(holders, devices)| self.not_below(devices, &holders))
     }
 
     /// Whether an address that was behind the other port is behind this one.
     fn took_over(&self, of: IfIndex, address: MacAddr, after: &Tables) -> Arrived {
         let is_at = |table: &[FdbEntry], port: IfIndex| {
-            let at = |entry: &FdbEntry| entry.device == port && entry.bridge.is_some() && entry.address == address;
+            let at =
+                |entry: &FdbEntry| entry.device == port && entry.bridge.is_some() && entry.address == address;
             table.iter().any(|entry| at(entry) && !entry.is_locked() && entry.kind() != FdbKind::Local)
         };
         let taken = is_at(self.netns.fdb.known(), of) && is_at(&after.fdb, self.port);
@@ -175,7 +178,8 @@ fn host(protocol: HostProtocol, frame: &[u8], facts: &Facts, seen: &Seen) -> Arr
             if !facts.arp_replies.is_empty() || new_neighbours(seen).any(|(_, mac)| Some(mac) == sender) {
                 true
             } else {
-                let known = seen.after.neighbours.iter().any(|entry| Some(entry.address) == arp_sender_ip(frame));
+                let known =
+                    seen.after.neighbours.iter().any(|entry| Some(entry.address) == arp_sender_ip(frame));
                 return if known { Arrived::Perhaps } else { Arrived::No };
             }
         }
@@ -184,9 +188,7 @@ fn host(protocol: HostProtocol, frame: &[u8], facts: &Facts, seen: &Seen) -> Arr
             let told = !facts.advertisements.is_empty() || facts.prefix == Some(true);
             told || of(EtherType::IPV6) || tcp(EtherType::IPV6) || seen.counted(&INTO_IPV6)
         }
-        HostProtocol::Other => {
-            facts.handled.iter().any(|(_, protocol, _)| is_other(*protocol))
-        }
+        HostProtocol::Other => facts.handled.iter().any(|(_, protocol, _)| is_other(*protocol)),
     };
     if yes { Arrived::Yes } else { Arrived::No }
 }

@@ -51,8 +51,13 @@ impl Targets {
 }
 
 /// The sets of tags of the battery.
-const TAG_SETS: [&[(EtherType, u16)]; 5] =
-    [&[], &[(EtherType::VLAN, 0)], &[(EtherType::VLAN, 0); 2], &[(EtherType::SVLAN, 0)], &[(EtherType::VLAN, 1)]];
+const TAG_SETS: [&[(EtherType, u16)]; 5] = [
+    &[],
+    &[(EtherType::VLAN, 0)],
+    &[(EtherType::VLAN, 0); 2],
+    &[(EtherType::SVLAN, 0)],
+    &[(EtherType::VLAN, 1)],
+];
 
 /// Every interesting destination, with each set of tags, carrying each of a few things.
 pub(crate) fn battery(targets: &Targets, src: MacAddr) -> Vec<Vec<u8>> {
@@ -60,7 +65,8 @@ pub(crate) fn battery(targets: &Targets, src: MacAddr) -> Vec<Vec<u8>> {
     let heads = targets.macs.iter().flat_map(|dst| TAG_SETS.map(|tags| (*dst, tags)));
     heads
         .flat_map(|(dst, tags)| {
-            let head = tags.iter().fold(FrameBuilder::new(dst, src), |head, (tpid, vid)| head.tag(*tpid, *vid));
+            let head =
+                tags.iter().fold(FrameBuilder::new(dst, src), |head, (tpid, vid)| head.tag(*tpid, *vid));
             payloads.iter().map(move |payload| head.payload(payload))
         })
         .collect()
@@ -164,7 +170,8 @@ fn set_address(rng: &mut Rng, targets: &Targets, bytes: &mut [u8], destination: 
             put(bytes, at + if destination { 16 } else { 12 }, &address);
             put(bytes, at + 10, &[0, 0]);
             let words = bytes.get(at..at + 20).unwrap_or_default().chunks_exact(2);
-            let sum: u32 = words.map(|word| word.iter().fold(0, |word, byte| word << 8 | u32::from(*byte))).sum();
+            let sum: u32 =
+                words.map(|word| word.iter().fold(0, |word, byte| word << 8 | u32::from(*byte))).sum();
             let sum = (sum & 0xffff) + (sum >> 16);
             put(bytes, at + 10, &(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
         }

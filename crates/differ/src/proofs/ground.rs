@@ -33,7 +33,8 @@ impl Ground {
         let mut stand = Stand::build(steps)?;
         let snapshot = wrap(stand.snapshot()?);
         let handlers = snapshot.namespaces.iter().flat_map(|netns| netns.protocol_handlers.known());
-        let mut protocols: Vec<_> = handlers.map(|handler| handler.protocol).filter(|protocol| protocol.0 != 3).collect();
+        let mut protocols: Vec<_> =
+            handlers.map(|handler| handler.protocol).filter(|protocol| protocol.0 != 3).collect();
         protocols.sort_unstable();
         protocols.dedup();
         for protocol in protocols.into_iter().filter(|one| HostProtocol::of(*one) == HostProtocol::Other) {

@@ -59,15 +59,9 @@ impl Judge {
     ///
     /// # Errors
     /// If the kernel refuses what every configuration needs.
-    pub fn claims(
-        &mut self,
-        steps: &[Step],
-        goals: Option<Vec<Goal>>,
-        seed: u64,
-    ) -> Result<Account, Error> {
+    pub fn claims(&mut self, steps: &[Step], goals: Option<Vec<Goal>>, seed: u64) -> Result<Account, Error> {
         let search = self.search;
-        let course =
-            Course { steps, goals, seed, search, account: Account::default(), leaving: Vec::new() };
+        let course = Course { steps, goals, seed, search, account: Account::default(), leaving: Vec::new() };
         let (account, stands) = Namespace::create()?.run(|| course.run())??;
         stands.into_iter().try_for_each(|stand| self.leaving.let_go(stand))?;
         Ok(account)
@@ -145,7 +139,8 @@ fn comes_in_by(proof: &Proof) -> IfIndex {
 /// Whether a frame is for one other than who is behind a port: to see it there is sniffing.
 fn is_for_others(netns: &Netns, port: IfIndex, frame: &[u8]) -> bool {
     let Some(dst) = frame.first_chunk::<6>().map(|dst| MacAddr(*dst)) else { return false };
-    let behind = |entry: &FdbEntry| entry.device == port && entry.address == dst && entry.kind() != FdbKind::Local;
+    let behind =
+        |entry: &FdbEntry| entry.device == port && entry.address == dst && entry.kind() != FdbKind::Local;
     !dst.is_multicast() && !netns.fdb.known().iter().any(behind)
 }
 
@@ -292,7 +287,8 @@ impl Course<'_> {
         let sniffs = claims.iter().any(|proof| matches!(proof.goal, Goal::Sniff { .. }));
         let frames: Vec<_> = if sniffs {
             let netns = ground.netns()?;
-            let overheard = |frame: &&Vec<u8>| claims.iter().all(|proof| is_for_others(netns, proof.port, frame));
+            let overheard =
+                |frame: &&Vec<u8>| claims.iter().all(|proof| is_for_others(netns, proof.port, frame));
             frames.iter().filter(overheard).cloned().collect()
         } else {
             frames.to_vec()
@@ -327,7 +323,12 @@ impl Course<'_> {
     }
 
     /// What is sent into a wire: what gets through nearby and its mutants, the battery, and random frames.
-    fn frames(&mut self, ground: &Ground, into: Name, near: &BTreeSet<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
+    fn frames(
+        &mut self,
+        ground: &Ground,
+        into: Name,
+        near: &BTreeSet<Vec<u8>>,
+    ) -> Result<Vec<Vec<u8>>, Error> {
         let mut rng = Rng::with_seed(self.seed ^ 0x5eed);
         let targets = Targets::of(ground.netns()?);
         let mut frames: Vec<_> =

@@ -116,7 +116,11 @@ impl Wrong {
     /// Returns it for people.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let said = if self.exposed { "exposed, but the witness does not arrive" } else { "isolated, but a frame arrives" };
+        let said = if self.exposed {
+            "exposed, but the witness does not arrive"
+        } else {
+            "isolated, but a frame arrives"
+        };
         let mut lines = vec![
             format!("{} of {}: {said}", text(self.goal), show(self.port)),
             format!("  the frame, into {}: {}", self.into, hex(&self.frame)),
