@@ -8,10 +8,12 @@ use std::net::Ipv4Addr;
 use portcullis_datapath::frame::ArpOperation;
 use portcullis_datapath::{FrameBuilder, Payload};
 use portcullis_differ::generate::{self, Scenario, Sent};
+use portcullis_differ::knobs::PORT_KNOBS;
 use portcullis_differ::names::{self, BRIDGE, GUESTS, PORTS};
 use portcullis_differ::proofs::{Account, Judge, Search};
 use portcullis_differ::run::Runner;
 use portcullis_differ::step::Step;
+use portcullis_kernel::link::NUD_REACHABLE;
 use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_prove::{Goal, HostProtocol, Verdict};
 use portcullis_testnet::fresh;
@@ -87,5 +89,25 @@ fn an_answer_is_taken_in_once_the_host_has_asked() {
         });
         let account = Runner::new(None).run(&Scenario { steps, frames: frames.into() }).unwrap();
         assert!(account.mismatch.is_none(), "{:#?}", account.mismatch);
+    });
+}
+
+/// A proxy's port is left out of every flood; found by a frame that an entry led there (configuration 98).
+#[test]
+fn an_entry_leads_where_nothing_is_flooded() {
+    fresh(|| {
+        pin_to_one_processor().unwrap();
+        let mut steps = silent_but_asking();
+        let knob = PORT_KNOBS.iter().find(|knob| knob.keyword == "proxy_arp").unwrap();
+        steps.push(Step::PortOption { port: PORTS[1], knob, value: 1 });
+        let goal = Goal::Port(names::index(PORTS[1]));
+        let verdicts = Judge::new(SEARCH).verdicts(&steps, &[goal]).unwrap();
+        assert!(matches!(verdicts.as_slice(), [Verdict::Exposed(_)]), "{verdicts:?}");
+        // With the entry there the witness goes there.
+        let (address, state) = (generate::guest_mac(1), NUD_REACHABLE);
+        steps.push(Step::Fdb { device: PORTS[1], address, vlan: None, state, flags: 0 });
+        let account = Judge::new(SEARCH).claims(&steps, Some(vec![goal]), 1).unwrap();
+        assert!(account.wrong.is_empty(), "{:?}", account.wrong);
+        assert_eq!(account.with_verdict("exposed"), 1, "{account:?}");
     });
 }

@@ -5,7 +5,7 @@ pub mod table;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portcullis_kernel::link::{NUD_PERMANENT, NUD_REACHABLE};
+use portcullis_kernel::link::{NTF_EXT_LEARNED, NUD_PERMANENT, NUD_REACHABLE};
 use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{CmpOp, LinkFlags, MacAddr, MetaKey, NftBaseChain, NftFamily, NftVerdict};
 
@@ -81,7 +81,8 @@ pub fn network() -> Vec<Step> {
         address: guest_mac(number),
         vlan: None,
         state: NUD_REACHABLE,
-        flags: 0,
+        // Not subject to age, which a bridge that keeps nothing would take away at once.
+        flags: NTF_EXT_LEARNED,
     }));
     steps
 }
