@@ -87,13 +87,19 @@ pub fn network() -> Vec<Step> {
     steps
 }
 
-/// The network with some of the methods.
-#[must_use]
-pub fn with(methods: &[&Method]) -> Vec<Step> {
+/// The network as some of the methods find it.
+pub(crate) fn before(methods: &[&Method]) -> Vec<Step> {
     let mut steps = network();
     if methods.iter().any(|method| matches!(method.change, Change::Alone)) {
         steps.retain(|step| !is_elsewhere(step));
     }
+    steps
+}
+
+/// The network with some of the methods.
+#[must_use]
+pub fn with(methods: &[&Method]) -> Vec<Step> {
+    let mut steps = before(methods);
     for method in methods {
         if let Change::Add(change) = method.change {
             steps.extend(change());

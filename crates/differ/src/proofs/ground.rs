@@ -22,6 +22,9 @@ const ROUNDS: u32 = 2;
 /// How long to wait for what the kernel hands to a thread of its own.
 const PATIENCE: Duration = Duration::from_millis(60);
 
+/// A lot of frames among which one may have arrived, and the number of the claim that it would break.
+pub(crate) type Suspect<'f> = (usize, &'f [Vec<u8>]);
+
 /// A configuration, and what was read of it before anything was sent.
 pub(crate) struct Ground {
     pub(crate) stand: Stand,
@@ -93,7 +96,7 @@ impl Ground {
         claims: &[(IfIndex, Goal)],
         into: Name,
         frames: &'f [Vec<u8>],
-    ) -> Result<Vec<(usize, &'f [Vec<u8>])>, Error> {
+    ) -> Result<Vec<Suspect<'f>>, Error> {
         let fdb = claims.iter().any(|(_, goal)| matches!(goal, Goal::Spoof { .. }));
         let mut suspects = Vec::new();
         let mut before = self.tables(fdb)?;
