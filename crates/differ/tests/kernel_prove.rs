@@ -3,8 +3,19 @@
 
 #![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "this is a test, which may fail")]
 
+use std::net::Ipv4Addr;
+
+use portcullis_datapath::frame::ArpOperation;
+use portcullis_datapath::{FrameBuilder, Payload};
+use portcullis_differ::generate::{self, Scenario, Sent};
+use portcullis_differ::knobs::PORT_KNOBS;
+use portcullis_differ::names::{self, BRIDGE, GUESTS, PORTS};
 use portcullis_differ::proofs::{Account, Judge, Search};
+use portcullis_differ::run::Runner;
+use portcullis_differ::step::Step;
+use portcullis_kernel::link::NUD_REACHABLE;
 use portcullis_kernel::namespace::pin_to_one_processor;
+use portcullis_prove::{Goal, HostProtocol, Verdict};
 use portcullis_testnet::fresh;
 
 const SEEDS: std::ops::Range<u64> = 1..13;
@@ -34,5 +45,69 @@ fn witnesses_get_through_and_nothing_else_does() {
         );
         assert!(total.arrived >= 20, "too few arrived: {total:?}");
         assert!(total.searched >= 20, "too few are isolated: {total:?}");
+    });
+}
+
+/// A host that answers no ARP, but asks for whom it answers otherwise.
+fn silent_but_asking() -> Vec<Step> {
+    let (p0, p1) = (PORTS[0], PORTS[1]);
+    let mut steps = vec![Step::Bridge(BRIDGE)];
+    for (near, far) in [p0, p1].into_iter().zip(GUESTS) {
+        steps.extend([Step::Cable { near, far }, Step::Master { device: near, master: BRIDGE }]);
+        steps.extend([Step::Up(far), Step::Up(near)]);
+    }
+    let address = Ipv4Addr::new(10, 0, 0, 1).into();
+    steps.extend([
+        Step::Up(BRIDGE),
+        Step::Address { device: BRIDGE, address, prefix: 24 },
+        Step::Sysctl { family: "ipv4", device: Some(BRIDGE), setting: "arp_ignore", value: 8 },
+    ]);
+    steps
+}
+
+#[test]
+fn an_answer_is_taken_in_once_the_host_has_asked() {
+    fresh(|| {
+        pin_to_one_processor().unwrap();
+        let steps = silent_but_asking();
+        let goal = Goal::Host(HostProtocol::Arp);
+        let verdicts = Judge::new(SEARCH).verdicts(&steps, &[goal]).unwrap();
+        let [Verdict::Exposed(exposure)] = verdicts.as_slice() else { panic!("{verdicts:?}") };
+        assert!(exposure.later, "nobody is asked for yet: {exposure:?}");
+        // A ping makes the host ask; its harness sees the answer in the neighbour table.
+        let (guest, host) = (Ipv4Addr::new(10, 0, 0, 11), Ipv4Addr::new(10, 0, 0, 1));
+        let mac = generate::guest_mac(0);
+        let answer = Payload::Arp {
+            operation: ArpOperation::Reply,
+            sender_mac: mac,
+            sender_ip: guest,
+            target_ip: host,
+        };
+        let frames = [Payload::Ping4 { from: guest, to: host }, answer].map(|payload| {
+            let bytes = FrameBuilder::new(names::mac(BRIDGE), mac).payload(&payload);
+            Sent { into: PORTS[0], bytes }
+        });
+        let account = Runner::new(None).run(&Scenario { steps, frames: frames.into() }).unwrap();
+        assert!(account.mismatch.is_none(), "{:#?}", account.mismatch);
+    });
+}
+
+/// A proxy's port is left out of every flood; found by a frame that an entry led there (configuration 98).
+#[test]
+fn an_entry_leads_where_nothing_is_flooded() {
+    fresh(|| {
+        pin_to_one_processor().unwrap();
+        let mut steps = silent_but_asking();
+        let knob = PORT_KNOBS.iter().find(|knob| knob.keyword == "proxy_arp").unwrap();
+        steps.push(Step::PortOption { port: PORTS[1], knob, value: 1 });
+        let goal = Goal::Port(names::index(PORTS[1]));
+        let verdicts = Judge::new(SEARCH).verdicts(&steps, &[goal]).unwrap();
+        assert!(matches!(verdicts.as_slice(), [Verdict::Exposed(_)]), "{verdicts:?}");
+        // With the entry there the witness goes there.
+        let (address, state) = (generate::guest_mac(1), NUD_REACHABLE);
+        steps.push(Step::Fdb { device: PORTS[1], address, vlan: None, state, flags: 0 });
+        let account = Judge::new(SEARCH).claims(&steps, Some(vec![goal]), 1).unwrap();
+        assert!(account.wrong.is_empty(), "{:?}", account.wrong);
+        assert_eq!(account.with_verdict("exposed"), 1, "{account:?}");
     });
 }

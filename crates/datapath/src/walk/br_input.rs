@@ -418,8 +418,18 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// Whether the port that is aimed at can have any address learned on it, which an entry then leads to.
     fn may_be_learned_there(&self, bridge: &Bridge<'s>) -> bool {
         let port = self.aims_at(bridge).filter(|_| self.ever() && bridge.hold_time() != Some(0));
-        // Where unknown addresses are flooded, no entry leads any further.
-        port.is_some_and(|port| port.has(|options| options.learning) && port.options.flood == Some(false))
+        // Where unknown addresses are flooded, whatever they carry, no entry leads any further.
+        let floods = |port: &Port<'s>| {
+            let options = &port.options;
+            let kept = [
+                options.proxy_arp,
+                options.proxy_arp_wifi,
+                options.neigh_suppress,
+                options.neigh_vlan_suppress,
+            ];
+            options.flood != Some(false) && !kept.contains(&Some(true))
+        };
+        port.is_some_and(|port| port.has(|options| options.learning) && !floods(port))
     }
 
     /// `br->dev->flags & IFF_PROMISC`.

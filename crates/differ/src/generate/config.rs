@@ -80,7 +80,10 @@ impl Making<'_> {
 
     /// After everything that it may name.
     fn firewall(&mut self) {
-        if self.sort == Sort::Anything && self.one_in(2) {
+        if self.sort != Sort::Anything {
+            return;
+        }
+        if self.one_in(2) {
             let rules = super::firewall::steps(self.rng, &self.ports);
             self.steps.extend(rules);
         }

@@ -110,9 +110,12 @@ const REMEDIES: &[Remedy] = &[
     |_, _| chain(NftFamily::Inet, 2, "forward", &[], true),
 ];
 
+/// One of several remedies that go together.
+type Part<'p> = dyn Fn(&mut Rng) -> Vec<Step> + 'p;
+
 /// A few that together close the way to the host, or between guests, but for one of them now and then.
 fn recipe(rng: &mut Rng, ports: &[Name]) -> Vec<Step> {
-    let parts: &[&dyn Fn(&mut Rng) -> Vec<Step>] = match rng.u32(..4) {
+    let parts: &[&Part<'_>] = match rng.u32(..4) {
         0 => &[&|_| vlan_filtering(), &|_| link_local_dropped(&[PORTS[0]])],
         1 => &[&|_| chain(NftFamily::Netdev, 0, "ingress", &[BRIDGE], true), &|_| {
             link_local_dropped(&[PORTS[0]])

@@ -5,7 +5,7 @@ pub mod table;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portcullis_kernel::link::{NUD_PERMANENT, NUD_REACHABLE};
+use portcullis_kernel::link::{NTF_EXT_LEARNED, NUD_PERMANENT, NUD_REACHABLE};
 use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{CmpOp, LinkFlags, MacAddr, MetaKey, NftBaseChain, NftFamily, NftVerdict};
 
@@ -17,6 +17,7 @@ use crate::remedies::{
     port_option, tc_drop, unicast_in_groups_dropped, vlan_filtering, with_rules,
 };
 use crate::step::{Route, Step};
+use crate::tools::ToolRule;
 
 /// The guests' ports; the first is the one that claims are about.
 pub const GUEST_PORTS: [Name; 3] = [PORTS[0], PORTS[1], PORTS[2]];
@@ -80,18 +81,25 @@ pub fn network() -> Vec<Step> {
         address: guest_mac(number),
         vlan: None,
         state: NUD_REACHABLE,
-        flags: 0,
+        // Not subject to age, which a bridge that keeps nothing would take away at once.
+        flags: NTF_EXT_LEARNED,
     }));
+    steps
+}
+
+/// The network as some of the methods find it.
+pub(crate) fn before(methods: &[&Method]) -> Vec<Step> {
+    let mut steps = network();
+    if methods.iter().any(|method| matches!(method.change, Change::Alone)) {
+        steps.retain(|step| !is_elsewhere(step));
+    }
     steps
 }
 
 /// The network with some of the methods.
 #[must_use]
 pub fn with(methods: &[&Method]) -> Vec<Step> {
-    let mut steps = network();
-    if methods.iter().any(|method| matches!(method.change, Change::Alone)) {
-        steps.retain(|step| !is_elsewhere(step));
-    }
+    let mut steps = before(methods);
     for method in methods {
         if let Change::Add(change) = method.change {
             steps.extend(change());
@@ -155,26 +163,31 @@ pub const METHODS: &[Method] = &[
         vlan_filtering,
     ),
     add("tc ingress", "tc ingress of br0: u32 match u8 0 0 action drop", || tc_drop(BRIDGE)),
-    add(
-        "bridge input",
-        "nft bridge input: meta ibrname br0 drop (ebtables -A INPUT --logical-in br0)",
-        || from_bridge(base(NftFamily::Bridge, (1, "input"), &[], false), MetaKey::BriIifName),
-    ),
+    add("bridge input", "nft bridge input: meta ibrname br0 drop", || {
+        from_bridge(base(NftFamily::Bridge, (1, "input"), &[], false), MetaKey::BriIifName)
+    }),
+    add("ebtables", "ebtables-legacy -A INPUT --logical-in br0 -j DROP", || {
+        tool("ebtables-legacy", "-A INPUT --logical-in br0 -j DROP")
+    }),
     Method {
         name: "own namespace",
         how: "the bridge and its ports in a namespace of their own: the host of the claims is that namespace",
         change: Change::Alone,
     },
     add("arp off", "ip link set br0 arp off", || vec![Step::Flag { device: BRIDGE, flag: LinkFlags::NOARP }]),
-    add("arp input", "nft arp input: iifname br0 drop (arptables -A INPUT -i br0)", || {
+    add("arp input", "nft arp input: iifname br0 drop", || {
         from_bridge(base(NftFamily::Arp, (0, "input"), &[], false), MetaKey::IifName)
     }),
+    add("arptables", "arptables-legacy -A INPUT -i br0 -j DROP", || {
+        tool("arptables-legacy", "-A INPUT -i br0 -j DROP")
+    }),
     add("arp_ignore", "net.ipv4.conf.br0.arp_ignore 2", || conf("ipv4", BRIDGE, "arp_ignore", 2)),
-    add(
-        "raw prerouting",
-        "nft ip prerouting: iifname br0 drop (iptables -t raw -I PREROUTING -i br0)",
-        || from_bridge(base(NftFamily::Ip, (0, "prerouting"), &[], false), MetaKey::IifName),
-    ),
+    add("raw prerouting", "nft ip prerouting: iifname br0 drop", || {
+        from_bridge(base(NftFamily::Ip, (0, "prerouting"), &[], false), MetaKey::IifName)
+    }),
+    add("iptables raw", "iptables-legacy -t raw -I PREROUTING -i br0 -j DROP", || {
+        tool("iptables-legacy", "-t raw -I PREROUTING -i br0 -j DROP")
+    }),
     add("rp_filter", "net.ipv4.conf.br0.rp_filter 1", || conf("ipv4", BRIDGE, "rp_filter", 1)),
     add("ip rule", "ip rule add iif br0 blackhole", || vec![blackhole(false, 32_765)]),
     add("ip rule first", "the same, in front of the rule for local addresses", || blackhole_first(false)),
@@ -223,6 +236,11 @@ pub const METHODS: &[Method] = &[
         },
     ),
 ];
+
+fn tool(tool: &'static str, arguments: &str) -> Vec<Step> {
+    let arguments = arguments.split(' ').map(str::to_owned).collect();
+    vec![Step::ToolRule(ToolRule { tool, arguments })]
+}
 
 fn on_guest_ports(options: &[(&str, u32)]) -> Vec<Step> {
     let all = GUEST_PORTS.iter().flat_map(|port| options.iter().map(move |option| (*port, *option)));

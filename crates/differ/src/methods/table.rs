@@ -2,7 +2,7 @@
 
 use portcullis_prove::Verdict;
 
-use super::{COLUMNS, GUEST_PORTS, Method, goals, network, with};
+use super::{COLUMNS, GUEST_PORTS, Method, before, goals, with};
 use crate::Error;
 use crate::proofs::{Account, Judge, Judged, Kernel, Wrong};
 use crate::remedies::link_local_dropped;
@@ -43,9 +43,9 @@ pub fn name(methods: &[&Method]) -> String {
 pub fn row(judge: &mut Judge, methods: &[&Method]) -> Result<Row, Error> {
     let steps = with(methods);
     let account = judge.claims(&steps, Some(goals()), 1)?;
-    let own = steps.len().min(network().len());
+    let own = before(methods).len();
     // What the network itself has and the kernel does not is no part of the method.
-    let lacks = account.refused.iter().find(|(at, _)| *at >= own && !methods.is_empty());
+    let lacks = account.refused.iter().find(|(at, _)| *at >= own);
     let name = name(methods);
     let Account { claims, wrong, .. } = account.clone();
     if let Some((_, why)) = lacks {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis_datapath::{Network, Walk};
+use portcullis_datapath::{Concrete, Network, Trace, walk};
 use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{IfIndex, Netns, Snapshot};
 
@@ -10,7 +10,7 @@ use super::arrival::{Arrived, Question, Seen, Tables};
 use crate::Error;
 use crate::evidence::{Mark, Marks, gather};
 use crate::generate::Sent;
-use crate::names::{Name, name};
+use crate::names::{Name, index, name};
 use crate::run::wrap;
 use crate::stand::{Heard, Stand};
 use crate::step::Step;
@@ -21,6 +21,9 @@ const LOT: usize = 256;
 const ROUNDS: u32 = 2;
 /// How long to wait for what the kernel hands to a thread of its own.
 const PATIENCE: Duration = Duration::from_millis(60);
+
+/// A lot of frames among which one may have arrived, and the number of the claim that it would break.
+pub(crate) type Suspect<'f> = (usize, &'f [Vec<u8>]);
 
 /// A configuration, and what was read of it before anything was sent.
 pub(crate) struct Ground {
@@ -70,13 +73,14 @@ impl Ground {
         if !self.stand.send(into, bytes) {
             return Ok(Arrived::Untold);
         }
+        let Some(mut frame) = Concrete::new(bytes) else { return Ok(Arrived::Untold) };
+        let walked = walk(&self.network()?, index(into), &mut frame, Trace::Off);
         let mut heard = Heard::default();
         loop {
             self.stand.settle(ROUNDS)?;
             heard.add(self.stand.listen()?);
             let after = self.tables(true)?;
-            let facts =
-                gather(&Mark::new(&sent, &Walk::default()), &heard, &before.counters, &after.counters);
+            let facts = gather(&Mark::new(&sent, &walked), &heard, &before.counters, &after.counters);
             let seen = Seen { before: before.clone(), after, heard };
             let arrived = Question { netns: self.netns()?, port, goal }.one(bytes, &facts, &seen);
             heard = seen.heard;
@@ -92,7 +96,7 @@ impl Ground {
         claims: &[(IfIndex, Goal)],
         into: Name,
         frames: &'f [Vec<u8>],
-    ) -> Result<Vec<(usize, &'f [Vec<u8>])>, Error> {
+    ) -> Result<Vec<Suspect<'f>>, Error> {
         let fdb = claims.iter().any(|(_, goal)| matches!(goal, Goal::Spoof { .. }));
         let mut suspects = Vec::new();
         let mut before = self.tables(fdb)?;
