@@ -30,6 +30,7 @@ const CLEAN_TRAFFIC: &[Promise] = &[
     ("vnet0", Frames::ForeignArpIp, Port("vnet2"), Isolated),
     ("vnet0", Frames::ForeignIpv4, Port("vnet2"), Isolated),
     ("vnet0", Frames::Ethertype(0x86dd), Port("vnet2"), Isolated),
+    ("vnet0", Frames::Tagged, Port("vnet2"), Isolated),
     ("vnet0", Frames::UnspecifiedIpv4, Port("vnet2"), Exposed),
     ("vnet0", Frames::Ethertype(0x0835), Port("vnet2"), Exposed),
     ("vnet0", Frames::ForeignMac, Host(HostProtocol::Arp), Exposed),
