@@ -19,6 +19,6 @@ pub fn every_way(
         given,
         most,
         |frame| walk(network, port, frame, manner),
-        |condition, walked| visit(&condition, &walked),
+        |condition, walked| visit(condition, &walked),
     )
 }
