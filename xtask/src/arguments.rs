@@ -82,9 +82,13 @@ pub struct DifferOptions {
     #[arg(long)]
     host: bool,
 
-    /// Cases in each place
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    cases: u64,
+    /// Cases in each place [default: 100000, or 1000 configurations of proofs]
+    #[arg(long, value_name = "N")]
+    cases: Option<u64>,
+
+    /// Hold proofs against the kernels: witnesses are sent, and many frames against what is said to be isolated
+    #[arg(long)]
+    proofs: bool,
 
     /// The seed of the first case [default: the program's own]
     #[arg(long, value_name = "N")]
@@ -122,7 +126,9 @@ impl DifferOptions {
     /// Returns what the program is called with.
     #[must_use]
     pub fn program_arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["--cases".to_owned(), self.cases.to_string()];
+        let usual = if self.proofs { 1_000 } else { 100_000 };
+        let mut arguments = vec!["--cases".to_owned(), self.cases.unwrap_or(usual).to_string()];
+        arguments.extend(self.proofs.then(|| "--proofs".to_owned()));
         arguments.extend(self.seed.iter().flat_map(|seed| ["--seed".to_owned(), seed.to_string()]));
         arguments.extend(self.rest.iter().cloned());
         arguments
@@ -166,5 +172,6 @@ mod tests {
         assert_eq!(arguments(""), "--cases 100000");
         let all = "--seed 7 --cases 9 -- --ignore mcast --ignore stp";
         assert_eq!(arguments(all), "--cases 9 --seed 7 --ignore mcast --ignore stp");
+        assert_eq!(arguments("--proofs"), "--cases 1000 --proofs");
     }
 }

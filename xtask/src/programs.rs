@@ -18,6 +18,7 @@ pub const PROGRAMS: &[&str] = &[
     "ip",
     "ip6tables-legacy",
     "ip6tables-nft",
+    "ipset",
     "iptables-legacy",
     "iptables-nft",
     "nft",

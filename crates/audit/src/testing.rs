@@ -428,6 +428,7 @@ fn empty() -> Snapshot {
         nft_tables: Reading::Read(Vec::new()),
         nft_flowtables: Reading::Read(Vec::new()),
         legacy_tables: Reading::Read(Vec::new()),
+        ipsets: Reading::Read(Vec::new()),
         br_netfilter: Reading::Unread(portcullis_snapshot::Unread {
             cause: portcullis_snapshot::UnreadCause::Unsupported,
             reason: "br_netfilter is not loaded".to_owned(),

@@ -13,6 +13,6 @@ pub use frame::{Concrete, Field, Frame, FrameBuilder, Payload};
 pub use network::Network;
 pub use walk::{
     Aim, Assumes, Drop, Effect, Entered, Entry, HostDelivery, HwTag, Learned, LearnedChange, Manner, Open,
-    OpenKind, Otherwise, Outcome, PacketType, PortDelivery, Step, TagVid, Trace, Walk, When, walk, walk_from,
-    walk_to_the_stack,
+    OpenKind, Otherwise, Outcome, PacketType, PortDelivery, Segment, Step, TagVid, Trace, Walk, When, walk,
+    walk_from, walk_segment,
 };

@@ -1,11 +1,13 @@
 //! What the kernel did, from everything that was heard.
 
-use portcullis_datapath::frame::{ArpField, Field, Icmp6Field, Ip6Field};
-use portcullis_datapath::{Concrete, PacketType};
+use std::collections::HashSet;
+
+use portcullis_datapath::frame::{ArpField, Field, Icmp6Field, Ip6Field, Write};
+use portcullis_datapath::{Concrete, Outcome, PacketType, Walk};
 use portcullis_kernel::counters::Counters;
 use portcullis_kernel::netlink::Event;
 use portcullis_kernel::packet::{Captured, OUTGOING};
-use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, Netns};
+use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, MacAddr, Netns};
 
 use crate::expect::Expectation;
 use crate::facts::{Difference, Facts, Strictness, below, differences, hex, inner, show, source};
@@ -14,36 +16,67 @@ use crate::names;
 use crate::stand::Heard;
 
 /// `lo`: what the host says to itself.
-const LOOPBACK: IfIndex = IfIndex(1);
+pub(crate) const LOOPBACK: IfIndex = IfIndex(1);
 const ICMPV6: u8 = 58;
 const RTM_NEWPREFIX: u16 = 52;
 
 /// A frame as it was sent, and what is needed to know its copies again.
 pub(crate) struct Mark<'a> {
     sent: &'a Sent,
+    /// The frame as it was sent, and as the walk says that rules wrote it anew.
+    variants: Vec<Variant>,
+}
+
+/// One form of a frame.
+struct Variant {
+    source: MacAddr,
     /// What follows the tags, the protocol first.
-    body: &'a [u8],
+    body: Vec<u8>,
     /// The same without what its packet's own length does not cover.
-    trimmed: Option<&'a [u8]>,
+    trimmed: Option<Vec<u8>>,
+    bytes: Vec<u8>,
+}
+
+impl Variant {
+    fn new(bytes: Vec<u8>) -> Self {
+        let trimmed = without_trailer(&bytes).map(|bytes| body(bytes).to_vec());
+        Self { source: source(&bytes), body: body(&bytes).to_vec(), trimmed, bytes }
+    }
 }
 
 impl<'a> Mark<'a> {
-    pub(crate) fn new(sent: &'a Sent) -> Self {
-        Self { sent, body: body(&sent.bytes), trimmed: without_trailer(&sent.bytes).map(body) }
+    pub(crate) fn new(sent: &'a Sent, walk: &Walk) -> Self {
+        let mut variants = vec![Variant::new(sent.bytes.clone())];
+        for outcome in &walk.outcomes {
+            let writes = match outcome {
+                Outcome::Port(delivery) => &delivery.rewritten,
+                Outcome::Host(delivery) => &delivery.rewritten,
+                _ => continue,
+            };
+            if let (false, Some(frame)) = (writes.is_empty(), Concrete::new(&sent.bytes)) {
+                variants.push(Variant::new(Write::apply(writes, &frame)));
+            }
+        }
+        Self { sent, variants }
     }
 
     /// Whether a frame is a copy of this one, its destination and tags aside.
     fn is_copy(&self, bytes: &[u8]) -> bool {
-        let found = body(bytes);
-        source(bytes) == source(&self.sent.bytes) && (found == self.body || Some(found) == self.trimmed)
+        let (from, found) = (source(bytes), body(bytes));
+        let is = |variant: &Variant| {
+            from == variant.source && (found == variant.body || Some(found) == variant.trimmed.as_deref())
+        };
+        self.variants.iter().any(is)
     }
 
     /// Whether a packet was inside this frame: of IPv6 what follows the header, which may be nothing.
     fn carried(&self, packet: &[u8]) -> bool {
-        if packet.is_empty() {
-            return self.trimmed.is_some_and(|body| body.len() == 2 + 40);
-        }
-        self.sent.bytes.windows(packet.len()).any(|window| window == packet)
+        self.variants.iter().any(|variant| {
+            if packet.is_empty() {
+                return variant.trimmed.as_ref().is_some_and(|body| body.len() == 2 + 40);
+            }
+            variant.bytes.windows(packet.len()).any(|window| window == packet)
+        })
     }
 
     /// Whether it is neighbour discovery, whose answers are evidence of their own, or has a wrong checksum: raw sockets
@@ -53,6 +86,26 @@ impl<'a> Mark<'a> {
         let Some(frame) = Concrete::new(&self.sent.bytes) else { return false };
         let kind = frame.value(Field::Icmp6(depth, Icmp6Field::Type));
         (133..=137).contains(&kind) || frame.value(Field::Icmp6(depth, Icmp6Field::ChecksumRight)) == 0
+    }
+}
+
+/// Many frames as they were sent, and what is needed to know copies of any of them again.
+pub(crate) struct Marks(HashSet<(MacAddr, Vec<u8>)>);
+
+impl Marks {
+    pub(crate) fn new(frames: &[Vec<u8>]) -> Self {
+        let bodies = |bytes: &Vec<u8>| {
+            let trimmed = without_trailer(bytes).map(body);
+            [Some(body(bytes)), trimmed].into_iter().flatten().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        let marks =
+            frames.iter().flat_map(|bytes| bodies(bytes).into_iter().map(|body| (source(bytes), body)));
+        Self(marks.collect())
+    }
+
+    /// Whether a frame is a copy of one of these, its destination and tags aside.
+    pub(crate) fn has_copy(&self, bytes: &[u8]) -> bool {
+        self.0.contains(&(source(bytes), body(bytes).to_vec()))
     }
 }
 
@@ -159,12 +212,17 @@ const fn pkt_type(number: u8) -> Option<PacketType> {
 
 /// Whether it is an ARP reply that speaks for the sender's own hardware address: not one that the bridge gives in the
 /// name of a guest.
-fn is_arp_reply(captured: &Captured) -> bool {
+pub(crate) fn is_arp_reply(captured: &Captured) -> bool {
     let Some((depth, EtherType::ARP)) = inner(&captured.bytes) else { return false };
     let Some(frame) = Concrete::new(&captured.bytes) else { return false };
     let reply = frame.value(Field::Arp(depth, ArpField::Operation)) == 2;
     let own = names_mac(frame.value(Field::Arp(depth, ArpField::SenderMac)) as u64);
     reply && own
+}
+
+/// Whether a frame is an answer of the host's to ARP or neighbour discovery.
+pub(crate) fn is_answer(captured: &Captured) -> bool {
+    is_arp_reply(captured) || is_advertisement(captured)
 }
 
 /// Whether a hardware address is one that configurations give to the host's devices.

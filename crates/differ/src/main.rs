@@ -10,6 +10,8 @@ use clap::Parser;
 use portcullis_differ::Error;
 use portcullis_differ::blind::Blind;
 use portcullis_differ::generate::{self, Scenario};
+use portcullis_differ::methods::{METHODS, table};
+use portcullis_differ::proofs::{self, Judge, Search};
 use portcullis_differ::run::{Account, Mismatch, Runner};
 use portcullis_differ::script::script;
 use portcullis_differ::shrink::shrink;
@@ -22,7 +24,7 @@ struct Options {
     /// The first scenario; the others follow it by number
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many frames to send in all
+    /// How many frames to send in all; of proofs, how many configurations to judge
     #[arg(long, default_value_t = 10_000)]
     cases: u64,
     /// How many frames to send through each configuration
@@ -40,6 +42,24 @@ struct Options {
     /// Go on until so many scenarios did not agree
     #[arg(long, default_value_t = 1)]
     mismatches: u64,
+    /// Hold proofs against the kernel instead: every witness is sent, and many frames against what is isolated
+    #[arg(long, conflicts_with_all = ["ignore", "load"])]
+    proofs: bool,
+    /// Print the table of the isolation methods and what each leaves open, proven and asked of this kernel
+    #[arg(long, conflicts_with_all = ["ignore", "load", "proofs"])]
+    methods: bool,
+    /// Of methods: in pairs, too
+    #[arg(long, requires = "methods")]
+    pairs: bool,
+    /// Of proofs: how many frames to send against what is isolated, in each configuration
+    #[arg(long, default_value_t = 10_000)]
+    search: usize,
+    /// Of proofs: how many configurations that lack one step give witnesses to start from
+    #[arg(long, default_value_t = 4)]
+    neighbours: usize,
+    /// Of proofs: how many sorts of frames may be told apart before one is given up
+    #[arg(long, default_value_t = 20_000)]
+    most_ways: usize,
     /// Print the commands of the scenarios, and run nothing
     #[arg(long, requires = "scenarios")]
     show: bool,
@@ -50,7 +70,12 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match all(&options) {
+    let held = match (options.proofs, options.methods) {
+        (true, _) => proofs(&options),
+        (_, true) => methods(&options),
+        _ => all(&options),
+    };
+    match held {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -128,6 +153,116 @@ fn all(options: &Options) -> Result<bool, Error> {
     println!();
     total.print(options.seed, start.elapsed());
     Ok(total.mismatches == 0)
+}
+
+/// Judges configurations; whether the kernel agreed with every verdict.
+fn proofs(options: &Options) -> Result<bool, Error> {
+    let Options { search: frames, neighbours, most_ways, .. } = *options;
+    if options.show {
+        for seed in &options.scenarios {
+            println!("{}", script(&Scenario { steps: generate::near_isolated(*seed), frames: Vec::new() }));
+        }
+        return Ok(true);
+    }
+    namespace::enter_user_namespace()?;
+    namespace::pin_to_one_processor()?;
+    let (start, mut told) = (Instant::now(), Instant::now());
+    let mut judge = Judge::new(Search { frames, neighbours, most_ways });
+    let mut total = proofs::Account::default();
+    let listed = !options.scenarios.is_empty();
+    let seeds: Vec<u64> = if listed {
+        options.scenarios.clone()
+    } else {
+        (options.seed..options.seed + options.cases).collect()
+    };
+    for seed in seeds {
+        let begun = Instant::now();
+        let mut account = judge.seed(seed)?;
+        for wrong in std::mem::take(&mut account.wrong) {
+            println!("the verdict on configuration {seed} does not hold");
+            let wrong = if options.no_shrink { wrong } else { judge.shrink(wrong)? };
+            wrong.lines().iter().for_each(|line| println!("{line}"));
+            account.wrong.push(wrong);
+        }
+        if begun.elapsed() > Duration::from_secs(10) {
+            println!("configuration {seed} took {:.1} s", begun.elapsed().as_secs_f64());
+        }
+        total.add(account);
+        if total.wrong.len() as u64 >= options.mismatches {
+            break;
+        }
+        if told.elapsed() > Duration::from_secs(5) {
+            told = Instant::now();
+            println!("{} configurations, seed {seed}, {} frames", total.configurations, total.sent);
+        }
+    }
+    // The last paragraph is what is repeated where several kernels run.
+    println!();
+    print_account(&total, options.seed, start.elapsed());
+    Ok(total.wrong.is_empty())
+}
+
+/// Prints the table of methods, a line for each or each pair; whether the kernel agreed with every cell.
+fn methods(options: &Options) -> Result<bool, Error> {
+    namespace::enter_user_namespace()?;
+    namespace::pin_to_one_processor()?;
+    let Options { search: frames, most_ways, .. } = *options;
+    let mut judge = Judge::new(Search { frames, neighbours: 2, most_ways });
+    let mut holds = true;
+    let single = || METHODS.iter().map(|method| vec![method]);
+    let pairs = METHODS
+        .iter()
+        .enumerate()
+        .flat_map(|(at, one)| METHODS.iter().skip(at + 1).map(move |other| vec![one, other]));
+    let all = std::iter::once(Vec::new()).chain(single()).chain(pairs.filter(|_| options.pairs));
+    println!("{}", table::head());
+    for methods in all {
+        let row = table::row(&mut judge, &methods)?;
+        holds &= row.wrong.is_empty();
+        println!("{}", row.line);
+        row.reasons.iter().for_each(|reason| println!("  unproven: {reason}"));
+        for wrong in row.wrong {
+            println!("{}", wrong.lines().join("\n"));
+        }
+    }
+    Ok(holds)
+}
+
+fn print_account(total: &proofs::Account, seed: u64, time: Duration) {
+    for transient in &total.transient {
+        println!("arrived once, and not when sent alone: {transient}");
+    }
+    let mut assumptions: Vec<_> = total.assumptions.iter().collect();
+    assumptions.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    for (what, count) in assumptions.into_iter().take(20) {
+        println!("unproven, {count} times: {what}");
+    }
+    for (sort, count) in &total.untold {
+        println!("nothing tells, {count} times: {sort}");
+    }
+    for (sort, count) in &total.later {
+        println!("in another state only, {count} times: {sort}");
+    }
+    for ((sort, verdict), count) in &total.verdicts {
+        println!("{sort}: {verdict} {count}");
+    }
+    println!(
+        "seed {seed}: {} configurations in {:.0} s: {} exposed ({} witnesses arrived, {} of which nothing tells, {} in another state), {} isolated ({} searched, {} not), {} unproven; {} frames sent, {} of them mutants; {} transient; {} wrong",
+        total.configurations,
+        time.as_secs_f64(),
+        total.with_verdict("exposed"),
+        total.arrived,
+        total.untold.values().sum::<u64>(),
+        total.later.values().sum::<u64>(),
+        total.with_verdict("isolated"),
+        total.searched,
+        total.unsearched,
+        total.with_verdict("unproven"),
+        total.sent,
+        total.mutants,
+        total.transient.len(),
+        total.wrong.len(),
+    );
 }
 
 fn print_mismatch(scenario: &Scenario, mismatch: &Mismatch) {

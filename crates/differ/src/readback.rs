@@ -109,6 +109,12 @@ fn lost(step: &Step, netns: &Netns) -> Option<String> {
             });
             absent(whole && rules.any(|found| found.expressions == rule.expressions()))
         }
+        Step::Qdisc(qdisc) => {
+            let mut hooks = netns.filters.tc.known().iter();
+            absent(hooks.any(|hook| hook.device == index(qdisc.device) && hook.qdisc == "clsact"))
+        }
+        Step::TcTable(table) => absent(table.is_in(netns)),
+        Step::TcFilter(filter) => absent(filter.is_in(netns)),
         _ => None,
     }
 }

@@ -64,17 +64,34 @@ pub struct Mismatch {
 #[derive(Debug, Default)]
 pub struct Runner {
     blind: Option<Blind>,
-    leaving: VecDeque<JoinHandle<()>>,
+    leaving: Leaving,
 }
 
-/// How many scenarios may still be being taken down.
-const MOST_LEAVING: usize = 32;
+/// Stands that are being taken down: each of their sockets takes an RCU grace period to close, for which nobody needs
+/// to wait.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving(VecDeque<JoinHandle<()>>);
+
+/// How many may still be being taken down.
+const MOST_LEAVING: usize = 64;
+
+impl Leaving {
+    pub(crate) fn let_go(&mut self, stand: Stand) -> Result<(), Error> {
+        self.0.push_back(std::thread::spawn(move || drop(stand)));
+        if self.0.len() > MOST_LEAVING
+            && let Some(first) = self.0.pop_front()
+        {
+            first.join().map_err(|_| Error::Thread)?;
+        }
+        Ok(())
+    }
+}
 
 impl Runner {
     /// A runner whose walk does not see a knob.
     #[must_use]
     pub fn new(blind: Option<Blind>) -> Self {
-        Self { blind, leaving: VecDeque::new() }
+        Self { blind, leaving: Leaving::default() }
     }
 
     /// Runs a scenario; one that does not agree, a second and a third time before it counts.
@@ -99,21 +116,15 @@ impl Runner {
     fn run_once(&mut self, scenario: &Scenario) -> Result<Account, Error> {
         let blind = self.blind;
         let (account, stand) = Namespace::create()?.run(|| Course::start(scenario, blind)?.finish())??;
-        // Each of its sockets takes an RCU grace period to close, for which nobody needs to wait.
-        self.leaving.push_back(std::thread::spawn(move || drop(stand)));
-        if self.leaving.len() > MOST_LEAVING
-            && let Some(first) = self.leaving.pop_front()
-        {
-            first.join().map_err(|_| Error::Thread)?;
-        }
+        self.leaving.let_go(stand)?;
         Ok(account)
     }
 }
 
-impl Drop for Runner {
+impl Drop for Leaving {
     fn drop(&mut self) {
         // A thread that panicked has nothing left to take down.
-        self.leaving.drain(..).for_each(|thread| drop(thread.join()));
+        self.0.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -224,7 +235,7 @@ impl<'a> Course<'a> {
         }
         let mut heard = Heard::default();
         let netns = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?;
-        let mark = Mark::new(sent);
+        let mark = Mark::new(sent, &expected.walk);
         loop {
             self.stand.settle(ROUNDS)?;
             heard.add(self.stand.listen()?);
@@ -247,7 +258,7 @@ impl<'a> Course<'a> {
                         .questions
                         .extend(expected.walk.open.iter().map(|open| open.kind.to_string()));
                 }
-                let (learned, events) = (expected.walk.learned, heard.events);
+                let (learned, events) = (expected.walk.learned.clone(), heard.events);
                 let unsure = learned.iter().any(|learned| !learned.assumes.is_empty())
                     || (learned.is_empty() && expected.open);
                 return Ok(Some(Attempt { differences, learned, unsure, events, seen }));
@@ -281,7 +292,7 @@ impl Mismatch {
     }
 }
 
-fn wrap(netns: Netns) -> Snapshot {
+pub(crate) fn wrap(netns: Netns) -> Snapshot {
     Snapshot {
         schema: SCHEMA.to_owned(),
         version: String::new(),

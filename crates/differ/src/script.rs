@@ -165,6 +165,10 @@ impl Step {
             }
             Self::Chain(chain) => chain.command(),
             Self::FirewallRule(rule) => rule.command(),
+            Self::ToolRule(rule) => rule.command(),
+            Self::Qdisc(qdisc) => qdisc.command(),
+            Self::TcTable(table) => table.command(),
+            Self::TcFilter(filter) => filter.command(),
         }
     }
 }

@@ -12,7 +12,7 @@ use portcullis_kernel::packet::{self, Captured, EVERY_PROTOCOL, PacketSocket, Pr
 use portcullis_kernel::raw::{Delivered, RawSocket};
 use portcullis_kernel::tap::Tap;
 use portcullis_kernel::{Change, Error, capture, link, nftables, sysctl};
-use portcullis_snapshot::{EtherType, Neighbour, Netns as Seen};
+use portcullis_snapshot::{EtherType, FdbEntry, Neighbour, Netns as Seen};
 
 use crate::generate::EXPERIMENT;
 use crate::names::{self, MARKER, Name, far_end, index, mac};
@@ -136,6 +136,10 @@ impl Stand {
                     self.refused
                         .extend(nftables::transaction(step.sort(), messages).err().map(|error| (at, error)));
                 }
+                Means::Tool(rule) => {
+                    self.flush(&mut waiting)?;
+                    self.refused.extend(rule.apply().err().map(|error| (at, error)));
+                }
                 Means::Sysctl(path, value) => {
                     self.flush(&mut waiting)?;
                     let written = sysctl::write(&path, &value.to_string());
@@ -199,6 +203,12 @@ impl Stand {
         }
     }
 
+    /// Hears what reaches the handlers of one more protocol.
+    pub(crate) fn listen_for(&mut self, protocol: EtherType) -> Result<(), Error> {
+        self.handlers.push((protocol, PacketSocket::open_everywhere(protocol)?));
+        Ok(())
+    }
+
     /// Reads the host's namespace.
     pub(crate) fn snapshot(&self) -> Result<Seen, Error> {
         capture::here()
@@ -207,6 +217,11 @@ impl Stand {
     /// Reads the neighbour table.
     pub(crate) fn neighbours(&mut self) -> Result<Vec<Neighbour>, Error> {
         capture::neighbours(&mut self.route)
+    }
+
+    /// Reads the FDBs.
+    pub(crate) fn fdb(&mut self) -> Result<Vec<FdbEntry>, Error> {
+        Ok(capture::links_and_fdb(&mut self.route)?.1)
     }
 
     /// Reads the stack's counters.

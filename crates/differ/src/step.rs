@@ -15,6 +15,8 @@ use portcullis_wire::Message;
 use crate::firewall::{self, Chain};
 use crate::knobs::Knob;
 use crate::names::{Name, index, mac};
+use crate::tools::ToolRule;
+use crate::traffic::{Filter, Qdisc, Table};
 
 /// One thing that is configured.
 #[derive(Debug, Clone)]
@@ -198,6 +200,14 @@ pub enum Step {
     Chain(Chain),
     /// A rule of nftables.
     FirewallRule(firewall::Rule),
+    /// A rule, or a chain, of iptables, ip6tables, arptables or ebtables.
+    ToolRule(ToolRule),
+    /// A device gets tc filters.
+    Qdisc(Qdisc),
+    /// A table of tc's `u32`.
+    TcTable(Table),
+    /// A filter of tc.
+    TcFilter(Box<Filter>),
 }
 
 /// A route.
@@ -250,6 +260,8 @@ pub enum Means {
     Tap(Name),
     /// By these messages to nftables, all of them or none.
     Nftables(Vec<Message>),
+    /// By running a tool.
+    Tool(ToolRule),
     /// By writing to a file of `/proc/sys/net`.
     Sysctl(Vec<&'static str>, u32),
 }
@@ -333,6 +345,10 @@ impl Step {
             }
             Self::Chain(ref chain) => Means::Nftables(chain.messages()),
             Self::FirewallRule(ref rule) => Means::Nftables(rule.messages()),
+            Self::ToolRule(ref rule) => Means::Tool(rule.clone()),
+            Self::Qdisc(ref qdisc) => one(qdisc.change()),
+            Self::TcTable(ref table) => one(table.change()),
+            Self::TcFilter(ref filter) => one(filter.change()),
             Self::Neighbour { device, address, mac } => {
                 one(link::neighbour(index(device), address, mac, link::NUD_PERMANENT))
             }
@@ -370,6 +386,17 @@ impl Step {
             Self::Neighbour { .. } => "neighbour",
             Self::Chain(_) => "chain",
             Self::FirewallRule(_) => "firewall rule",
+            Self::ToolRule(rule) => rule.tool,
+            Self::Qdisc(_) => "tc queueing discipline",
+            Self::TcTable(_) => "tc table of u32",
+            Self::TcFilter(filter) => match filter.filter.kind() {
+                "u32" => "tc u32 filter",
+                "flower" => "tc flower filter",
+                "matchall" => "tc matchall filter",
+                "bpf" => "tc bpf filter",
+                "fw" => "tc fw filter",
+                _ => "tc filter",
+            },
         }
     }
 
@@ -380,7 +407,8 @@ impl Step {
             Self::PortOption { knob, .. } => knob.is_state(),
             Self::Fdb { .. } | Self::Mdb { .. } | Self::Neighbour { .. } => true,
             // Rules would see what the kernel sends while ports come up.
-            Self::Chain(_) | Self::FirewallRule(_) => true,
+            Self::Chain(_) | Self::FirewallRule(_) | Self::ToolRule(_) => true,
+            Self::Qdisc(_) | Self::TcTable(_) | Self::TcFilter(_) => true,
             _ => false,
         }
     }

@@ -21,6 +21,7 @@ pub mod signal;
 mod sys;
 pub mod sysctl;
 pub mod tap;
+pub mod traffic;
 
 pub use change::{Change, apply_all};
 pub use error::Error;

@@ -91,7 +91,10 @@ impl PacketSocket {
         // Protocol 0 until it is bound, lest frames of other interfaces slip in before.
         let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)?;
         sys::set_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_AUXDATA, 1i32)?;
-        let _ = sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 4i32 << 20);
+        // Beyond `net.core.rmem_max` where that is allowed.
+        for option in [libc::SO_RCVBUF, libc::SO_RCVBUFFORCE] {
+            let _ = sys::set_option(fd.as_fd(), libc::SOL_SOCKET, option, 4i32 << 20);
+        }
         sys::bind(fd.as_fd(), &sockaddr_ll(protocol, device))?;
         Ok(fd)
     }

@@ -194,7 +194,8 @@ pub(crate) fn bpf_prog_get_next_id(id: u32) -> Result<u32, Errno> {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct EbtReplace {
     name: [u8; 32],
-    valid_hooks: u32,
+    /// A bit for each hook that the table has a chain for.
+    pub(crate) valid_hooks: u32,
     /// How many rules the table has.
     pub(crate) nentries: u32,
     entries_size: u32,

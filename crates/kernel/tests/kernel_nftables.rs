@@ -14,7 +14,8 @@ use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_kernel::nftables::{add_table, delete_table};
 use portcullis_snapshot::{
     BitwiseOp, Bytes, CmpOp, FibResult, Filters, MacAddr, MetaKey, NftBaseChain, NftChain, NftData,
-    NftElement, NftExpr, NftFamily, NftRule, NftSet, NftTable, NftVerdict, PayloadBase,
+    NftElement, NftExpr, NftFamily, NftRule, NftSet, NftTable, NftVerdict, PayloadBase, XtMarkTarget,
+    XtMatch, XtMultiport, XtPortSide, XtRange, XtTarget,
 };
 use portcullis_testnet::{fresh, skip};
 
@@ -542,23 +543,21 @@ fn rules_of_iptables_nft() {
             ports,
             &[NftExpr::NoEffect("counter".to_owned()), NftExpr::Verdict(NftVerdict::Drop)],
         );
-        let extension = |rule: &NftRule| {
-            rule.expressions.iter().find_map(|expr| match expr {
-                NftExpr::Compat { target, name, info, .. } => Some((*target, name.clone(), info.0.clone())),
-                _ => None,
-            })
-        };
         // Newer versions of iptables may write either as expressions.
-        if let Some((target, name, info)) = extension(ports) {
-            // struct xt_multiport_v1: flags, count, ports[15], pflags[15], invert.
-            assert_eq!((target, name.as_str(), &info[1..6]), (false, "multiport", &[2, 1, 0, 2, 0][..]));
-        }
-        if let Some((target, name, info)) = extension(mark) {
-            // struct xt_mark_tginfo2: mark, mask.
-            assert_eq!(
-                (target, name.as_str(), &info[..8]),
-                (true, "MARK", &[3, 0, 0, 0, 255, 255, 255, 255][..])
-            );
+        for expression in ports.expressions.iter().chain(&mark.expressions) {
+            match expression {
+                NftExpr::Match(found) => {
+                    let port = |port| XtRange { from: port, to: port, inverted: false };
+                    let ports = vec![port(1), port(2)];
+                    let side = XtPortSide::Destination;
+                    let wanted = XtMultiport { side, ports, inverted: false };
+                    assert_eq!(*found, XtMatch::Multiport(wanted));
+                }
+                NftExpr::Target(found) => {
+                    assert_eq!(*found, XtTarget::Mark(XtMarkTarget { value: 3, mask: u32::MAX }));
+                }
+                _ => {}
+            }
         }
     });
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use portcullis_datapath::frame::domain::Domain;
-use portcullis_datapath::frame::symbolic::{Condition, explore};
+use portcullis_datapath::frame::symbolic::Condition;
 use portcullis_datapath::frame::{Field, Set, Written};
 use portcullis_datapath::network::{Bridge, FdbDst};
 use portcullis_datapath::{Aim, Concrete, LearnedChange, Manner, Network, Trace, Walk, When, walk};
@@ -14,6 +14,7 @@ use crate::claim::Goal;
 use crate::reach::{self, Reached, can_be};
 use crate::tally::{Claim, Tally};
 use crate::verdict::{Assumption, Proof};
+use crate::ways::{Judge, Seen, Way};
 
 /// How many ways are taken before a proof is given up. What is met in practice has some tens of thousands at most.
 pub const MOST_WAYS: usize = 200_000;
@@ -108,30 +109,6 @@ impl<'n, 's> Prover<'n, 's> {
         Manner { trace: Trace::Off, aim, when: self.when }
     }
 
-    /// Takes every way of the frames that `given` holds, until `visit` has seen enough. Returns what was assumed if there
-    /// were too many.
-    pub(crate) fn every_way(
-        &self,
-        (port, aim): (IfIndex, Aim),
-        given: &Condition,
-        mut visit: impl FnMut(&Condition, &Walk) -> ControlFlow<()>,
-    ) -> Option<Assumption> {
-        let manner = self.manner(aim);
-        let whole = explore(
-            given,
-            self.most_ways,
-            |frame| walk(self.network, port, frame, manner),
-            |condition, walked| visit(condition, &walked),
-        );
-        (!whole).then(|| self.unfinished())
-    }
-
-    /// What is assumed where there are too many ways.
-    pub(crate) fn unfinished(&self) -> Assumption {
-        let what = format!("there are more than {} sorts of frames to be told apart", self.most_ways);
-        Assumption { what, function: "" }
-    }
-
     /// Whether frames of one port leave by another: all, or those of which a field has certain values.
     fn of_port(&self, port: IfIndex, to: IfIndex, only: Option<(Field, Domain)>) -> Tally {
         let claim = Claim { prover: self, way: (port, Aim::Port(to)), goal: Goal::Port(to) };
@@ -139,32 +116,27 @@ impl<'n, 's> Prover<'n, 's> {
     }
 
     /// Whether frames get to the ports that they are otherwise kept from by way of the host's router.
-    fn by_router(&self, port: IfIndex, mut apart: Vec<(IfIndex, &mut Tally)>) {
+    fn by_router(&self, port: IfIndex, apart: Vec<(IfIndex, &mut Tally)>) {
         if apart.is_empty() || !self.may_route() {
             return;
         }
-        let mut seen = BTreeSet::new();
-        for given in frames(None) {
-            let unfinished = self.every_way((port, Aim::Host), &given, |_, walked| {
-                for device in walked.forwarded().filter(|device| seen.insert(*device)) {
-                    let name = self.network.name(device);
-                    let what =
-                        format!("the host routes packets on to {name}; what leaves by it is not followed");
-                    let why = Assumption { what, function: "br_dev_xmit" };
-                    let reached = apart.iter_mut().filter(|(to, _)| self.leads_to(device, *to));
-                    reached.for_each(|(_, tally)| {
-                        tally.assumptions.insert(why.clone());
-                    });
-                }
-                let known = apart.iter().all(|(_, tally)| !tally.assumptions.is_empty());
-                if known { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            if let Some(why) = unfinished {
-                apart.iter_mut().for_each(|(_, tally)| {
-                    tally.assumptions.insert(why.clone());
-                });
+        let (devices, unfinished) = self.routed(port);
+        for (to, tally) in apart {
+            for device in devices.iter().filter(|device| self.leads_to(**device, to)) {
+                let name = self.network.name(*device);
+                let what = format!("the host routes packets on to {name}; what leaves by it is not followed");
+                tally.assumptions.insert(Assumption { what, function: "br_dev_xmit" });
             }
+            tally.assumptions.extend(unfinished.clone());
         }
+    }
+
+    /// Returns the devices by which the host routes packets of a port on, and what is assumed if there were too many ways.
+    fn routed(&self, port: IfIndex) -> (BTreeSet<IfIndex>, Option<Assumption>) {
+        let mut routed = Routed::default();
+        let unfinished =
+            frames(None).filter_map(|given| self.every_way((port, Aim::Host), &given, &mut routed)).last();
+        (routed.devices, unfinished)
     }
 
     /// Whether what the host sends by a device can leave by a bridge port.
@@ -240,6 +212,30 @@ impl<'n, 's> Prover<'n, 's> {
             }
         }
         all
+    }
+}
+
+/// Notes by which devices packets are routed on.
+#[derive(Default)]
+struct Routed {
+    devices: BTreeSet<IfIndex>,
+}
+
+impl Judge for Routed {
+    fn judge(&mut self, way: &Way<'_>, walked: &Walk) -> ControlFlow<()> {
+        for device in walked.forwarded() {
+            if !self.devices.contains(&device) {
+                let mut any = false;
+                let seen = way.frames(&mut |_| {
+                    any = true;
+                    ControlFlow::Break(())
+                });
+                if any || seen == Seen::Some {
+                    self.devices.insert(device);
+                }
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -13,9 +13,12 @@ use crate::claim::Goal;
 use crate::prover::{Prover, frames};
 use crate::reach::{self, Reached};
 use crate::verdict::{Assumption, Exposure, Verdict};
+use crate::ways::{Judge, Seen, Way};
 
 /// From how many ways that get there a frame is made of the plainest.
 const MANY: usize = 64;
+/// Of how many kinds of frames that take such a way one is tried to be made.
+const KINDS: usize = 4;
 
 /// What was found about a claim so far.
 #[derive(Debug, Clone, Default)]
@@ -90,36 +93,72 @@ pub(crate) struct Claim<'p, 'n, 's> {
     pub(crate) goal: Goal,
 }
 
+/// Judges one claim.
+struct OfClaim<'p, 'n, 's> {
+    claim: Claim<'p, 'n, 's>,
+    tally: Tally,
+}
+
+impl Judge for OfClaim<'_, '_, '_> {
+    fn judge(&mut self, way: &Way<'_>, walked: &Walk) -> ControlFlow<()> {
+        self.claim.count(&mut self.tally, way, walked, true);
+        self.place_flow()
+    }
+
+    fn place_is_done(&mut self) -> ControlFlow<()> {
+        self.claim.settle(&mut self.tally);
+        self.place_flow()
+    }
+}
+
+impl OfClaim<'_, '_, '_> {
+    fn place_flow(&self) -> ControlFlow<()> {
+        if self.tally.is_exposed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
 impl Claim<'_, '_, '_> {
     /// Takes every way, until one is found that gets there: of all frames, or of those of which a field has certain
     /// values.
     pub(crate) fn judge(&self, only: Option<(Field, Domain)>) -> Tally {
-        let mut tally = Tally::default();
+        let mut judge = OfClaim { claim: *self, tally: Tally::default() };
         for given in frames(only) {
-            let unfinished = self.prover.every_way(self.way, &given, |condition, walked| {
-                self.count(&mut tally, condition, walked, true);
-                if tally.is_exposed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-            self.settle(&mut tally);
-            tally.assumptions.extend(unfinished);
-            if tally.is_exposed() {
+            let unfinished = self.prover.every_way(self.way, &given, &mut judge);
+            self.settle(&mut judge.tally);
+            judge.tally.assumptions.extend(unfinished);
+            if judge.tally.is_exposed() {
                 break;
             }
         }
-        tally
+        judge.tally
     }
 
     /// Counts what a way means for the claim. Questions whose answer could lead the frame anywhere count if the way is
     /// `relevant`, wherever it ends.
-    pub(crate) fn count(&self, tally: &mut Tally, condition: &Condition, walked: &Walk, relevant: bool) {
+    pub(crate) fn count(&self, tally: &mut Tally, way: &Way<'_>, walked: &Walk, relevant: bool) {
         if relevant {
             tally.may_go_anywhere(walked);
         }
-        self.count_ends(tally, condition, walked);
+        if self.reached(walked, way.condition).is_empty() {
+            return;
+        }
+        let mut left = KINDS;
+        let seen = way.frames(&mut |condition| {
+            if self.count_ends(tally, condition, walked) {
+                left -= 1;
+            }
+            if left == 0 || tally.is_exposed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if seen == Seen::Some {
+            tally.assumptions.insert(self.prover.unfinished());
+        }
+        if tally.candidates.len() >= MANY {
+            self.settle(tally);
+        }
     }
 
-    /// Counts where a way ends. Whether that is where the claim says that none does.
-    pub(crate) fn count_ends(&self, tally: &mut Tally, condition: &Condition, walked: &Walk) -> bool {
+    /// Counts where frames of a condition end. Whether that is where the claim says that none does.
+    fn count_ends(&self, tally: &mut Tally, condition: &Condition, walked: &Walk) -> bool {
         let rank = rank(condition);
         let ends = self.reached(walked, condition);
         let gets_there = !ends.is_empty();
@@ -130,9 +169,6 @@ impl Claim<'_, '_, '_> {
             } else if tally.wants(rank) {
                 tally.candidates.push(Candidate { rank, condition: condition.clone(), wanted });
             }
-        }
-        if tally.candidates.len() >= MANY {
-            self.settle(tally);
         }
         gets_there
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Address, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf, Link, Listener, Mdb, Membership, MstState,
     Neighbour, NetnsId, PacketSocket, PolicyRule, ProcessRef, ProtocolHandler, Reading, Route, Settings,
-    Unread, VlanGlobal, VlanTable,
+    Unread, UnreadCause, VlanGlobal, VlanTable,
 };
 
 /// The name and version of the document's format.
@@ -135,6 +135,8 @@ impl Netns {
     /// Returns what was not read, by the name that people know it by, with the reason.
     pub fn unread(&self) -> impl Iterator<Item = (&'static str, &Unread)> {
         let filters = &self.filters;
+        // A document from before there were sets in it has no rule that looks into one.
+        let ipsets = filters.ipsets.unread().filter(|why| why.cause != UnreadCause::NotAsked);
         let readings = [
             ("links", self.links.unread()),
             ("VLAN tables", self.vlans.unread()),
@@ -153,6 +155,7 @@ impl Netns {
             ("nftables chains", filters.nft_chains.unread()),
             ("nftables flowtables", filters.nft_flowtables.unread()),
             ("legacy tables", filters.legacy_tables.unread()),
+            ("ipsets", ipsets),
             ("br_netfilter settings", filters.br_netfilter.unread()),
             ("listening sockets", self.listeners.unread()),
             ("packet sockets", self.packet_sockets.unread()),

@@ -1,12 +1,12 @@
 //! What else can decide about a frame: tc, BPF, nftables, legacy tables, br_netfilter.
 //!
-//! The rules of nftables and tc have their own types; of the rest only presence and place is recorded, so that a verdict
-//! which they could change says so.
+//! The rules of nftables, of the legacy tables and of tc have their own types; of the rest only presence and place is
+//! recorded, so that a verdict which they could change says so.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{NftTable, Reading, TcHook, TcxPrograms};
+use crate::{IpSet, LegacyTable, NftTable, Reading, TcHook, TcxPrograms};
 
 /// Everything that can decide about a frame beside the bridge and the host's stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +25,9 @@ pub struct Filters {
     pub nft_flowtables: Reading<Vec<NftFlowtable>>,
     /// Legacy tables that exist and are not empty.
     pub legacy_tables: Reading<Vec<LegacyTable>>,
+    /// The sets of ipset that rules look into. Read only if a rule does.
+    #[serde(default)]
+    pub ipsets: Reading<Vec<IpSet>>,
     /// Whether bridged packets go through iptables, ip6tables and arptables.
     pub br_netfilter: Reading<BrNetfilter>,
 }
@@ -91,33 +94,6 @@ pub struct NftFlowtable {
     pub name: String,
     /// The devices it takes packets from.
     pub devices: Vec<String>,
-}
-
-/// A legacy table that is not empty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LegacyTable {
-    /// Which tool's.
-    pub family: LegacyFamily,
-    /// The table: `filter`, `nat`, `broute`, `raw` …
-    pub table: String,
-    /// How many entries it has, where the kernel tells. Policies and ends of chains count as entries.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entries: Option<u32>,
-}
-
-/// The legacy tools.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LegacyFamily {
-    /// `iptables-legacy`.
-    Iptables,
-    /// `ip6tables-legacy`.
-    Ip6tables,
-    /// `arptables-legacy`.
-    Arptables,
-    /// `ebtables-legacy`.
-    Ebtables,
 }
 
 /// The sysctls `net.bridge.bridge-nf-*` of a namespace.

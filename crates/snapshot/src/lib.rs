@@ -11,6 +11,8 @@ mod fdb;
 mod filters;
 mod ident;
 mod inet;
+mod ipset;
+mod legacy;
 mod link;
 mod nft;
 mod process;
@@ -18,6 +20,7 @@ pub mod promiscuity;
 mod reading;
 mod tc;
 mod vlan;
+mod xt;
 
 pub use bridge::{
     BoolOpt, BoolOpts, BridgeOptions, McastRouter, PortOptions, PortState, QuerierState, StpState,
@@ -25,16 +28,21 @@ pub use bridge::{
 pub use bytes::{Bytes, Hex};
 pub use document::{Kernel, LoadError, Netns, Problem, SCHEMA, Snapshot};
 pub use fdb::{FdbEntry, FdbKind, Mdb, MdbEntry, MdbGroup, MdbRouter};
-pub use filters::{BrNetfilter, Filters, LegacyFamily, LegacyTable, NftBaseChain, NftFamily, NftFlowtable};
+pub use filters::{BrNetfilter, Filters, NftBaseChain, NftFamily, NftFlowtable};
 pub use ident::{EtherType, IfIndex, MacAddr, NetnsId, ParseIdentError, VlanId};
 pub use inet::{Address, Ipv4Conf, Ipv6Conf, Membership, Neighbour, NextHop, PolicyRule, Route, Settings};
+pub use ipset::{IpSet, IpSetMember};
+pub use legacy::{
+    ArptHeader, EbtHeader, EbtProtocol, Ip6tHeader, IptHeader, LegacyChain, LegacyFamily, LegacyHeader,
+    LegacyRule, LegacyTable, LegacyTarget,
+};
 pub use link::{
     Behind, BondOptions, Guest, GuestKind, IpvlanOptions, Link, LinkFlags, LinkKind, LinkNetns, MacvlanMode,
     MacvlanOptions, PortKind, TunOptions, UnknownAttribute, VlanDevice, VxlanOptions, XdpMode, XdpProgram,
 };
 pub use nft::{
-    BitwiseOp, CmpOp, FibResult, MetaKey, NftChain, NftData, NftElement, NftExpr, NftRule, NftSet, NftTable,
-    NftVerdict, PayloadBase, PayloadSum, Register, RegisterOp,
+    BitwiseOp, CmpOp, FibResult, MetaKey, NftChain, NftData, NftElement, NftExpr, NftNat, NftNatKind,
+    NftRule, NftSet, NftTable, NftVerdict, PayloadBase, PayloadSum, Register, RegisterOp,
 };
 pub use process::{ListenProtocol, Listener, PacketSocket, ProcessRef, ProtocolHandler};
 pub use reading::{Reading, Unread, UnreadCause};
@@ -44,3 +52,12 @@ pub use tc::{
     VlanAction, VlanTag,
 };
 pub use vlan::{MstState, VlanEntry, VlanFlags, VlanGlobal, VlanTable};
+pub use xt::{
+    XtAddress, XtAddrtype, XtAmong, XtAmongEntry, XtArpMangle, XtBpf, XtBridgeArp, XtBridgeIp, XtBridgeMark,
+    XtBridgeMarkOp, XtBridgeNat, XtBridgePorts, XtBridgeVlan, XtBytes, XtConnlimit, XtConnmarkMode,
+    XtConnmarkTarget, XtConntrack, XtCt, XtDevice, XtFlags, XtFrag, XtHashlimit, XtIcmp, XtIeee8023,
+    XtInterface, XtIp6Header, XtIp6Options, XtIprange, XtMac, XtMarkTarget, XtMasked, XtMatch, XtMh,
+    XtMultiport, XtNat, XtNfqueue, XtOther, XtOwner, XtPhysdev, XtPortSide, XtRange, XtRecent, XtRt, XtSet,
+    XtSetMatch, XtSetTarget, XtStatistic, XtStp, XtString, XtTarget, XtTcp, XtTtlChange, XtTtlMode,
+    XtTtlTarget, XtU32, XtU32Op, XtU32Step, XtU32Test, XtUdp, XtValue, XtVerdict,
+};

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, NftFamily};
+use crate::{Bytes, NftFamily, XtMatch, XtTarget};
 
 /// One table with everything in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -175,6 +175,8 @@ pub enum NftExpr {
         /// Where the device's number stands.
         sreg: Register,
     },
+    /// `nft_nat_eval`, `nft_redir_eval`, `nft_masq_eval`: translates addresses of a connection.
+    Nat(NftNat),
     /// `nft_dynset_eval`: puts the key into a set.
     Dynset {
         /// The set.
@@ -182,17 +184,10 @@ pub enum NftExpr {
     },
     /// `nft_counter_eval`, `nft_log_eval`, `nft_last_eval`, comments: no effect on the packet's way.
     NoEffect(String),
-    /// `nft_match_eval`, `nft_target_eval`: an extension of iptables, ip6tables, arptables or ebtables.
-    Compat {
-        /// Whether it is a target.
-        target: bool,
-        /// Its name, as iptables has it.
-        name: String,
-        /// Its revision.
-        revision: u32,
-        /// Its data.
-        info: Bytes,
-    },
+    /// `nft_match_eval`: a match of iptables, ip6tables or ebtables. One that does not hold ends the rule.
+    Match(XtMatch),
+    /// `nft_target_eval`, `nft_target_eval_bridge`: a target of iptables, ip6tables, arptables or ebtables.
+    Target(XtTarget),
     /// An expression that decides by what changes (limits, quotas, conntrack), or that is not known.
     Other {
         /// Its name in the kernel: `limit`, `ct` …
@@ -220,6 +215,38 @@ impl PayloadSum {
     pub const fn is_none(&self) -> bool {
         self.kind == 0 && self.flags == 0
     }
+}
+
+/// Translation of addresses (`NFTA_NAT_*`, `NFTA_REDIR_*`, `NFTA_MASQ_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NftNat {
+    /// What of the connection.
+    pub kind: NftNatKind,
+    /// `NFPROTO_*` of the addresses: 2 IPv4, 10 IPv6; 0 where none is named.
+    pub family: u8,
+    /// Where the first and the last address stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<(Register, Register)>,
+    /// Where the first and the last port stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<(Register, Register)>,
+    /// `NF_NAT_RANGE_*`: 4 random ports, 8 persistent, 16 fully random, 64 prefixes.
+    pub flags: u32,
+}
+
+/// What is translated, and to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NftNatKind {
+    /// The source.
+    Snat,
+    /// The destination.
+    Dnat,
+    /// The source, to an address of the device it leaves by.
+    Masquerade,
+    /// The destination, to an address of the device it came in by.
+    Redirect,
 }
 
 /// From where a payload expression counts (`enum nft_payload_bases`).

@@ -8,11 +8,13 @@ mod attribute;
 pub mod bridge;
 pub mod diag;
 pub mod inet;
+pub mod ipset;
 pub mod link;
 mod message;
 pub mod nft;
 mod payload;
 pub mod tc;
+pub mod xt;
 
 pub use attribute::{Attribute, Attributes, DecodeError, u8_at, u16_at, u32_at};
 pub use message::{

@@ -73,8 +73,12 @@ mod tests {
     #[test]
     fn both_at_once_are_told() {
         let mut host = Host::hypervisor();
-        let table =
-            LegacyTable { family: LegacyFamily::Ebtables, table: "filter".to_owned(), entries: Some(3) };
+        let table = LegacyTable {
+            family: LegacyFamily::Ebtables,
+            table: "filter".to_owned(),
+            entries: Some(3),
+            chains: Reading::Read(Vec::new()),
+        };
         host.netns().filters.legacy_tables = Reading::Read(vec![table]);
         assert_eq!(host.found("mixed-firewalls"), []);
         host.nft_chain(NftFamily::Bridge, 2, "forward");

@@ -147,18 +147,32 @@ impl Domain {
     /// Returns those that are in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        let mut all: Ranges = self.ranges.iter().chain(&other.ranges).copied().collect();
-        all.sort_unstable();
+        let (mut one, mut two) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
         let mut ranges = Ranges::new();
-        for (first, last) in all {
-            match ranges.last_mut() {
-                Some((_, end)) if end.checked_add(1).is_none_or(|after| first <= after) => {
-                    *end = last.max(*end)
-                }
-                _ => ranges.push((first, last)),
-            }
+        loop {
+            let next = match (one.peek(), two.peek()) {
+                (Some(a), Some(b)) if b < a => two.next(),
+                (Some(_), _) => one.next(),
+                (None, _) => two.next(),
+            };
+            let Some(next) = next else { break };
+            append(&mut ranges, *next);
         }
         Self { ranges }
+    }
+
+    /// Returns the values of some ranges, in whatever order they stand.
+    #[must_use]
+    pub(super) fn of_ranges(mut all: Vec<(u128, u128)>) -> Self {
+        all.sort_unstable();
+        let mut ranges = Ranges::new();
+        all.into_iter().for_each(|next| append(&mut ranges, next));
+        Self { ranges }
+    }
+
+    /// Returns its ranges, first to last.
+    pub(super) fn ranges(&self) -> &[(u128, u128)] {
+        &self.ranges
     }
 
     /// Returns the same values plus a number; none may be lost.
@@ -166,6 +180,14 @@ impl Domain {
     pub fn plus(&self, more: u128) -> Self {
         let add = |(first, last): &(u128, u128)| (first.saturating_add(more), last.saturating_add(more));
         Self { ranges: self.ranges.iter().map(add).collect() }
+    }
+}
+
+/// Appends a range that begins no sooner than the last one.
+fn append(ranges: &mut Ranges, (first, last): (u128, u128)) {
+    match ranges.last_mut() {
+        Some((_, end)) if end.checked_add(1).is_none_or(|after| first <= after) => *end = last.max(*end),
+        _ => ranges.push((first, last)),
     }
 }
 

@@ -50,6 +50,12 @@ pub struct Sums {
 }
 
 impl Write {
+    /// Returns the bytes of a frame after some writes.
+    #[must_use]
+    pub fn apply(writes: &[Self], frame: &Concrete<'_>) -> Vec<u8> {
+        written(frame, writes)
+    }
+
     /// Returns what a field holds after some writes, if one of them was into it.
     #[must_use]
     pub fn last(writes: &[Self], field: Field) -> Option<Written> {
@@ -118,6 +124,22 @@ impl<'f, F: Frame> Edited<'f, F> {
         Write::last(&self.writes, field)
     }
 
+    /// Returns what a field holds, as something that can be compared later.
+    pub(crate) fn now(&self, field: Field) -> Written {
+        self.find(field).unwrap_or(Written::Of(field))
+    }
+
+    /// Whether two things are the same.
+    pub(crate) fn equal(&mut self, one: Written, other: Written) -> bool {
+        match (one, other) {
+            (Written::Value(one), Written::Value(other)) => one == other,
+            (Written::Of(one), Written::Of(other)) => one == other || self.frame.same(one, other),
+            (Written::Value(value), Written::Of(field)) | (Written::Of(field), Written::Value(value)) => {
+                self.frame.which(field, &[super::Set::Exactly(value)]).is_some()
+            }
+        }
+    }
+
     /// Returns the point to which [`Self::roll_back`] leads.
     pub(crate) const fn mark(&self) -> Mark {
         Mark(self.writes.len())
@@ -131,7 +153,7 @@ impl<'f, F: Frame> Edited<'f, F> {
         }
     }
 
-    fn now(&self) -> Option<Concrete<'_>> {
+    fn rewritten(&self) -> Option<Concrete<'_>> {
         if self.bytes.is_empty() { None } else { Concrete::new(&self.bytes) }
     }
 }
@@ -141,7 +163,7 @@ impl<F: Frame> Frame for Edited<'_, F> {
         if self.writes.is_empty() {
             return self.frame.which(field, partition);
         }
-        if let Some(now) = self.now() {
+        if let Some(now) = self.rewritten() {
             return partition.class_of(now.value(field));
         }
         match self.find(field) {
@@ -155,7 +177,7 @@ impl<F: Frame> Frame for Edited<'_, F> {
         if self.writes.is_empty() {
             return self.frame.known(field);
         }
-        if let Some(now) = self.now() {
+        if let Some(now) = self.rewritten() {
             return Some(now.value(field));
         }
         match self.find(field) {
@@ -166,7 +188,7 @@ impl<F: Frame> Frame for Edited<'_, F> {
     }
 
     fn raw(&self) -> Option<Concrete<'_>> {
-        if self.writes.is_empty() { self.frame.raw() } else { self.now() }
+        if self.writes.is_empty() { self.frame.raw() } else { self.rewritten() }
     }
 
     fn choose(&mut self, ways: usize) -> usize {
@@ -181,17 +203,10 @@ impl<F: Frame> Frame for Edited<'_, F> {
         if self.writes.is_empty() {
             return self.frame.same(one, other);
         }
-        if let Some(now) = self.now() {
+        if let Some(now) = self.rewritten() {
             return now.value(one) == now.value(other);
         }
-        let now = |field| self.find(field).unwrap_or(Written::Of(field));
-        match (now(one), now(other)) {
-            (Written::Value(one), Written::Value(other)) => one == other,
-            (Written::Of(one), Written::Of(other)) => one == other || self.frame.same(one, other),
-            (Written::Value(value), Written::Of(field)) | (Written::Of(field), Written::Value(value)) => {
-                self.frame.which(field, &[super::Set::Exactly(value)]).is_some()
-            }
-        }
+        self.equal(self.now(one), self.now(other))
     }
 }
 

@@ -6,11 +6,13 @@
 use std::collections::HashMap;
 
 use portcullis_snapshot::{
-    BrNetfilter, IfIndex, LegacyFamily, Link, Netns, NftBaseChain, NftFamily, Reading, TcHookKind,
-    UnreadCause,
+    BrNetfilter, IfIndex, LegacyChain, Link, Netns, NftBaseChain, NftFamily, Reading, TcHookKind,
+    UnreadCause, XdpMode, XtVerdict,
 };
 
+use super::legacy::{self, XtTable};
 use super::ruleset::Ruleset;
+use super::traffic_control::{Block, name, program_name, sends_elsewhere};
 use crate::walk::OpenKind;
 
 /// A netfilter hook (`NF_INET_*`, `NF_BR_*`, `NF_ARP_*`).
@@ -54,20 +56,31 @@ pub(crate) enum HookFunction {
         /// Whether what no rule decides on is dropped.
         policy_drop: bool,
     },
+    /// A base chain of a legacy table.
+    Xt {
+        /// Its table, for [`Hooks::xt_table`].
+        table: usize,
+        /// The chain within the table.
+        chain: usize,
+    },
 }
 
 /// Everything that stands at the hooks of a namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks<'s> {
-    xdp: HashMap<IfIndex, Vec<OpenKind>>,
-    tc: HashMap<(IfIndex, TcHookKind), Vec<OpenKind>>,
+    xdp: HashMap<IfIndex, Vec<(XdpMode, OpenKind)>>,
+    tcx: HashMap<(IfIndex, TcHookKind), Vec<OpenKind>>,
     every_tc: Vec<OpenKind>,
+    tc: HashMap<(IfIndex, TcHookKind), Block<'s>>,
+    /// Whether what leaves by a device may be sent on to elsewhere.
+    sends_elsewhere: bool,
     ingress: HashMap<IfIndex, Vec<AtHook>>,
     egress: HashMap<IfIndex, Vec<AtHook>>,
     /// At ingress and egress of every device: that the chains were not read.
     every_device: Vec<AtHook>,
     netfilter: HashMap<(NftFamily, NfHook), Vec<AtHook>>,
     rulesets: Vec<Ruleset<'s>>,
+    xt_tables: Vec<XtTable<'s>>,
     br_netfilter: Option<BrNetfilter>,
 }
 
@@ -85,14 +98,30 @@ impl<'s> Hooks<'s> {
         hooks
     }
 
-    /// Returns the XDP programs of a device.
-    pub(crate) fn xdp(&self, device: IfIndex) -> impl Iterator<Item = &OpenKind> {
-        self.xdp.get(&device).into_iter().flatten()
+    /// Returns the XDP programs of a device: of all, or of those that the kernel's generic path runs.
+    pub(crate) fn xdp(&self, device: IfIndex, generic: bool) -> impl Iterator<Item = &OpenKind> {
+        let programs = self.xdp.get(&device).into_iter().flatten();
+        programs.filter(move |(mode, _)| !generic || *mode == XdpMode::Generic).map(|(_, kind)| kind)
     }
 
-    /// Returns the tc filters and tcx programs of a device.
-    pub(crate) fn tc(&self, device: IfIndex, hook: TcHookKind) -> impl Iterator<Item = &OpenKind> {
-        self.every_tc.iter().chain(self.tc.get(&(device, hook)).into_iter().flatten())
+    /// Returns what is asked before a device's tc filters, and is not evaluated: tcx programs, and what was not read.
+    pub(crate) fn tcx(&self, device: IfIndex, hook: TcHookKind) -> impl Iterator<Item = &OpenKind> {
+        self.every_tc.iter().chain(self.tcx.get(&(device, hook)).into_iter().flatten())
+    }
+
+    /// Returns a device's tc filters.
+    pub(crate) fn tc(&self, device: IfIndex, hook: TcHookKind) -> Option<&Block<'s>> {
+        self.tc.get(&(device, hook))
+    }
+
+    /// Whether anything of tc is asked there.
+    pub(crate) fn has_tc(&self, device: IfIndex, hook: TcHookKind) -> bool {
+        self.tc(device, hook).is_some() || self.tcx(device, hook).next().is_some()
+    }
+
+    /// Whether what leaves by some device may be sent on to elsewhere: then every way out matters to every question.
+    pub(crate) const fn sends_elsewhere(&self) -> bool {
+        self.sends_elsewhere
     }
 
     /// Returns what stands at nftables' hook of a device's way in.
@@ -115,6 +144,11 @@ impl<'s> Hooks<'s> {
         self.rulesets.get(table)
     }
 
+    /// Returns a legacy table.
+    pub(crate) fn xt_table(&self, table: usize) -> Option<&XtTable<'s>> {
+        self.xt_tables.get(table)
+    }
+
     /// Returns br_netfilter's settings, where it is loaded.
     pub(crate) const fn br_netfilter(&self) -> Option<&BrNetfilter> {
         self.br_netfilter.as_ref()
@@ -125,28 +159,27 @@ impl<'s> Hooks<'s> {
             for program in &link.xdp {
                 let id = program.id.map_or_else(String::new, |id| format!(" {id}"));
                 let what = format!("XDP program{id} on {}", link.name);
-                self.xdp.entry(link.index).or_default().push(OpenKind::Filter(what));
+                self.xdp.entry(link.index).or_default().push((program.mode, OpenKind::Filter(what)));
             }
         }
     }
 
-    fn tc_filters(&mut self, netns: &Netns) {
-        let name =
-            |device| netns.link(device).map_or_else(|| format!("if{device}"), |link| link.name.clone());
+    fn tc_filters(&mut self, netns: &'s Netns) {
         self.every_tc.extend(unread("tc filters", &netns.filters.tc));
         for hook in netns.filters.tc.known() {
-            if !hook.filters.is_empty() {
-                let what =
-                    format!("tc {} of {} ({} filters)", hook.qdisc, name(hook.device), hook.filters.len());
-                self.tc.entry((hook.device, hook.hook)).or_default().push(OpenKind::Filter(what));
+            if let Some(block) = Block::new(hook, &name(netns, hook.device)) {
+                self.tc.insert((hook.device, hook.hook), block);
+                self.sends_elsewhere |= hook.hook == TcHookKind::Egress && sends_elsewhere(hook);
             }
         }
         self.every_tc.extend(unread("tcx programs", &netns.filters.tcx));
         for programs in netns.filters.tcx.known() {
-            if !programs.programs.is_empty() {
-                let what = format!("BPF programs {:?} on {}", programs.programs, name(programs.device));
-                self.tc.entry((programs.device, programs.hook)).or_default().push(OpenKind::Filter(what));
-            }
+            let named = programs
+                .programs
+                .iter()
+                .map(|id| OpenKind::Filter(program_name(Some(*id), &name(netns, programs.device))));
+            self.tcx.entry((programs.device, programs.hook)).or_default().extend(named);
+            self.sends_elsewhere |= programs.hook == TcHookKind::Egress && !programs.programs.is_empty();
         }
     }
 
@@ -165,10 +198,14 @@ impl<'s> Hooks<'s> {
             }
         }
         self.rulesets = netns.filters.nft_tables.known().iter().map(Ruleset::new).collect();
+        let sets = legacy::Sets::new(&netns.filters);
+        self.rulesets.iter_mut().for_each(|ruleset| ruleset.resolve(netns.links.known(), &sets));
         for chain in netns.filters.nft_chains.known() {
             if !chain.dormant && (chain.rules > 0 || chain.policy_drop) {
                 self.nft_chain(netns, chain);
             }
+            // `netdev` egress, where rules may send frames out of another device.
+            self.sends_elsewhere |= (chain.family, chain.hook) == (NftFamily::Netdev, 1) && chain.rules > 0;
         }
     }
 
@@ -219,30 +256,34 @@ impl<'s> Hooks<'s> {
         }
     }
 
-    fn legacy(&mut self, netns: &Netns) {
+    fn legacy(&mut self, netns: &'s Netns) {
         if let Some(what) = unread("legacy tables", &netns.filters.legacy_tables) {
             for family in [NftFamily::Bridge, NftFamily::Ip, NftFamily::Ip6, NftFamily::Arp] {
                 self.at_every_hook(family, &what);
             }
         }
+        let (links, sets) = (netns.links.known(), legacy::Sets::new(&netns.filters));
         for table in netns.filters.legacy_tables.known() {
-            let (family, tool) = match table.family {
-                LegacyFamily::Iptables => (NftFamily::Ip, "iptables"),
-                LegacyFamily::Ip6tables => (NftFamily::Ip6, "ip6tables"),
-                LegacyFamily::Arptables => (NftFamily::Arp, "arptables"),
-                LegacyFamily::Ebtables => (NftFamily::Bridge, "ebtables"),
-            };
-            let what = OpenKind::Filter(format!("{tool} table {}", table.table));
-            let hooks: &[NfHook] = match table.table.as_str() {
-                "broute" | "raw" => &[NfHook::PreRouting],
-                "filter" | "security" => &[NfHook::LocalIn, NfHook::Forward],
-                "nat" if family == NftFamily::Bridge => &[NfHook::PreRouting, NfHook::PostRouting],
-                "nat" => &[NfHook::PreRouting, NfHook::LocalIn, NfHook::PostRouting],
-                _ => &[NfHook::PreRouting, NfHook::LocalIn, NfHook::Forward, NfHook::PostRouting],
-            };
-            for &hook in hooks {
-                self.netfilter.entry((family, hook)).or_default().push(AtHook::open(what.clone()));
+            let ready = XtTable::new(links, &sets, table);
+            let family = legacy::family_of(table.family);
+            for &(number, hook, priority) in legacy::hooks_of(table.family, &table.table) {
+                let what = || format!("{} table {}", legacy::tool(table.family), table.table);
+                let function = match table.chains.read() {
+                    Some(chains) => {
+                        let base = chains.iter().position(|chain| chain.hook == Some(number));
+                        let acts = |chain: &&LegacyChain| {
+                            !chain.rules.is_empty() || chain.policy != XtVerdict::Accept
+                        };
+                        let Some(chain) = base.filter(|at| chains.get(*at).as_ref().is_some_and(acts)) else {
+                            continue;
+                        };
+                        HookFunction::Xt { table: self.xt_tables.len(), chain }
+                    }
+                    None => HookFunction::Open(OpenKind::Filter(what())),
+                };
+                self.netfilter.entry((family, hook)).or_default().push(AtHook { priority, function });
             }
+            self.xt_tables.extend(ready);
         }
     }
 

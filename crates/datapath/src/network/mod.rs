@@ -5,7 +5,9 @@ mod bridge;
 mod fdb;
 mod fib;
 mod hooks;
+mod legacy;
 mod ruleset;
+mod traffic_control;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,7 +23,9 @@ pub(crate) use fdb::{Destination, Destinations};
 pub use fdb::{Fdb, FdbDst, FdbRecord};
 pub use fib::{FamilyFib, Fib, FibTable, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
 pub(crate) use hooks::{HookFunction, Hooks, NfHook, unread};
+pub(crate) use legacy::{Device, Devices, Match, Target, XtRule, XtTable};
 pub(crate) use ruleset::{Datum, Elements, Expr, PayloadSet, Range, Rule, Ruleset, Verdict};
+pub(crate) use traffic_control::{Block, Classifier, Proto, program_name};
 
 /// One namespace, ready to be walked.
 pub struct Network<'s> {

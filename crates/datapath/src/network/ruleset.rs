@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use portcullis_snapshot::{
-    BitwiseOp, CmpOp, FibResult, MetaKey, NftChain, NftData, NftElement, NftExpr, NftFamily, NftSet,
-    NftTable, NftVerdict, PayloadBase, PayloadSum, Register,
+    BitwiseOp, CmpOp, FibResult, Link, MetaKey, NftChain, NftData, NftElement, NftExpr, NftFamily, NftNat,
+    NftSet, NftTable, NftVerdict, PayloadBase, PayloadSum, Register, RegisterOp, XtTarget,
 };
+
+use super::legacy::{Match, Sets};
 
 /// A table, ready to be evaluated.
 #[derive(Debug)]
@@ -86,10 +88,35 @@ pub(crate) enum Expr<'s> {
         result: FibResult,
         flags: u32,
     },
+    /// A match of x_tables.
+    XtMatch(Match<'s>),
+    /// A target of x_tables.
+    XtTarget(&'s XtTarget),
     /// Ends the frame's way; the sender may be told.
     Reject,
-    /// Ends the frame's way here; it goes on elsewhere.
-    Forward,
+    /// A copy leaves by another device, or the frame itself does.
+    ToDevice {
+        copy: bool,
+        sreg: Register,
+    },
+    /// Translates addresses.
+    Nat(&'s NftNat),
+    /// Adds to a set: only a full one, or a limit in it, stops the rule.
+    Dynset(&'s str),
+    Shift {
+        sreg: Register,
+        dreg: Register,
+        len: usize,
+        left: bool,
+        bits: u32,
+    },
+    Registers {
+        sreg: Register,
+        sreg2: Register,
+        dreg: Register,
+        len: usize,
+        op: RegisterOp,
+    },
     /// Decides by what is not in the frame, or is not known: the name of it.
     Open(String),
 }
@@ -109,6 +136,8 @@ pub(crate) struct PayloadSet {
 pub(crate) enum Verdict<'s> {
     Accept,
     Drop,
+    /// It went on elsewhere.
+    Stolen,
     Continue,
     Break,
     Return,
@@ -151,6 +180,18 @@ impl<'s> Ruleset<'s> {
         let chains = table.chains.iter().map(|chain| Chain::new(table, chain)).collect();
         let sets = table.sets.iter().map(|set| Elements::new(table, set)).collect();
         Self { table, chains, sets }
+    }
+
+    /// Resolves the devices and sets that matches of x_tables name.
+    pub(crate) fn resolve(&mut self, links: &[Link], sets: &Sets<'s>) {
+        let rules = self.chains.iter_mut().flat_map(|chain| &mut chain.rules);
+        for expression in rules.flat_map(|rule| &mut rule.expressions) {
+            if let Expr::XtMatch(one) = expression
+                && let Match::Plain(xt) = *one
+            {
+                *one = Match::new(links, sets, xt);
+            }
+        }
     }
 
     /// Returns a chain's place by its name.
@@ -210,7 +251,12 @@ impl<'s> Expr<'s> {
             NftExpr::Bitwise { sreg, dreg, op: BitwiseOp::Mask { ref mask, ref xor }, .. } => {
                 Self::Bitwise { sreg, dreg, mask: &mask.0, xor: &xor.0 }
             }
-            NftExpr::Bitwise { .. } => return open("a shift of bits"),
+            NftExpr::Bitwise { sreg, dreg, len, op: BitwiseOp::Shift { left, bits } } => {
+                Self::Shift { sreg, dreg, len: len as usize, left, bits }
+            }
+            NftExpr::Bitwise { sreg, dreg, len, op: BitwiseOp::Registers { op, sreg2 } } => {
+                Self::Registers { sreg, sreg2, dreg, len: len as usize, op }
+            }
             NftExpr::Byteorder { sreg, dreg, len, size, .. } => {
                 Self::Byteorder { sreg, dreg, len: len as usize, size: size as usize }
             }
@@ -224,12 +270,12 @@ impl<'s> Expr<'s> {
             NftExpr::Verdict(ref verdict) => Self::Verdict(Verdict::new(table, verdict)),
             NftExpr::Fib { dreg, result, flags } => Self::Fib { dreg, result, flags },
             NftExpr::Reject => Self::Reject,
-            NftExpr::ToDevice { copy: true, .. } => return open("a copy to another device"),
-            NftExpr::ToDevice { copy: false, .. } => Self::Forward,
-            // Only a dynset that finds its set full, or a limit in it, stops the rule.
-            NftExpr::Dynset { .. } => return open("a set that the rule adds to"),
+            NftExpr::ToDevice { copy, sreg } => Self::ToDevice { copy, sreg },
+            NftExpr::Nat(ref nat) => Self::Nat(nat),
+            NftExpr::Dynset { ref set } => Self::Dynset(set),
             NftExpr::NoEffect(_) => return None,
-            NftExpr::Compat { ref name, .. } => return open(&format!("the extension {name}")),
+            NftExpr::Match(ref xt) => Self::XtMatch(Match::Plain(xt)),
+            NftExpr::Target(ref xt) => Self::XtTarget(xt),
             NftExpr::Other { ref name, .. } => return open(&format!("the expression {name}")),
         })
     }

@@ -2,15 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use portcullis_snapshot::{Address, EtherType, IfIndex, LinkFlags, NftFamily};
+use portcullis_snapshot::{Address, EtherType, IfIndex, LinkFlags, NftFamily, Route};
 
 use super::netfilter::NfState;
-use super::route::{FibResult, Flow, Input, LOOPBACK, MULTICAST, RTN_LOCAL};
+use super::route::{FibResult, Flow, Input, LOOPBACK, MULTICAST, RTN_LOCAL, RTN_UNICAST};
 use super::{Effect, OpenKind, PacketType, Skb, Walker};
 use crate::frame::{ArpField, Field, Frame, Partition, Set};
 use crate::network::NfHook;
 
 const RT_SCOPE_LINK: u8 = 253;
+const NUD_NOARP: u16 = 0x40;
+const NUD_PERMANENT: u16 = 0x80;
 
 impl<F: Frame> Walker<'_, '_, F> {
     /// `arp_rcv`.
@@ -236,8 +238,9 @@ impl<F: Frame> Walker<'_, '_, F> {
     fn arp_update(&mut self, mut skb: Skb, request: bool, sip: Field, tip: Field) {
         let network = self.network;
         let neighbours = network.netns().neighbours.known().iter();
+        // neigh_update: what an administrator entered, or a group's address, is not changed by what is heard.
         let known: Vec<Ipv4Addr> = neighbours
-            .filter(|entry| entry.device == skb.dev)
+            .filter(|entry| entry.device == skb.dev && entry.state & (NUD_NOARP | NUD_PERMANENT) == 0)
             .filter_map(|entry| match entry.address {
                 IpAddr::V4(address) => Some(address),
                 IpAddr::V6(_) => None,
@@ -247,6 +250,8 @@ impl<F: Frame> Walker<'_, '_, F> {
             "known"
         } else if self.arp_accept(&mut skb, sip) && self.is_unsolicited(&skb, request, sip, tip) {
             "arp_accept"
+        } else if self.comes_to_ask_by(skb.dev, false) {
+            "of somebody whom the host may come to ask for"
         } else {
             return self.drop_skb(
                 "arp_process",
@@ -257,6 +262,15 @@ impl<F: Frame> Walker<'_, '_, F> {
         };
         self.step("arp_process", skb.dev, format_args!("neighbour entry"), format_args!("{why}"));
         self.host(&skb, EtherType::ARP, Effect::ArpUpdate);
+    }
+
+    /// Whether the host has come to look for somebody by a device, who then has an entry: it may where a route leads there.
+    pub(super) fn comes_to_ask_by(&mut self, device: IfIndex, ipv6: bool) -> bool {
+        let routes = self.network.netns().routes.known().iter();
+        let unicast =
+            |route: &&Route| route.destination.addr().is_ipv6() == ipv6 && route.kind == RTN_UNICAST;
+        let mut ways = routes.filter(unicast).flat_map(|route| &route.nexthops);
+        self.ever() && ways.any(|nexthop| nexthop.device == Some(device)) && self.frame.choose(2) == 1
     }
 
     /// `arp_accept`: whether unsolicited ARP may make an entry; 2 is for senders in a subnet of the interface's.

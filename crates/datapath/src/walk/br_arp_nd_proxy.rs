@@ -155,7 +155,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             return Some(bridge.link.index);
         }
         let tpid = bridged.skb.hwtag.map_or(EtherType::VLAN, |HwTag { tpid, .. }| tpid);
-        let tag = HwTag { tpid, vid: TagVid::Fixed { vid: bridged.vid, over: None } };
+        let tag = HwTag { tpid, vid: TagVid::Fixed { vid: bridged.vid, over: None, priority: None } };
         self.vlan_find_dev(bridge.link.index, tag).map(|upper| upper.link.index)
     }
 

@@ -1,9 +1,12 @@
 //! `net/bridge/br_forward.c`: out of which ports.
 
-use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, LinkFlags, MacAddr, NftFamily, PortState};
+use portcullis_snapshot::{
+    BoolOpt, EtherType, IfIndex, Link, LinkFlags, LinkKind, MacAddr, NftFamily, PortState, TcHookKind,
+};
 
 use super::br_arp_nd_proxy::neigh_suppressed;
 use super::br_input::{BrPktType, Bridged};
+use super::entry::At;
 use super::netfilter::{NF_BR_PRI_BRNF, NfState};
 use super::{OpenKind, Outcome, PortDelivery, Skb, Walker};
 use crate::frame::{Field, Frame, Ip4Field, Ip6Field, Set};
@@ -122,11 +125,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         flooded: bool,
         dst: Option<MacAddr>,
     ) {
-        self.copy(|walker| walker.br_forward_copy(bridged, bridge, port, flooded, dst));
+        let (on, to) = (bridge.link.index, port.link.index);
+        let at = At::Leaving { bridged: *bridged, bridge: on, port: to, flooded, dst };
+        if !self.pauses(at, &bridged.skb) {
+            self.copy(|walker| walker.br_forward_copy(bridged, bridge, port, flooded, dst));
+        }
     }
 
     /// `__br_forward` to `br_dev_queue_push_xmit`: the tag, the hooks, and whether it fits.
-    fn br_forward_copy(
+    pub(super) fn br_forward_copy(
         &mut self,
         bridged: &Bridged,
         bridge: &Bridge<'s>,
@@ -159,19 +166,32 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if self.dev_queue_xmit(&mut skb, port.link.index).is_none() {
             return;
         }
-        if let Some(back) = self.macvlan_queue_xmit(&skb, port.link) {
+        self.dev_hard_start_xmit(&skb, port.link, flooded, dst);
+    }
+
+    /// `dev_hard_start_xmit`: out of a device, as far as it does not come straight back in below it.
+    pub(super) fn dev_hard_start_xmit(
+        &mut self,
+        skb: &Skb,
+        link: &Link,
+        flooded: bool,
+        dst: Option<MacAddr>,
+    ) {
+        if let Some(back) = self.macvlan_queue_xmit(skb, link) {
             return self.netif_receive_skb_core(back);
         }
+        let mut skb = *skb;
+        self.lower_devices(&mut skb, link);
         let why = if flooded { "flooded" } else { "FDB or MDB entry" };
         self.step(
-            "br_dev_queue_push_xmit",
+            "dev_hard_start_xmit",
             skb.dev,
-            format_args!("out of {}", port.link.name),
+            format_args!("out of {}", link.name),
             format_args!("{why}"),
         );
         let Skb { hwtag, depth, trimmed, assumes, .. } = skb;
         self.arrive(Outcome::Port(PortDelivery {
-            device: port.link.index,
+            device: link.index,
             flooded,
             hwtag,
             depth,
@@ -180,6 +200,34 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             rewritten: self.frame.writes().to_vec(),
             assumes,
         }));
+    }
+
+    /// The devices below one that is a VLAN device, a macvlan or a bond: what they ask and do is not walked.
+    fn lower_devices(&mut self, skb: &mut Skb, link: &Link) {
+        let network = self.network;
+        let below = |link: &Link| {
+            let lower = match &link.kind {
+                LinkKind::Vlan(_) | LinkKind::Macvlan(_) | LinkKind::Macvtap(_) => link.link,
+                LinkKind::Bond(bond) => bond.active_slave,
+                _ => None,
+            };
+            lower.and_then(|lower| network.link(lower))
+        };
+        let mut lower = below(link);
+        // No sane stack is deeper.
+        for _ in 0..8 {
+            let Some(device) = lower else { return };
+            let (hooks, name) = (network.hooks(), &device.name);
+            if !hooks.egress(device.index).is_empty() || hooks.has_tc(device.index, TcHookKind::Egress) {
+                let what = format!("filters on the way out of {name}, below {}", link.name);
+                self.assume(skb, "__dev_queue_xmit", OpenKind::Filter(what));
+            }
+            if device.bridge().is_some() {
+                let what = format!("what {name} sends into its bridge by itself");
+                self.assume(skb, "br_dev_xmit", OpenKind::Unmodelled(what));
+            }
+            lower = below(device);
+        }
     }
 
     /// The hooks of `__br_forward` and `br_forward_finish`, with br_netfilter among them.

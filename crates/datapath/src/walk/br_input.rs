@@ -4,7 +4,8 @@ use portcullis_snapshot::{BoolOpt, EtherType, IfIndex, MacAddr, NftFamily, PortS
 
 use super::br_multicast::Multicast;
 use super::br_vlan::Ingress;
-use super::netfilter::{NF_BR_PRI_BRNF, NfState};
+use super::entry::At;
+use super::netfilter::{BR_NF_HOOK_THRESH, NF_BR_PRI_BRNF, NfState};
 use super::{OpenKind, PacketType, Skb, Walker};
 use crate::frame::{Classes, Field, Frame, Set};
 use crate::network::{Bridge, FdbDst, NfHook, Port};
@@ -18,7 +19,7 @@ pub(super) enum BrPktType {
 }
 
 /// A frame within the bridge: what `br_input_skb_cb` and the locals of `br_handle_frame_finish` carry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bridged {
     pub(super) skb: Skb,
     /// The VLAN it was classified into; 0 without VLAN filtering.
@@ -196,7 +197,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
             return Some(skb);
         }
-        self.br_handle_frame_finish(skb, bridge, port);
+        let at = At::Finish { bridge: bridge.link.index, port: port.link.index };
+        if !self.pauses(at, &skb) {
+            self.br_handle_frame_finish(skb, bridge, port);
+        }
         None
     }
 
@@ -205,12 +209,19 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let state =
             NfState { family: NftFamily::Bridge, hook: NfHook::PreRouting, iif: Some(skb.dev), oif: None };
         self.nf_hook_between(skb, "nf_hook_bridge_pre", state, i32::MIN..=NF_BR_PRI_BRNF - 1)?;
-        self.br_nf_pre_routing(skb, bridge)?;
-        self.nf_hook_between(skb, "nf_hook_bridge_pre", state, NF_BR_PRI_BRNF..=i32::MAX)
+        if skb.broute {
+            return Some(());
+        }
+        let stolen = self.br_nf_pre_routing(skb, bridge)?;
+        // Behind br_netfilter nobody asks for what broute says (br_nf_hook_thresh).
+        let function = if stolen { BR_NF_HOOK_THRESH } else { "nf_hook_bridge_pre" };
+        self.nf_hook_between(skb, function, state, NF_BR_PRI_BRNF..=i32::MAX)?;
+        skb.broute &= !stolen;
+        Some(())
     }
 
     /// `br_handle_frame_finish`: VLAN, lock, learning, and where to.
-    fn br_handle_frame_finish(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) {
+    pub(super) fn br_handle_frame_finish(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) {
         let function = "br_handle_frame_finish";
         let Some(Ingress { skb, vid, state }) = self.br_allowed_ingress(skb, bridge, port) else { return };
         if port.has(|options| options.locked) && !self.locked_lets_in(skb, bridge, port, vid) {

@@ -53,6 +53,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
             skb.hwtag = None;
             skb.depth -= 1;
+            skb.behind_tag = true;
         }
         match skb.hwtag {
             Some(tag) if !self.vid_is_zero(tag) => self.tagged(skb, tag, port),
@@ -81,7 +82,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             TagVid::Frame(depth) => Some(depth),
             TagVid::Fixed { .. } => None,
         });
-        skb.hwtag = Some(HwTag { tpid, vid: TagVid::Fixed { vid: pvid.get(), over } });
+        skb.hwtag = Some(HwTag { tpid, vid: TagVid::Fixed { vid: pvid.get(), over, priority: None } });
         Some((skb, pvid.get()))
     }
 

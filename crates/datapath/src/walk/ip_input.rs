@@ -228,8 +228,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     fn answers_get_out(&mut self, skb: &mut Skb, family: NftFamily) {
         let hooks = self.network.hooks();
         let out = |family| !hooks.netfilter(family, NfHook::LocalOut).is_empty();
-        let device =
-            !hooks.egress(skb.dev).is_empty() || hooks.tc(skb.dev, TcHookKind::Egress).next().is_some();
+        let device = !hooks.egress(skb.dev).is_empty() || hooks.has_tc(skb.dev, TcHookKind::Egress);
         if device || out(family) || out(NftFamily::Bridge) {
             let what = "rules for what the host itself sends".to_owned();
             self.may_stop(skb, "arp_send_dst", OpenKind::Filter(what));
@@ -278,9 +277,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         self.nf_hook(skb, "ip_output", state)?;
         let network = self.network;
         // The header that it leaves with is not known here.
-        if !network.hooks().egress(oif).is_empty()
-            || network.hooks().tc(oif, TcHookKind::Egress).next().is_some()
-        {
+        if !network.hooks().egress(oif).is_empty() || network.hooks().has_tc(oif, TcHookKind::Egress) {
             let what = format!("filters on the way out of {}", network.name(oif));
             self.assume(skb, "__dev_queue_xmit", OpenKind::Filter(what));
         }

@@ -11,6 +11,7 @@ mod br_forward;
 mod br_input;
 mod br_multicast;
 mod br_vlan;
+mod entry;
 mod ip6_input;
 mod ip_input;
 mod macvlan;
@@ -20,6 +21,7 @@ mod outcome;
 mod receive;
 mod rewrite;
 mod route;
+mod sched;
 #[cfg(test)]
 mod tests;
 mod vrf;
@@ -28,9 +30,10 @@ use std::fmt;
 
 use portcullis_snapshot::{EtherType, IfIndex, MacAddr};
 
-use crate::frame::{Edited, Field, Frame, Write};
+use crate::frame::{Edited, Field, Frame};
 use crate::network::Network;
 
+pub use entry::{Entered, Entry, Segment, walk_from, walk_segment};
 pub use outcome::{
     Assumes, Drop, Effect, HostDelivery, Learned, LearnedChange, Open, OpenKind, Otherwise, Outcome,
     PortDelivery, Step, Walk,
@@ -63,12 +66,14 @@ pub struct HwTag {
 pub enum TagVid {
     /// From the frame's own tag at this depth.
     Frame(u8),
-    /// The kernel put it there: a PVID.
+    /// The kernel put it there: a PVID, or what a tc filter says.
     Fixed {
         /// The VLAN id.
         vid: u16,
-        /// The depth of the frame's own priority tag that it was put into; its priority and drop bit remain.
+        /// The depth of the frame's own tag that it was put into; its priority and drop bit remain.
         over: Option<u8>,
+        /// The priority, where that was put there too: then the drop bit alone remains.
+        priority: Option<u8>,
     },
 }
 
@@ -79,7 +84,11 @@ impl HwTag {
         // Priority and drop bits come from the frame's own tag.
         match self.vid {
             TagVid::Frame(depth) => frame.tci(depth),
-            TagVid::Fixed { vid, over } => vid | over.map_or(0, |depth| frame.tci(depth)),
+            TagVid::Fixed { vid, over, priority } => {
+                let own = over.map_or(0, |depth| frame.tci(depth) & 0xf000);
+                let first = priority.map_or(own, |priority| own & 0x1000 | u16::from(priority & 7) << 13);
+                vid | first
+            }
         }
     }
 }
@@ -114,12 +123,32 @@ pub(crate) struct Skb {
     pub(crate) broute: bool,
     /// Whether br_netfilter has shown it to the host's PREROUTING already (`nf_bridge_info_exists`).
     pub(crate) nf_bridge: bool,
+    /// The bridge ports that br_netfilter remembers (`struct nf_bridge_info`).
+    pub(crate) physdev: Option<Physdev>,
     /// The VRF that has taken it in (`IPSKB_L3SLAVE`).
     pub(crate) l3mdev: Option<IfIndex>,
     /// The bridge port that it came in by, from the bridge on (`skb->dev` while bridged).
     pub(crate) port: Option<IfIndex>,
+    /// Whether a tag that was put back into the bytes stands between its Ethernet and its network header, as on the way
+    /// out of a bridge whose tags are of the other kind (`vlan_insert_tag_set_proto` leaves `skb->network_header`).
+    pub(crate) behind_tag: bool,
+    /// Whether a tc filter sent it on (`skb->redirected`): generic XDP and nftables' egress hook do not see it then.
+    pub(crate) redirected: bool,
+    /// Whether a tc filter put it into the device, so that no driver saw it.
+    pub(crate) injected: bool,
+    /// How often tc filters sent it on (`skb->tc_depth`).
+    pub(crate) hops: u8,
     /// The open questions whose answers could still change what was decided so far.
     pub(crate) assumes: Assumes,
+}
+
+/// Bridge ports, as br_netfilter remembers them while the host's rules see the bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Physdev {
+    /// The port that it came in by (`physinif`).
+    pub(crate) input: IfIndex,
+    /// The port that it leaves by (`physoutdev`).
+    pub(crate) output: Option<IfIndex>,
 }
 
 impl Skb {
@@ -181,59 +210,6 @@ pub fn walk<F: Frame>(
     walker.walk
 }
 
-/// A frame where the protocol handlers of the host's stack are about to get it, and what the kernel knows about it there.
-/// What they do with it depends on nothing else that came before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    skb: Skb,
-    /// What was written into it.
-    writes: Vec<Write>,
-    /// The questions that are open so far.
-    open: Vec<Open>,
-}
-
-impl Entry {
-    /// Returns how many of the frame's own tags are no longer in front of its bytes.
-    #[must_use]
-    pub const fn depth(&self) -> u8 {
-        self.skb.depth
-    }
-}
-
-/// An [`Entry`], and how often the world was chosen before.
-pub type Entered = (Entry, usize);
-
-/// Walks one frame as [`walk`] does, but for the host's stack: where that would get it, the walk ends. Many kinds of frames
-/// come to it alike, and [`walk_from`] goes on for all of them at once.
-pub fn walk_to_the_stack<F: Frame>(
-    network: &Network<'_>,
-    ingress: IfIndex,
-    frame: &mut F,
-    manner: impl Into<Manner>,
-) -> (Walk, Vec<Entered>) {
-    let frame = &mut Edited::new(frame);
-    let mut walker = Walker::new(network, frame, manner.into());
-    walker.entered = Some(Vec::new());
-    walker.netif_receive(ingress);
-    (walker.walk, walker.entered.unwrap_or_default())
-}
-
-/// Walks one frame on from where [`walk_to_the_stack`] ended.
-pub fn walk_from<F: Frame>(
-    network: &Network<'_>,
-    entry: &Entry,
-    frame: &mut F,
-    manner: impl Into<Manner>,
-) -> Walk {
-    let frame = &mut Edited::again(frame, &entry.writes);
-    let mut walker = Walker::new(network, frame, manner.into());
-    walker.walk.open.clone_from(&entry.open);
-    let mut skb = entry.skb;
-    (0..entry.open.len()).for_each(|index| skb.assumes.add(index));
-    walker.deliver_skb(skb);
-    walker.walk
-}
-
 /// A walk under way.
 pub(crate) struct Walker<'w, 's, F> {
     pub(crate) network: &'w Network<'s>,
@@ -242,23 +218,17 @@ pub(crate) struct Walker<'w, 's, F> {
     pub(crate) walk: Walk,
     /// How often a frame was handed to `__netif_receive_skb_core`, lest stacked devices walk for ever.
     rounds: u16,
-    /// What came to the host's stack, if the walk is to end there.
+    /// Where the walk paused, if it is to.
     entered: Option<Vec<Entered>>,
 }
 
 impl<'w, 's, F: Frame> Walker<'w, 's, F> {
-    fn new(network: &'w Network<'s>, frame: &'w mut Edited<'w, F>, manner: Manner) -> Self {
+    fn new(network: &'w Network<'s>, frame: &'w mut Edited<'w, F>, mut manner: Manner) -> Self {
+        if network.hooks().sends_elsewhere() {
+            // No port can be passed over: what leaves by it may come back.
+            manner.aim = Aim::Everywhere;
+        }
         Self { network, frame, manner, walk: Walk::default(), rounds: 0, entered: None }
-    }
-
-    /// Ends the walk at the host's stack, if it is to.
-    pub(super) fn enters(&mut self, skb: &Skb) -> bool {
-        let Some(entered) = &mut self.entered else { return false };
-        let open = self.walk.questions(skb.assumes).cloned().collect();
-        let skb = Skb { assumes: Assumes::default(), ..*skb };
-        let writes = self.frame.writes().to_vec();
-        entered.push((Entry { skb, writes, open }, self.frame.chosen()));
-        true
     }
 
     /// Writes down a step, if steps are wanted. The arguments are formatted only then.

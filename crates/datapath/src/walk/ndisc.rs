@@ -133,7 +133,7 @@ impl<F: Frame> Walker<'_, '_, F> {
 
     /// `ndisc_recv_na`: an entry that exists is refreshed.
     fn ndisc_update(&mut self, skb: Skb, function: &'static str, target: Field) {
-        if self.is_neighbour(&skb, target) {
+        if self.is_neighbour(&skb, target) || self.comes_to_ask_by(skb.dev, true) {
             self.step(function, skb.dev, format_args!("neighbour entry"), format_args!("known"));
             return self.host(&skb, EtherType::IPV6, Effect::NeighbourUpdate);
         }

@@ -3,8 +3,9 @@
 //! Every device runs this: first the port, then, for what the bridge passes up, the bridge device, then perhaps a VLAN
 //! device or a macvlan on top of it.
 
-use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, NftFamily, Reading, TcHookKind};
+use portcullis_snapshot::{EtherType, IfIndex, Link, LinkKind, NftFamily, Reading};
 
+use super::entry::At;
 use super::netfilter::NfState;
 use super::{Assumes, Effect, HostDelivery, HwTag, OpenKind, Outcome, PacketType, Skb, TagVid, Walker};
 use crate::frame::{Field, Frame, Partition, Set, Sets};
@@ -36,8 +37,13 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             priority: 0,
             broute: false,
             nf_bridge: false,
+            physdev: None,
             l3mdev: None,
             port: None,
+            behind_tag: false,
+            redirected: false,
+            injected: false,
+            hops: 0,
             assumes: Assumes::default(),
         };
         let Some(link) = self.link(ingress) else {
@@ -78,30 +84,42 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// `__netif_receive_skb_core`: filters, VLAN devices, the receive handler, then the protocol handlers.
     pub(super) fn netif_receive_skb_core(&mut self, mut skb: Skb) {
-        while let Some(next) = self.another_round(skb) {
-            self.rounds += 1;
-            if self.rounds > MAX_ROUNDS {
-                self.assume(&mut skb, "__netif_receive_skb_core", too_deep());
-                return self.drop_skb(
-                    "__netif_receive_skb_core",
-                    &skb,
-                    "too many devices",
-                    format_args!("a loop"),
-                );
+        skb.behind_tag = false;
+        while let Some(passed) = self.ingress_filters(skb) {
+            if self.pauses(At::Received, &passed) {
+                return;
             }
+            let Some(next) = self.handed_over(passed) else { return };
             skb = next;
         }
     }
 
-    /// One round on one device; the frame for the next, if another device took it over.
-    fn another_round(&mut self, mut skb: Skb) -> Option<Skb> {
-        let link = self.link(skb.dev)?;
+    /// The second half of a round on one device: the frame for the next, if another device took it over.
+    pub(super) fn handed_over(&mut self, skb: Skb) -> Option<Skb> {
+        let mut next = self.another_round(skb)?;
+        self.rounds += 1;
+        if self.rounds > MAX_ROUNDS {
+            self.assume(&mut next, "__netif_receive_skb_core", too_deep());
+            self.drop_skb("__netif_receive_skb_core", &next, "too many devices", format_args!("a loop"));
+            return None;
+        }
+        Some(next)
+    }
+
+    /// The first half: what filters of the device let through.
+    fn ingress_filters(&mut self, mut skb: Skb) -> Option<Skb> {
         self.do_xdp_generic(&mut skb);
         if skb.hwtag.is_none() && self.frame.which(Field::Protocol(skb.depth), &Set::VLAN_TPIDS).is_some() {
             skb = self.skb_vlan_untag(skb)?;
         }
         self.sch_handle_ingress(&mut skb)?;
         self.nf_ingress(&mut skb)?;
+        Some(skb)
+    }
+
+    /// VLAN devices, the receive handler, the protocol handlers.
+    fn another_round(&mut self, mut skb: Skb) -> Option<Skb> {
+        let link = self.link(skb.dev)?;
         if let Some(tag) = skb.hwtag {
             match self.vlan_do_receive(skb, tag) {
                 VlanReceive::NoDevice => {}
@@ -137,21 +155,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
     }
 
-    /// `do_xdp_generic`, or the driver's own XDP: present, so open.
+    /// `do_xdp_generic`, or the driver's own XDP: present, so open. What tc sent on passes both, copies the driver's.
     fn do_xdp_generic(&mut self, skb: &mut Skb) {
         let network = self.network;
-        for kind in network.hooks().xdp(skb.dev) {
-            self.assume(skb, "do_xdp_generic", kind.clone());
+        if !skb.redirected {
+            for kind in network.hooks().xdp(skb.dev, skb.injected) {
+                self.assume(skb, "do_xdp_generic", kind.clone());
+            }
         }
-    }
-
-    /// `sch_handle_ingress`: tcx programs and tc filters: present, so open.
-    fn sch_handle_ingress(&mut self, skb: &mut Skb) -> Option<()> {
-        let network = self.network;
-        for kind in network.hooks().tc(skb.dev, TcHookKind::Ingress) {
-            self.assume(skb, "sch_handle_ingress", kind.clone());
-        }
-        Some(())
+        (skb.redirected, skb.injected) = (false, false);
     }
 
     /// `nf_ingress`: nftables' `netdev` hook.
@@ -163,12 +175,11 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `__dev_queue_xmit` of a device: nftables' `netdev` egress hook, then tc's.
     pub(super) fn dev_queue_xmit(&mut self, skb: &mut Skb, device: IfIndex) -> Option<()> {
         let (family, hook) = (NftFamily::Netdev, NfHook::Egress);
-        self.nf_hook(skb, "nf_hook_egress", NfState { family, hook, iif: None, oif: Some(device) })?;
-        let network = self.network;
-        for kind in network.hooks().tc(device, TcHookKind::Egress) {
-            self.assume(skb, "sch_handle_egress", kind.clone());
+        // What tc sent on is not shown to it (nf_skip_egress).
+        if !std::mem::take(&mut skb.redirected) {
+            self.nf_hook(skb, "nf_hook_egress", NfState { family, hook, iif: None, oif: Some(device) })?;
         }
-        Some(())
+        self.sch_handle_egress(skb, device)
     }
 
     /// `skb_vlan_untag` (net/core/skbuff.c): takes one tag out of the bytes.
@@ -264,10 +275,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `deliver_ptype_list_skb`: the protocol handlers.
-    pub(super) fn deliver_skb(&mut self, skb: Skb) {
-        if self.passes_over_the_stack() || self.enters(&skb) {
-            return;
+    fn deliver_skb(&mut self, skb: Skb) {
+        if !self.passes_over_the_stack() && !self.pauses(At::Stack, &skb) {
+            self.deliver(skb);
         }
+    }
+
+    /// The handler of the frame's protocol.
+    pub(super) fn deliver(&mut self, skb: Skb) {
         let inet = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
         match self.frame.which(Field::Protocol(skb.depth), &inet) {
             Some(0) => self.ip_rcv(skb),

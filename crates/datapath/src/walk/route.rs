@@ -48,6 +48,12 @@ pub(super) const RTN_LOCAL: u8 = 2;
 pub(super) const RTN_BROADCAST: u8 = 3;
 const RTN_THROW: u8 = 9;
 
+const REFUSED: &str = "a rule or route refuses it";
+const UNREACHABLE: &str = "no route to the destination";
+const NOT_HERE: &str = "not for this host";
+/// Why packets get a route that ends in `ip_error`, rather than none (label `no_route`).
+pub(super) const NO_ROUTE: [&str; 3] = [REFUSED, UNREACHABLE, NOT_HERE];
+
 /// 127.0.0.0/8.
 pub(super) const LOOPBACK: Set = Set::Masked { value: 0x7f00_0000, mask: 0xff00_0000 };
 /// 224.0.0.0/4.
@@ -183,15 +189,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         let forwarding = self.ipv4_conf(skb.dev, |conf| conf.forwarding) != 0;
         match self.fib_lookup(skb, flow) {
-            FibResult::Refused(action) => self.no_route(skb, "a rule or route refuses it", action),
-            FibResult::Unreachable => self.no_route(skb, "no route to the destination", "routing tables"),
+            FibResult::Refused(action) => self.no_route(skb, REFUSED, action),
+            FibResult::Unreachable => self.no_route(skb, UNREACHABLE, "routing tables"),
             FibResult::Route(route) if route.kind == RTN_BROADCAST => self.brd_input(skb, flow, arp),
             FibResult::Route(route) if route.kind == RTN_LOCAL => {
                 self.fib_validate_source(skb, flow, None)?;
                 self.step(function, skb.dev, format_args!("local"), format_args!("{}", route.destination));
                 Some(Input::Local)
             }
-            FibResult::Route(_) if !forwarding => self.no_route(skb, "not for this host", "forwarding 0"),
+            FibResult::Route(_) if !forwarding => self.no_route(skb, NOT_HERE, "forwarding 0"),
             FibResult::Route(route) if route.kind != RTN_UNICAST => {
                 self.no_route(skb, "not a unicast route", "type")
             }

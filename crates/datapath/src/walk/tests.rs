@@ -10,13 +10,13 @@ use super::{LearnedChange, Outcome, Trace, Walk, walk};
 use crate::frame::{Concrete, FrameBuilder, Payload};
 use crate::network::Network;
 
-const BR0: IfIndex = IfIndex(2);
-const A: IfIndex = IfIndex(11);
-const B: IfIndex = IfIndex(12);
-const C: IfIndex = IfIndex(13);
+pub(super) const BR0: IfIndex = IfIndex(2);
+pub(super) const A: IfIndex = IfIndex(11);
+pub(super) const B: IfIndex = IfIndex(12);
+pub(super) const C: IfIndex = IfIndex(13);
 
 /// A bridge with three ports, everything at the kernel's defaults.
-struct Lab {
+pub(super) struct Lab {
     snapshot: Snapshot,
 }
 
@@ -90,7 +90,7 @@ const STATIC: u16 = 0x40;
 const LEARNED: u16 = 0x02;
 
 impl Lab {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let options = BridgeOptions {
             ageing_time: Some(30000),
             stp_state: Some(StpState::Off),
@@ -132,6 +132,7 @@ impl Lab {
                 nft_tables: Reading::Read(Vec::new()),
                 nft_flowtables: Reading::Read(Vec::new()),
                 legacy_tables: Reading::Read(Vec::new()),
+                ipsets: Reading::Read(Vec::new()),
                 br_netfilter: Reading::default(),
             },
             listeners: Reading::default(),
@@ -153,7 +154,7 @@ impl Lab {
         }
     }
 
-    fn netns(&mut self) -> &mut Netns {
+    pub(super) fn netns(&mut self) -> &mut Netns {
         &mut self.snapshot.namespaces[0]
     }
 
@@ -206,7 +207,7 @@ impl Lab {
         lab
     }
 
-    fn send(&self, from: IfIndex, frame: &FrameBuilder) -> Walk {
+    pub(super) fn send(&self, from: IfIndex, frame: &FrameBuilder) -> Walk {
         let data = vec![0; 46];
         let bytes = frame.payload(&Payload::Raw { ethertype: EtherType(0x88b5), data });
         let network = Network::new(&self.snapshot, NetnsId(1)).unwrap();
@@ -215,19 +216,19 @@ impl Lab {
 }
 
 const GUEST: MacAddr = MacAddr([2, 0, 0, 0, 1, 1]);
-const UNKNOWN: MacAddr = MacAddr([2, 0, 0, 0, 9, 9]);
+pub(super) const UNKNOWN: MacAddr = MacAddr([2, 0, 0, 0, 9, 9]);
 const MEMBER: u16 = VlanFlags::PVID | VlanFlags::UNTAGGED;
 
-fn to(dst: MacAddr) -> FrameBuilder {
+pub(super) fn to(dst: MacAddr) -> FrameBuilder {
     FrameBuilder::new(dst, GUEST)
 }
 
-fn ports(walk: &Walk) -> Vec<IfIndex> {
+pub(super) fn ports(walk: &Walk) -> Vec<IfIndex> {
     walk.ports().map(|delivery| delivery.device).collect()
 }
 
 /// The device whose stack refused the frame for want of a handler: it got there.
-fn stack(walk: &Walk) -> Vec<IfIndex> {
+pub(super) fn stack(walk: &Walk) -> Vec<IfIndex> {
     let ends = walk.drops.iter().filter(|drop| drop.function == "deliver_ptype_list_skb");
     ends.map(|drop| drop.device).collect()
 }

@@ -26,11 +26,24 @@ struct Making<'r> {
     ports: Vec<Name>,
     /// Every device of the host's that has a stack of its own.
     devices: Vec<Name>,
+    /// How much of it is as it is by default.
+    sort: Sort,
+}
+
+/// How much of a configuration is as it is by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// Whatever there is may be turned.
+    Anything,
+    /// The same, but no random rules; the first port is a plain cable or tap.
+    NoRules,
+    /// What is rare is rarer still, too.
+    Calm,
 }
 
 /// Makes the steps of a configuration.
-pub(super) fn steps(rng: &mut Rng) -> Vec<Step> {
-    let mut making = Making { rng, steps: Vec::new(), ports: Vec::new(), devices: vec![BRIDGE] };
+pub(super) fn steps(rng: &mut Rng, sort: Sort) -> Vec<Step> {
+    let mut making = Making { rng, steps: Vec::new(), ports: Vec::new(), devices: vec![BRIDGE], sort };
     making.steps.push(Step::Bridge(BRIDGE));
     making.ports();
     making.beside_the_bridge();
@@ -49,7 +62,8 @@ pub(super) fn steps(rng: &mut Rng) -> Vec<Step> {
 
 impl Making<'_> {
     fn one_in(&mut self, count: u32) -> bool {
-        one_in(self.rng, count)
+        let rarer = if self.sort == Sort::Calm && count > 2 { 4 * count } else { count };
+        one_in(self.rng, rarer)
     }
 
     fn a_port(&mut self) -> Name {
@@ -66,16 +80,25 @@ impl Making<'_> {
 
     /// After everything that it may name.
     fn firewall(&mut self) {
-        if self.one_in(2) {
+        if self.sort == Sort::Anything && self.one_in(2) {
             let rules = super::firewall::steps(self.rng, &self.ports);
             self.steps.extend(rules);
+        }
+        if self.sort == Sort::Anything && self.one_in(2) {
+            let rules = super::tools::steps(self.rng, &self.ports);
+            self.steps.extend(rules);
+        }
+        if self.sort == Sort::Anything && self.one_in(3) {
+            let filters = super::traffic::steps(self.rng, &self.ports, &self.devices);
+            self.steps.extend(filters);
         }
     }
 
     fn ports(&mut self) {
         let count = self.rng.usize(2..=MOST_PORTS);
         for ((port, lower), far) in PORTS.into_iter().zip(LOWERS).zip(GUESTS).take(count) {
-            match self.rng.u32(..20) {
+            let plain = self.sort != Sort::Anything && port == PORTS[0];
+            match self.rng.u32(..if plain { 14 } else { 20 }) {
                 0..=10 => self.steps.push(Step::Cable { near: port, far }),
                 11..=13 => self.steps.push(Step::Tap(port)),
                 14..=15 => {

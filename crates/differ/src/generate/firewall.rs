@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 use portcullis_snapshot::{
-    CmpOp, MacAddr, MetaKey, NftBaseChain, NftExpr, NftFamily, NftSet, NftVerdict, PayloadBase,
+    CmpOp, MacAddr, MetaKey, NftBaseChain, NftExpr, NftFamily, NftSet, NftVerdict, PayloadBase, PayloadSum,
 };
 
 use super::{guest_ip4, guest_ip6, guest_mac, one_in, pick};
@@ -119,7 +119,7 @@ impl Writing<'_> {
             7 => Some(NftVerdict::Return),
             8 => Some(NftVerdict::Continue),
             _ => {
-                matches.push(set_mark(self.rng.u32(1..3)));
+                matches.extend(self.statement());
                 None
             }
         };
@@ -131,6 +131,63 @@ impl Writing<'_> {
             matches.extend(self.any_match());
         }
         Rule { family: self.family, chain: chain.to_owned(), matches, verdict }
+    }
+
+    /// Something that a rule does beside deciding: it writes into the packet, or beside it.
+    fn statement(&mut self) -> Vec<Match> {
+        let layer2 = matches!(self.family, NftFamily::Bridge | NftFamily::Netdev);
+        match self.rng.u32(..8) {
+            0 | 1 if layer2 => {
+                let address = self.a_mac();
+                let (word, offset) = if self.one_in(3) { ("saddr", 6) } else { ("daddr", 0) };
+                let text = format!("ether {word} set {address}");
+                vec![write(text, PayloadBase::Link, offset, &address.0, PayloadSum::default())]
+            }
+            2 | 3 => {
+                let (word, offset) = if self.one_in(2) { ("saddr", 12) } else { ("daddr", 16) };
+                let address = self.an_ip4();
+                let sum = PayloadSum { kind: 1, offset: 10, flags: 1 };
+                let text = format!("ip {word} set {address}");
+                let mut matches = self.needs(0x0800);
+                matches.push(write(text, PayloadBase::Network, offset, &address.octets(), sum));
+                matches
+            }
+            4 => {
+                let (word, offset) = if self.one_in(2) { ("saddr", 8) } else { ("daddr", 24) };
+                let address = guest_ip6(self.rng.usize(..MOST_PORTS));
+                let sum = PayloadSum { kind: 0, offset: 0, flags: 1 };
+                let text = format!("ip6 {word} set {address}");
+                let mut matches = self.needs(0x86dd);
+                matches.push(write(text, PayloadBase::Network, offset, &address.octets(), sum));
+                matches
+            }
+            5 if self.one_in(2) => {
+                let port = pick(self.rng, &[53u16, 1000, 2000, 4000]).unwrap_or(53);
+                let sum = PayloadSum { kind: 1, offset: 6, flags: 0 };
+                let udp = meta("meta l4proto udp".to_owned(), MetaKey::L4Proto, CmpOp::Eq, &[17]);
+                let text = format!("udp dport set {port}");
+                vec![udp, write(text, PayloadBase::Transport, 2, &port.to_be_bytes(), sum)]
+            }
+            5 if layer2 => {
+                let id = pick(self.rng, &[0u16, 1, 5, 6]).unwrap_or(1);
+                let tag =
+                    payload("ether type 8021q".to_owned(), PayloadBase::Link, 12, CmpOp::Eq, &[0x81, 0]);
+                let text = format!("@ll,112,16 set {id}");
+                vec![tag, write(text, PayloadBase::Link, 14, &id.to_be_bytes(), PayloadSum::default())]
+            }
+            6 => {
+                let (number, word) =
+                    pick(self.rng, &[(0u8, "host"), (2, "multicast"), (3, "other")]).unwrap_or((0, "host"));
+                vec![set_meta(format!("meta pkttype set {word}"), MetaKey::PktType, &[number])]
+            }
+            7 if self.family == NftFamily::Bridge => {
+                vec![set_meta("meta broute set 1".to_owned(), MetaKey::BriBroute, &[1])]
+            }
+            _ => {
+                let mark = self.rng.u32(1..3);
+                vec![set_meta(format!("meta mark set {mark}"), MetaKey::Mark, &mark.to_ne_bytes())]
+            }
+        }
     }
 
     fn op(&mut self) -> (CmpOp, &'static str) {
@@ -543,10 +600,19 @@ fn is_verdict_map(expr: &NftExpr) -> bool {
     matches!(expr, NftExpr::Lookup { dreg: Some(_), .. })
 }
 
-fn set_mark(mark: u32) -> Match {
+fn set_meta(text: String, key: MetaKey, value: &[u8]) -> Match {
     let expressions = vec![
-        NftExpr::Immediate { dreg: REGISTER, data: mark.to_ne_bytes().as_slice().into() },
-        NftExpr::MetaSet { key: MetaKey::Mark, sreg: REGISTER },
+        NftExpr::Immediate { dreg: REGISTER, data: value.into() },
+        NftExpr::MetaSet { key, sreg: REGISTER },
     ];
-    Match { text: format!("meta mark set {mark}"), expressions, set: None }
+    Match { text, expressions, set: None }
+}
+
+fn write(text: String, base: PayloadBase, offset: u32, value: &[u8], sum: PayloadSum) -> Match {
+    let len = value.len() as u32;
+    let expressions = vec![
+        NftExpr::Immediate { dreg: REGISTER, data: value.into() },
+        NftExpr::PayloadSet { base, offset, len, sreg: REGISTER, sum },
+    ];
+    Match { text, expressions, set: None }
 }

@@ -33,6 +33,13 @@ pub(super) fn frames(rng: &mut Rng, steps: &[Step], count: usize) -> Vec<Sent> {
     (0..count).map(|number| aim.frame(number)).collect()
 }
 
+/// Makes frames for a configuration that come in by one wire.
+pub(super) fn frames_into(rng: &mut Rng, steps: &[Step], into: Name, count: usize) -> Vec<Vec<u8>> {
+    let mut aim = Aim::new(rng, steps);
+    aim.wires = vec![into];
+    (0..count).map(|number| aim.frame(number).bytes).collect()
+}
+
 impl<'r> Aim<'r> {
     fn new(rng: &'r mut Rng, steps: &[Step]) -> Self {
         let mut aim = Self {

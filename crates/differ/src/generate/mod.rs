@@ -4,6 +4,9 @@
 mod config;
 mod firewall;
 mod frames;
+mod isolation;
+mod tools;
+mod traffic;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -37,9 +40,23 @@ pub struct Sent {
 #[must_use]
 pub fn scenario(seed: u64, frames: usize) -> Scenario {
     let mut rng = Rng::with_seed(seed);
-    let steps = config::steps(&mut rng);
+    let steps = config::steps(&mut rng, config::Sort::Anything);
     let frames = frames::frames(&mut rng, &steps, frames);
     Scenario { steps, frames }
+}
+
+/// Makes the steps of a configuration in which much is closed, and little is left open.
+///
+/// Its first port is a cable or a tap, so that what is sent into it is what comes in by it.
+#[must_use]
+pub fn near_isolated(seed: u64) -> Vec<Step> {
+    isolation::steps(&mut Rng::with_seed(seed))
+}
+
+/// Makes frames for a configuration that all come in by one wire.
+#[must_use]
+pub fn frames_into(seed: u64, steps: &[Step], into: Name, count: usize) -> Vec<Vec<u8>> {
+    frames::frames_into(&mut Rng::with_seed(seed), steps, into, count)
 }
 
 /// Whether the one case in so many is this one.

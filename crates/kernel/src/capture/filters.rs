@@ -7,20 +7,22 @@ use std::path::Path;
 
 use portcullis_snapshot::{BrNetfilter, Filters, Link, Reading};
 
-use super::{bpf, legacy_tables, nftables, reading, tc, unsupported};
+use super::{bpf, ipsets, legacy_tables, nftables, reading, tc, unsupported};
 use crate::netlink::Socket;
 use crate::{Error, sysctl};
 
 /// Reads everything of this sort.
 pub(super) fn read(route: &mut Socket, links: &[Link]) -> Filters {
-    let nft = nftables::read();
+    let (nft, legacy_tables) = (nftables::read(), legacy_tables::read());
+    let ipsets = ipsets::read(legacy_tables.known(), nft.tables.known());
     Filters {
         tc: reading(tc::hooks(route)),
         tcx: bpf::tcx(links),
         nft_chains: nft.chains,
         nft_tables: nft.tables,
         nft_flowtables: nft.flowtables,
-        legacy_tables: legacy_tables::read(),
+        legacy_tables,
+        ipsets,
         br_netfilter: br_netfilter(),
     }
 }

@@ -7,6 +7,7 @@ mod behind;
 mod bpf;
 mod filters;
 mod inet;
+mod ipsets;
 mod legacy_tables;
 mod links;
 mod namespaces;

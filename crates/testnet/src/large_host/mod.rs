@@ -258,6 +258,7 @@ fn empty() -> Netns {
         nft_chains: Reading::Read(Vec::new()),
         nft_tables: Reading::Read(Vec::new()),
         nft_flowtables: Reading::Read(Vec::new()),
+        ipsets: Reading::Read(Vec::new()),
         legacy_tables: Reading::Read(Vec::new()),
         br_netfilter: Reading::default(),
     };

@@ -1,10 +1,11 @@
 //! Rules and their expressions (`NFT_MSG_NEWRULE`): the attributes of `net/netfilter/nft_*.c`, both ways.
 
 use portcullis_snapshot::{
-    BitwiseOp, Bytes, CmpOp, FibResult, MetaKey, NftExpr, NftRule, NftVerdict, PayloadBase, PayloadSum,
-    Register, RegisterOp,
+    BitwiseOp, Bytes, CmpOp, FibResult, LegacyFamily, MetaKey, NftExpr, NftFamily, NftNat, NftNatKind,
+    NftRule, NftVerdict, PayloadBase, PayloadSum, Register, RegisterOp, XtMatch, XtOther, XtTarget,
 };
 
+use crate::xt::Extension;
 use crate::{Attribute, Attributes, Message};
 
 const NFTA_DATA_VALUE: u16 = 1;
@@ -38,22 +39,25 @@ const META_KEYS: [(u32, MetaKey); 21] = [
 /// A rule: its table's family is the message's; table, chain and the rule itself.
 #[must_use]
 pub fn rule(message: &[u8]) -> Option<(String, String, NftRule)> {
+    let family = super::family(message);
     let attributes = Attributes::after(message, super::NFGENMSG);
-    let expressions = attributes.get(4).map(|list| list.nested().map(|item| expr(&item.nested())).collect());
+    let list = attributes.get(4);
+    let expressions = list.map(|list| list.nested().map(|item| expr(family, &item.nested())).collect());
     let handle = attributes.get(3)?.payload.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))?;
     let rule = NftRule { handle, expressions: expressions.unwrap_or_default() };
     Some((attributes.get(1)?.string(), attributes.get(2)?.string(), rule))
 }
 
-/// One expression (`NFTA_EXPR_*`). What cannot be made sense of is kept as it came.
+/// One expression (`NFTA_EXPR_*`) of a rule of a family. What cannot be made sense of is kept as it came.
 #[must_use]
-pub fn expr(attributes: &Attributes<'_>) -> NftExpr {
+pub fn expr(family: Option<NftFamily>, attributes: &Attributes<'_>) -> NftExpr {
     let name = attributes.get(1).map(|name| name.string()).unwrap_or_default();
     let data = attributes.get(2).map_or(&[][..], |data| data.payload);
-    known(&name, &Attributes::new(data)).unwrap_or_else(|| NftExpr::Other { name, data: Bytes::from(data) })
+    known(family, &name, &Attributes::new(data))
+        .unwrap_or_else(|| NftExpr::Other { name, data: Bytes::from(data) })
 }
 
-fn known(name: &str, a: &Attributes<'_>) -> Option<NftExpr> {
+fn known(family: Option<NftFamily>, name: &str, a: &Attributes<'_>) -> Option<NftExpr> {
     Some(match name {
         "payload" => payload(a)?,
         "meta" => {
@@ -117,16 +121,32 @@ fn known(name: &str, a: &Attributes<'_>) -> Option<NftExpr> {
         "dup" if a.get(1).is_none() => NftExpr::ToDevice { copy: true, sreg: register(a, 2)? },
         // With an address (`nft_fwd_neigh_eval`) it changes the packet, and goes on with the next rule for other protocols.
         "fwd" if a.get(2).is_none() => NftExpr::ToDevice { copy: false, sreg: register(a, 1)? },
+        "nat" | "masq" | "redir" => NftExpr::Nat(nat(name, a)?),
         "dynset" => NftExpr::Dynset { set: a.get(1)?.string() },
         "counter" | "log" | "last" => NftExpr::NoEffect(name.to_owned()),
-        "match" | "target" => NftExpr::Compat {
-            target: name == "target",
-            name: a.get(1)?.string(),
-            revision: a.get(2)?.be32()?,
-            info: Bytes::from(a.get(3)?.payload),
-        },
+        "match" => NftExpr::Match(extension(family, a, |xt| xt.decode_match())?),
+        "target" => NftExpr::Target(extension(family, a, |xt| xt.decode_target())?),
         _ => return None,
     })
+}
+
+/// An extension of the tools (`NFTA_MATCH_*`, `NFTA_TARGET_*`).
+fn extension<T>(
+    family: Option<NftFamily>,
+    a: &Attributes<'_>,
+    decode: impl Fn(&Extension<'_>) -> T,
+) -> Option<T> {
+    let name = a.get(1)?.string();
+    let revision = u8::try_from(a.get(2)?.be32()?).ok()?;
+    let family = match family? {
+        NftFamily::Ip => LegacyFamily::Iptables,
+        NftFamily::Ip6 => LegacyFamily::Ip6tables,
+        NftFamily::Arp => LegacyFamily::Arptables,
+        NftFamily::Bridge => LegacyFamily::Ebtables,
+        // nft_compat knows no other.
+        NftFamily::Inet | NftFamily::Netdev | NftFamily::Other(_) => return None,
+    };
+    Some(decode(&Extension { family, name: &name, revision, info: a.get(3)?.payload }))
 }
 
 fn payload(a: &Attributes<'_>) -> Option<NftExpr> {
@@ -160,6 +180,51 @@ fn bitwise(a: &Attributes<'_>) -> Option<NftExpr> {
         _ => return None,
     };
     Some(NftExpr::Bitwise { sreg: register(a, 1)?, dreg: register(a, 2)?, len: a.get(3)?.be32()?, op })
+}
+
+/// `NFTA_NAT_*`, `NFTA_MASQ_*`, `NFTA_REDIR_*`.
+fn nat(name: &str, a: &Attributes<'_>) -> Option<NftNat> {
+    let number = |at: u16| a.get(at).and_then(|value| value.be32()).unwrap_or(0);
+    let pair = |from, to| register(a, from).map(|first| (first, register(a, to).unwrap_or(first)));
+    Some(match name {
+        "nat" => NftNat {
+            kind: if number(1) == 0 { NftNatKind::Snat } else { NftNatKind::Dnat },
+            family: u8::try_from(number(2)).ok()?,
+            addresses: pair(3, 4),
+            ports: pair(5, 6),
+            flags: number(7),
+        },
+        "masq" => NftNat {
+            kind: NftNatKind::Masquerade,
+            family: 0,
+            addresses: None,
+            ports: pair(2, 3),
+            flags: number(1),
+        },
+        _ => NftNat {
+            kind: NftNatKind::Redirect,
+            family: 0,
+            addresses: None,
+            ports: pair(1, 2),
+            flags: number(3),
+        },
+    })
+}
+
+fn put_nat(message: Message, nat: &NftNat) -> Message {
+    let pair = |message: Message, registers: Option<(Register, Register)>, (from, to)| match registers {
+        Some((first, last)) => put_register(put_register(message, from, first), to, last),
+        None => message,
+    };
+    match nat.kind {
+        NftNatKind::Snat | NftNatKind::Dnat => {
+            let kind = u32::from(nat.kind == NftNatKind::Dnat);
+            let message = put_be32(put_be32(message, 1, kind), 2, nat.family.into());
+            put_be32(pair(pair(message, nat.addresses, (3, 4)), nat.ports, (5, 6)), 7, nat.flags)
+        }
+        NftNatKind::Masquerade => pair(put_be32(message, 1, nat.flags), nat.ports, (2, 3)),
+        NftNatKind::Redirect => put_be32(pair(message, nat.ports, (1, 2)), 3, nat.flags),
+    }
 }
 
 /// By how many bits (`NFTA_BITWISE_DATA`), in host byte order.
@@ -234,7 +299,8 @@ pub(super) fn put_verdict(message: Message, number: u16, verdict: &NftVerdict) -
     })
 }
 
-/// Writes an expression into a list (`NFTA_LIST_ELEM`).
+/// Writes an expression into a list (`NFTA_LIST_ELEM`). Of extensions of the tools only those can be written that are
+/// held as bytes ([`XtOther`]); the kernel refuses the others.
 #[must_use]
 pub fn put_expr(message: Message, expr: &NftExpr) -> Message {
     message.nest(1, |item| {
@@ -320,12 +386,21 @@ fn named(expr: &NftExpr) -> (&str, Box<dyn FnOnce(Message) -> Message + '_>) {
         NftExpr::Reject => ("reject", Box::new(|m| put_be32(m, 1, 0).put_u8(2, 0))),
         NftExpr::ToDevice { copy: true, sreg } => ("dup", Box::new(move |m| put_register(m, 2, *sreg))),
         NftExpr::ToDevice { copy: false, sreg } => ("fwd", Box::new(move |m| put_register(m, 1, *sreg))),
+        NftExpr::Nat(nat) => (
+            match nat.kind {
+                NftNatKind::Snat | NftNatKind::Dnat => "nat",
+                NftNatKind::Masquerade => "masq",
+                NftNatKind::Redirect => "redir",
+            },
+            Box::new(move |m| put_nat(m, nat)),
+        ),
         NftExpr::Dynset { set } => ("dynset", Box::new(move |m| m.put_str(1, set))),
         NftExpr::NoEffect(name) => (name, Box::new(|m| m)),
-        NftExpr::Compat { target, name, revision, info } => (
-            if *target { "target" } else { "match" },
-            Box::new(move |m| put_be32(m.put_str(1, name), 2, *revision).put(3, &info.0)),
-        ),
+        NftExpr::Match(XtMatch::Other(other)) => ("match", Box::new(move |m| put_extension(m, other))),
+        NftExpr::Target(XtTarget::Other(other)) => ("target", Box::new(move |m| put_extension(m, other))),
+        // Without a revision and data, which the kernel refuses.
+        NftExpr::Match(known) => ("match", Box::new(move |m| m.put_str(1, known.name()))),
+        NftExpr::Target(known) => ("target", Box::new(move |m| m.put_str(1, known.name()))),
         NftExpr::Other { name, .. } => (name, Box::new(|m| m)),
     }
 }
@@ -346,6 +421,10 @@ fn put_bitwise(message: Message, op: &BitwiseOp) -> Message {
             put_register(put_be32(message, 6, number), 8, *sreg2)
         }
     }
+}
+
+fn put_extension(message: Message, extension: &XtOther) -> Message {
+    put_be32(message.put_str(1, &extension.name), 2, extension.revision.into()).put(3, &extension.info.0)
 }
 
 fn put_payload(message: Message, base: PayloadBase, offset: u32, len: u32) -> Message {
@@ -376,14 +455,14 @@ mod tests {
     fn read_back(expr_in: &NftExpr) -> NftExpr {
         let bytes = put_expr(Message::new(0, 0), expr_in).finish(1);
         let message = Messages::new(&bytes).next().unwrap();
-        expr(&Attributes::new(message.payload).next().unwrap().nested())
+        expr(Some(NftFamily::Bridge), &Attributes::new(message.payload).next().unwrap().nested())
     }
 
     /// An expression with attributes as the kernel would send them.
     fn one(name: &str, data: impl FnOnce(Message) -> Message) -> NftExpr {
         let bytes = Message::new(0, 0).nest(1, |item| item.put_str(1, name).nest(2, data)).finish(1);
         let message = Messages::new(&bytes).next().unwrap();
-        expr(&Attributes::new(message.payload).next().unwrap().nested())
+        expr(Some(NftFamily::Bridge), &Attributes::new(message.payload).next().unwrap().nested())
     }
 
     fn others_name(expr: NftExpr) -> Option<String> {
@@ -490,7 +569,11 @@ mod tests {
             NftExpr::ToDevice { copy: true, sreg: 4 },
             NftExpr::ToDevice { copy: false, sreg: 4 },
             NftExpr::NoEffect("counter".into()),
-            NftExpr::Compat { target: false, name: "physdev".into(), revision: 1, info: bytes(&[1, 2, 3]) },
+            NftExpr::Match(XtMatch::Other(XtOther {
+                name: "physdev".into(),
+                revision: 1,
+                info: bytes(&[1, 2, 3]),
+            })),
         ];
         for expr in all {
             assert_eq!(read_back(&expr), expr);
@@ -504,7 +587,7 @@ mod tests {
         let broken =
             Message::new(0, 0).nest(1, |m| m.put_str(1, "cmp").nest(2, |m| put_be32(m, 1, 99))).finish(1);
         let message = Messages::new(&broken).next().unwrap();
-        let found = expr(&Attributes::new(message.payload).next().unwrap().nested());
+        let found = expr(Some(NftFamily::Bridge), &Attributes::new(message.payload).next().unwrap().nested());
         assert!(matches!(found, NftExpr::Other { name, data } if name == "cmp" && data.0.len() == 8));
     }
 
@@ -556,14 +639,14 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
             let _ = rule(&bytes);
-            let _ = expr(&Attributes::new(&bytes));
+            let _ = expr(Some(NftFamily::Bridge), &Attributes::new(&bytes));
             let _ = super::super::set::set(&bytes);
             let _ = super::super::set::elements(&bytes);
         }
 
         #[test]
         fn no_data_makes_it_panic(name in "payload|meta|cmp|range|bitwise|byteorder|lookup|immediate|fib|dup|fwd|dynset|match", bytes: Vec<u8>) {
-            let _ = known(&name, &Attributes::new(&bytes));
+            let _ = known(Some(NftFamily::Ip), &name, &Attributes::new(&bytes));
         }
 
         /// Attributes as they might come, in any combination: what is understood says the same again when it is written,

@@ -2,7 +2,7 @@
 
 use portcullis_snapshot::{Bytes, FlowerField, FlowerKey};
 
-use crate::Attribute;
+use crate::{Attribute, Message};
 
 /// One field: where its value stands, and its mask, in how many bytes.
 struct Row {
@@ -81,6 +81,40 @@ pub(super) fn keys(options: &[Attribute<'_>]) -> Vec<FlowerKey> {
     let rest = options.iter().filter(|option| !taken.contains(&option.number));
     keys.extend(rest.map(|option| FlowerKey::Other(option.unknown())));
     keys
+}
+
+/// Writes a field. Ports and ICMP have numbers of their own for each protocol, which `transport` tells.
+pub(super) fn put(
+    options: Message,
+    field: FlowerField,
+    transport: Option<u8>,
+    value: &Bytes,
+    mask: &Bytes,
+) -> Message {
+    let mut rows = ROWS.iter().filter(|row| row.field == field);
+    let at = match (field, transport) {
+        (FlowerField::PortSrc | FlowerField::PortDst, Some(17)) => 1,
+        (FlowerField::PortSrc | FlowerField::PortDst, Some(132)) => 2,
+        (FlowerField::IcmpType | FlowerField::IcmpCode, Some(58)) => 1,
+        _ => 0,
+    };
+    let Some(row) = rows.nth(at) else { return options };
+    let mut bytes = value.0.clone();
+    if row.host_order && cfg!(target_endian = "little") {
+        bytes.reverse();
+    }
+    let options = options.put(row.value, &bytes);
+    match row.mask {
+        Mask::At(number) => options.put(number, &mask.0),
+        Mask::Bits(_) | Mask::All => options,
+    }
+}
+
+/// Writes a range of ports.
+pub(super) fn put_range(options: Message, source: bool, from: u16, to: u16) -> Message {
+    RANGES.iter().filter(|(of, ..)| *of == source).fold(options, |options, (_, first, last)| {
+        options.put(*first, &from.to_be_bytes()).put(*last, &to.to_be_bytes())
+    })
 }
 
 fn find<'a>(options: &[Attribute<'a>], number: u16) -> Option<&'a [u8]> {

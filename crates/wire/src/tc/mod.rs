@@ -2,6 +2,7 @@
 //! linux/pkt_cls.h).
 
 mod action;
+mod emit;
 mod flower;
 mod u32;
 
@@ -9,6 +10,8 @@ use portcullis_snapshot::{Bytes, IfIndex, TcBpf, TcClassifier, TcFilter, U32Tabl
 
 use crate::attribute::u32_at;
 use crate::{Attribute, Attributes, Message};
+
+pub use emit::{new_filter, new_qdisc, new_u32_table};
 
 /// `struct tcmsg`.
 const TCMSG: usize = 20;

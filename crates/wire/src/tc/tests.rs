@@ -1,6 +1,6 @@
 use portcullis_snapshot::{
-    EtherType, FlowerField, FlowerKey, GactRandom, MacAddr, PeditHeader, Skbedit, TcAction, TcActionKind,
-    TcVerdict, U32Key, U32Mark, U32Node, VlanAction, VlanTag,
+    EtherType, FlowerField, FlowerKey, GactRandom, MacAddr, PeditHeader, PeditKey, Skbedit, TcAction,
+    TcActionKind, TcVerdict, U32Key, U32Mark, U32Node, VlanAction, VlanTag,
 };
 use proptest::prelude::*;
 
@@ -414,4 +414,90 @@ proptest! {
             let _ = action(kind, |options| options.put(at, &bytes).put(at + 1, &bytes));
         }
     }
+}
+
+/// What is written is read again as it was.
+fn comes_back(filter: &TcFilter) {
+    let place = FilterParent::Device(IfIndex(3), CLSACT_INGRESS);
+    let bytes = new_filter(place, filter).finish(1);
+    let payload = Messages::new(&bytes).next().unwrap().payload;
+    let Some(FilterEntry::Filter(found)) = filter_entry(payload) else { panic!("{bytes:?}") };
+    assert_eq!(found, *filter);
+}
+
+fn with(classifier: TcClassifier, actions: Vec<TcAction>) -> TcFilter {
+    TcFilter {
+        chain: 5,
+        priority: 7,
+        protocol: 0x8100,
+        handle: 3,
+        classifier,
+        classid: None,
+        indev: None,
+        flags: 0,
+        actions,
+    }
+}
+
+#[test]
+fn written_filters_come_back() {
+    let act = |kind, verdict| TcAction { kind, verdict: Some(verdict), skip_sw: false };
+    let tag = VlanTag { id: 5, protocol: EtherType::SVLAN, priority: Some(3) };
+    let key = PeditKey {
+        header: PeditHeader::Eth,
+        add: false,
+        mask: 0xffff,
+        value: 0x0200_0000,
+        offset: 4,
+        at: 0,
+        offset_mask: 0,
+        shift: 0,
+    };
+    let program = TcBpf { classic: Some(Bytes(vec![6, 0, 0, 0, 2, 0, 0, 0])), ..TcBpf::default() };
+    let actions = vec![
+        act(TcActionKind::Gact { random: None }, TcVerdict::GotoChain(9)),
+        act(
+            TcActionKind::Mirred { redirect: true, ingress: false, device: Some(IfIndex(4)), block: None },
+            TcVerdict::Stolen,
+        ),
+        act(TcActionKind::Vlan(VlanAction::Modify(tag)), TcVerdict::Pipe),
+        act(
+            TcActionKind::Skbedit(Skbedit { mark: Some(1), ptype: Some(0), ..Skbedit::default() }),
+            TcVerdict::Unspec,
+        ),
+        act(TcActionKind::Pedit { keys: vec![key] }, TcVerdict::Jump(2)),
+        act(TcActionKind::Bpf(program.clone()), TcVerdict::Pipe),
+    ];
+    comes_back(&with(TcClassifier::Matchall, actions));
+    let classifier = TcClassifier::Bpf { program, direct_action: true };
+    comes_back(&TcFilter { flags: TcFilter::SKIP_SW, ..with(classifier, Vec::new()) });
+    comes_back(&TcFilter { indev: Some("p0".to_owned()), ..with(TcClassifier::Fw { mask: 7 }, Vec::new()) });
+    let field = |field, value: &[u8], mask: &[u8]| FlowerKey::Field {
+        field,
+        value: Bytes(value.to_vec()),
+        mask: Bytes(mask.to_vec()),
+    };
+    let keys = vec![
+        field(FlowerField::EthType, &[8, 0], &[0xff; 2]),
+        field(FlowerField::IpProto, &[17], &[0xff]),
+        field(FlowerField::Ipv4Dst, &[10, 0, 0, 0], &[0xff, 0xff, 0xff, 0]),
+        field(FlowerField::PortDst, &[0, 53], &[0xff; 2]),
+        FlowerKey::PortRange { source: true, from: 1000, to: 2000 },
+    ];
+    comes_back(&TcFilter { protocol: 0x0800, ..with(TcClassifier::Flower(keys), Vec::new()) });
+    let node = U32Node {
+        flags: U32Node::TERMINAL | U32Node::VAROFFSET,
+        keys: vec![U32Key { mask: 0xff00, value: 0x1100, offset: -4, offset_mask: -1 }],
+        link: Some(0x0050_0000),
+        mark: Some(U32Mark { value: 1, mask: 3 }),
+        offset_shift: 6,
+        offset_mask: 0x0f00,
+        offset: 4,
+        offset_at: 0,
+        hash_at: 8,
+        hash_mask: 0x00ff_0000,
+    };
+    // The kernel makes the handle up from the table, the bucket and the node.
+    let filter = TcFilter { handle: 9, ..with(TcClassifier::U32(node), Vec::new()) };
+    comes_back(&filter);
 }

@@ -1,5 +1,7 @@
 //! Which frames go one way: what is known of their fields, and what follows from it for others.
 
+use std::sync::LazyLock;
+
 use crate::frame::domain::Domain;
 use crate::frame::{ArpField, Field, Ip4Field, Ip6Field, Set};
 
@@ -235,18 +237,18 @@ impl Narrowing<'_> {
             Field::Protocol(d) => self.type_of_protocol(d),
             Field::TypeOrLength(d) => self.protocol_of_type(d),
             Field::Ip4(d, Ip4Field::Fragment) => {
-                self.by(field, 0, Field::Ip4(d, Ip4Field::FragmentBits), &fragment(false))
-                    && self.by(field, 1, Field::Ip4(d, Ip4Field::FragmentBits), &fragment(true))
+                self.by(field, 0, Field::Ip4(d, Ip4Field::FragmentBits), &FRAGMENT[0])
+                    && self.by(field, 1, Field::Ip4(d, Ip4Field::FragmentBits), &FRAGMENT[1])
             }
             Field::Ip4(d, Ip4Field::FragmentBits) => {
-                self.back(field, &fragment(false), Field::Ip4(d, Ip4Field::Fragment))
+                self.back(field, &FRAGMENT[0], Field::Ip4(d, Ip4Field::Fragment))
             }
             Field::Ip4(d, Ip4Field::HasOptions) => {
-                self.by(field, 0, Field::Ip4(d, Ip4Field::VersionAndLength), &options(false))
-                    && self.by(field, 1, Field::Ip4(d, Ip4Field::VersionAndLength), &options(true))
+                self.by(field, 0, Field::Ip4(d, Ip4Field::VersionAndLength), &OPTIONS[0])
+                    && self.by(field, 1, Field::Ip4(d, Ip4Field::VersionAndLength), &OPTIONS[1])
             }
             Field::Ip4(d, Ip4Field::VersionAndLength) => {
-                self.back(field, &options(false), Field::Ip4(d, Ip4Field::HasOptions))
+                self.back(field, &OPTIONS[0], Field::Ip4(d, Ip4Field::HasOptions))
             }
             Field::Ip4(d, Ip4Field::WellFormed) => {
                 self.by(field, 1, Field::Ip4(d, Ip4Field::LengthsRight), &Domain::range(1, 1))
@@ -261,7 +263,7 @@ impl Narrowing<'_> {
             }
             Field::Arp(d, ArpField::WellFormed) => {
                 self.by(field, 1, Field::Arp(d, ArpField::LengthsRight), &Domain::range(1, 1))
-                    && self.by(field, 1, Field::Arp(d, ArpField::HardwareType), &ethernet())
+                    && self.by(field, 1, Field::Arp(d, ArpField::HardwareType), &ETHERNET)
             }
             Field::Arp(d, ArpField::LengthsRight) => {
                 self.by(field, 1, Field::Arp(d, ArpField::ProtocolType), &Domain::range(0x0800, 0x0800))
@@ -290,7 +292,7 @@ impl Narrowing<'_> {
     fn type_of_protocol(&mut self, d: u8) -> bool {
         let protocol = self.domain(Field::Protocol(d));
         let types = protocol.intersect(&Domain::range(0x0600, 0xffff));
-        let lengths = protocol.intersect(&Domain::range(1, 1).union(&Domain::range(4, 4)));
+        let lengths = protocol.intersect(&LENGTHS);
         let lengths = if lengths.is_empty() { Domain::default() } else { Domain::range(0, 0x05ff) };
         self.narrow(Field::TypeOrLength(d), &types.union(&lengths))
     }
@@ -299,7 +301,7 @@ impl Narrowing<'_> {
         let value = self.domain(Field::TypeOrLength(d));
         let types = value.intersect(&Domain::range(0x0600, 0xffff));
         let short = value.intersect(&Domain::range(0, 0x05ff)).is_empty();
-        let lengths = if short { Domain::default() } else { Domain::range(1, 1).union(&Domain::range(4, 4)) };
+        let lengths = if short { Domain::default() } else { LENGTHS.clone() };
         self.narrow(Field::Protocol(d), &types.union(&lengths))
     }
 }
@@ -307,25 +309,26 @@ impl Narrowing<'_> {
 /// More bytes than any frame has.
 pub(in crate::frame) const LONGEST: u128 = 0xffff;
 
-fn fragment(is: bool) -> Domain {
-    // An offset, or more to come; the other two flags do not matter.
-    let not = Domain::range(0, 0)
-        .union(&Domain::range(0x4000, 0x4000))
-        .union(&Domain::range(0x8000, 0x8000))
-        .union(&Domain::range(0xc000, 0xc000));
-    if is { Domain::full(16).without(&not) } else { not }
-}
+/// The flags and offset of packets that are no fragment, and of those that are. An offset, or more to come; the other two
+/// flags do not matter.
+static FRAGMENT: LazyLock<[Domain; 2]> = LazyLock::new(|| {
+    let not = Domain::of_ranges([0, 0x4000, 0x8000, 0xc000].map(|bits| (bits, bits)).into());
+    let is = Domain::full(16).without(&not);
+    [not, is]
+});
 
-fn options(has: bool) -> Domain {
-    let with = (0..16u128).fold(Domain::default(), |all, version| {
-        all.union(&Domain::range(version << 4 | 6, version << 4 | 15))
-    });
-    if has { with } else { Domain::full(8).without(&with) }
-}
+/// Version and header length without options, and with.
+static OPTIONS: LazyLock<[Domain; 2]> = LazyLock::new(|| {
+    let with = (0..16).map(|version| (version << 4 | 6, version << 4 | 15));
+    let with = Domain::of_ranges(with.collect());
+    [Domain::full(8).without(&with), with]
+});
 
-fn ethernet() -> Domain {
-    Domain::range(1, 1).union(&Domain::range(6, 6))
-}
+/// Ethernet, and IEEE 802.
+static ETHERNET: LazyLock<Domain> = LazyLock::new(|| Domain::of_ranges(vec![(1, 1), (6, 6)]));
+
+/// What `Protocol` is where there is a length.
+static LENGTHS: LazyLock<Domain> = LazyLock::new(|| Domain::of_ranges(vec![(1, 1), (4, 4)]));
 
 /// Returns the field that another is a matter of, and what to add to its values: every length is that of the whole frame.
 pub(super) const fn base(field: Field) -> (Field, u128) {

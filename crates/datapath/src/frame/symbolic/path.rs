@@ -4,6 +4,7 @@
 //! again without a look at any field. Conditions are narrowed in place, and a log tells how to take that back.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use super::condition::{Condition, Narrowing, Undo, base};
 use crate::frame::domain::Domain;
@@ -180,24 +181,15 @@ impl Path {
     fn branches(&self, field: Field, partition: &dyn Partition) -> Vec<Branch> {
         let (cell, more) = base(field);
         let mut rest = self.condition.domain(field);
-        let mut classes: Vec<(usize, Domain)> = Vec::new();
+        let mut sets: Vec<(usize, Domain)> = Vec::new();
         let mut scattered = Vec::new();
-        partition.for_each_class(&mut |class, set| {
-            if rest.is_empty() {
-                return;
-            }
-            let Some(values) = Domain::of(field, set) else { return scattered.push((class, set)) };
-            let values = if more == 0 { values } else { values.plus(more) };
-            let here = rest.intersect(&values);
-            if here.is_empty() {
-                return;
-            }
-            rest = rest.without(&values);
-            match classes.iter_mut().find(|(known, _)| *known == class) {
-                Some((_, domain)) => *domain = domain.union(&here),
-                None => classes.push((class, here)),
-            }
+        partition.for_each_class(&mut |class, set| match Domain::of(field, set) {
+            Some(values) if more == 0 => sets.push((class, values)),
+            Some(values) => sets.push((class, values.plus(more))),
+            None => scattered.push((class, set)),
         });
+        let classes = if sets.len() > FEW { apart(&sets, &mut rest) } else { None };
+        let classes = classes.unwrap_or_else(|| in_turn(sets, &mut rest));
         let plain = classes.into_iter().map(|(class, values)| Branch::Class {
             class: Some(class),
             cell,
@@ -285,4 +277,47 @@ impl Path {
         let branch = |equal| Branch::Same { one, other, equal };
         matches!(self.fork(vec![branch(false), branch(true)]), Some(Answer::Same(true)))
     }
+}
+
+/// From how many sets on it pays to look whether they overlap.
+const FEW: usize = 8;
+
+/// What each class has of the values that are left: the first that has a value keeps it.
+fn in_turn(sets: Vec<(usize, Domain)>, rest: &mut Domain) -> Vec<(usize, Domain)> {
+    let mut classes: Vec<(usize, Domain)> = Vec::new();
+    for (class, values) in sets {
+        let here = rest.intersect(&values);
+        if here.is_empty() {
+            continue;
+        }
+        *rest = rest.without(&values);
+        match classes.iter_mut().find(|(known, _)| *known == class) {
+            Some((_, domain)) => *domain = domain.union(&here),
+            None => classes.push((class, here)),
+        }
+    }
+    classes
+}
+
+/// The same for many sets of which no two overlap; `None` if two do.
+fn apart(sets: &[(usize, Domain)], rest: &mut Domain) -> Option<Vec<(usize, Domain)>> {
+    let mut all: Vec<_> = sets
+        .iter()
+        .flat_map(|(class, values)| values.ranges().iter().map(|range| (*range, *class)))
+        .collect();
+    all.sort_unstable();
+    if all.iter().zip(all.iter().skip(1)).any(|(((_, end), _), ((start, _), _))| start <= end) {
+        return None;
+    }
+    let mut classes: BTreeMap<usize, Vec<(u128, u128)>> = BTreeMap::new();
+    for (range, class) in &all {
+        classes.entry(*class).or_default().push(*range);
+    }
+    let classes = classes.into_iter().map(|(class, ranges)| (class, Domain::of_ranges(ranges)));
+    let here: Vec<_> = classes
+        .map(|(class, values)| (class, rest.intersect(&values)))
+        .filter(|(_, values)| !values.is_empty())
+        .collect();
+    *rest = rest.without(&Domain::of_ranges(all.into_iter().map(|(range, _)| range).collect()));
+    Some(here)
 }

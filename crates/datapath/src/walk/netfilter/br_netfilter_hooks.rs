@@ -1,34 +1,37 @@
 //! `net/bridge/br_netfilter_hooks.c`: bridged packets before the rules of the host's own stack.
 
-use portcullis_snapshot::{EtherType, NftFamily};
+use portcullis_snapshot::{EtherType, IfIndex, NftFamily};
 
 use super::NfState;
-use crate::frame::{Field, Frame, Ip4Field, Ip6Field, Set};
+use crate::frame::{ArpField, Field, Frame, Ip4Field, Ip6Field, Set, Sums, Written};
 use crate::network::{Bridge, NfHook, Port};
-use crate::walk::{PacketType, Skb, Walker};
+use crate::walk::ip6_input::{LINK_LOCAL6, MULTICAST6};
+use crate::walk::route::{FibResult, Flow, Input, MULTICAST, NO_ROUTE, RTN_LOCAL};
+use crate::walk::{OpenKind, PacketType, Physdev, Skb, Walker};
 
 impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `br_nf_pre_routing` (net/bridge/br_netfilter_hooks.c). A frame with a tag beside it, or two tags, is passed over.
-    pub(in crate::walk) fn br_nf_pre_routing(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<()> {
-        let Some(settings) = self.network.hooks().br_netfilter().copied() else { return Some(()) };
+    /// Whether it took the packet over (`NF_STOLEN`) and went on from where it stands.
+    pub(in crate::walk) fn br_nf_pre_routing(&mut self, skb: &mut Skb, bridge: &Bridge<'s>) -> Option<bool> {
+        let Some(settings) = self.network.hooks().br_netfilter().copied() else { return Some(false) };
         if self.encap_header_is_cut_off(skb.depth) {
             self.drop_skb("br_nf_pre_routing", skb, "the header is cut off", format_args!("br_netfilter"));
             return None;
         }
         let tagged = skb.hwtag.is_some();
         if tagged && !settings.filter_vlan_tagged {
-            return Some(());
+            return Some(false);
         }
         let iptables = settings.call_iptables || bridge.options.nf_call_iptables == Some(true);
         let ip6tables = settings.call_ip6tables || bridge.options.nf_call_ip6tables == Some(true);
         let inet = [EtherType::IPV4, EtherType::IPV6].map(Set::from);
         let (family, on, valid) = match self.frame.which(Field::Protocol(skb.depth), &inet) {
-            None => return Some(()),
+            None => return Some(false),
             Some(0) => (NftFamily::Ip, iptables, Field::Ip4(skb.depth, Ip4Field::WellFormed)),
             Some(_) => (NftFamily::Ip6, ip6tables, Field::Ip6(skb.depth, Ip6Field::WellFormed)),
         };
         if !on {
-            return Some(());
+            return Some(false);
         }
         if !self.frame.is(valid, 1u8) {
             self.drop_skb(
@@ -42,8 +45,93 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         // br_validate_ipv4, br_validate_ipv6
         skb.trimmed = true;
         skb.nf_bridge = true;
+        skb.physdev = Some(Physdev { input: skb.dev, output: None });
         let state = NfState { family, hook: NfHook::PreRouting, iif: Some(bridge.link.index), oif: None };
-        self.br_nf_hook(skb, "br_nf_pre_routing", state)
+        let daddr = if family == NftFamily::Ip {
+            Field::Ip4(skb.depth, Ip4Field::Destination)
+        } else {
+            Field::Ip6(skb.depth, Ip6Field::Destination)
+        };
+        let before = self.frame.now(daddr);
+        self.br_nf_hook(skb, "br_nf_pre_routing", state)?;
+        if before != self.frame.now(daddr) {
+            self.br_nf_daddr_was_changed(skb, bridge, (daddr, before))?;
+        }
+        Some(true)
+    }
+
+    /// `br_nf_pre_routing_finish`, `br_nf_pre_routing_finish_ipv6` of a packet with a new destination: what is not for
+    /// this bridge's own network goes up to the host.
+    fn br_nf_daddr_was_changed(
+        &mut self,
+        skb: &mut Skb,
+        bridge: &Bridge<'s>,
+        (daddr, before): (Field, Written),
+    ) -> Option<()> {
+        let now = self.frame.now(daddr);
+        if self.frame.equal(before, now) {
+            return Some(());
+        }
+        let brdev = bridge.link.index;
+        let ipv6 = matches!(daddr, Field::Ip6(..));
+        let mut routed = Skb { dev: brdev, ..*skb };
+        let oif = if ipv6 {
+            self.br_nf_route_input_ipv6(&mut routed, daddr)
+        } else {
+            self.br_nf_route_input(&mut routed, daddr)
+        };
+        skb.assumes = routed.assumes;
+        if oif? == Some(brdev) {
+            let what =
+                "to which MAC address br_netfilter sends what a rule gave a new destination".to_owned();
+            self.assume(skb, "br_nf_pre_routing_finish_bridge", OpenKind::Changing(what));
+            let why = format_args!("a neighbour of {}", bridge.link.name);
+            self.drop_skb("br_nf_pre_routing_finish_bridge", skb, "its neighbour is not known here", why);
+            return None;
+        }
+        if let Some(address) = bridge.link.address {
+            let to = (Field::Dst, Written::Value(address.to_u64().into()), Sums::NONE);
+            self.rewrite(skb, "br_nf_pre_routing_finish", to, "a new destination, routed");
+        }
+        skb.pkt_type = PacketType::Host;
+        Some(())
+    }
+
+    /// `ip_route_input` of a bridged packet: the device that it leaves by; none if it goes to the host, or nowhere.
+    fn br_nf_route_input(&mut self, skb: &mut Skb, daddr: Field) -> Option<Option<IfIndex>> {
+        let saddr = Field::Ip4(skb.depth, Ip4Field::Source);
+        let flow = Flow { ipv6: false, daddr, saddr, iif: Some(skb.dev), oif: None };
+        if self.frame.is(daddr, MULTICAST) {
+            let what = "a bridged packet that a rule sends to a group".to_owned();
+            self.assume(skb, "br_nf_pre_routing_finish", OpenKind::Unmodelled(what));
+            return Some(None);
+        }
+        match self.ip_route_input(skb, &flow, false) {
+            Some(Input::Forward(oif)) => Some(Some(oif)),
+            Some(Input::Local | Input::Broadcast) => Some(None),
+            // It has a route that ends in ip_error, once it is up.
+            None if self.walk.drops.last().is_some_and(|drop| NO_ROUTE.contains(&drop.reason)) => {
+                self.walk.drops.pop();
+                Some(None)
+            }
+            None => None,
+        }
+    }
+
+    fn br_nf_route_input_ipv6(&mut self, skb: &mut Skb, daddr: Field) -> Option<Option<IfIndex>> {
+        let saddr = Field::Ip6(skb.depth, Ip6Field::Source);
+        let strict = self.frame.is_any(daddr, &[MULTICAST6, LINK_LOCAL6]);
+        let oif = strict.then_some(skb.dev);
+        let flow = Flow { ipv6: true, daddr, saddr, iif: Some(skb.dev), oif };
+        match self.fib_lookup(skb, &flow) {
+            FibResult::Route(route) if matches!(route.kind, RTN_LOCAL | 4) => Some(None),
+            FibResult::Route(route) => self.nexthop(skb, route).map(Some),
+            FibResult::Refused(_) | FibResult::Unreachable => {
+                let why = format_args!("routing tables");
+                self.drop_skb("br_nf_pre_routing_finish_ipv6", skb, "no route to its new destination", why);
+                None
+            }
+        }
     }
 
     /// `nf_bridge_encap_header_len`: a tag in the bytes, or a PPPoE header, has to be there in full.
@@ -73,20 +161,27 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if skb.hwtag.is_some() && !settings.filter_vlan_tagged {
             return Some(None);
         }
-        let options = bridge.options;
-        let on = [
-            (NftFamily::Ip, settings.call_iptables || options.nf_call_iptables == Some(true)),
-            (NftFamily::Arp, settings.call_arptables || options.nf_call_arptables == Some(true)),
-            (NftFamily::Ip6, settings.call_ip6tables || options.nf_call_ip6tables == Some(true)),
-        ];
-        let protocols = [EtherType::IPV4, EtherType::ARP, EtherType::IPV6].map(Set::from);
-        let class = self.frame.which(Field::Protocol(skb.depth), &protocols);
-        let Some(&(family, true)) = class.and_then(|class| on.get(class)) else { return Some(None) };
+        let arptables = settings.call_arptables || bridge.options.nf_call_arptables == Some(true);
+        let protocols = [EtherType::IPV4, EtherType::IPV6, EtherType::ARP].map(Set::from);
+        let family = match self.frame.which(Field::Protocol(skb.depth), &protocols) {
+            // Only of packets that br_nf_pre_routing has seen (nf_bridge_info_get).
+            Some(0) if skb.nf_bridge => NftFamily::Ip,
+            Some(1) if skb.nf_bridge => NftFamily::Ip6,
+            Some(2) if arptables => NftFamily::Arp,
+            _ => return Some(None),
+        };
         // sizeof(struct arphdr)
         if family == NftFamily::Arp && !self.frame.is(Field::Length(skb.depth), Set::Range(8, u128::MAX)) {
             let why = format_args!("bridge-nf-call-arptables");
             self.drop_skb("br_nf_forward_arp", skb, "the ARP header is cut off", why);
             return None;
+        }
+        let lengths = Field::Arp(skb.depth, ArpField::ProtocolLength);
+        if family == NftFamily::Arp && !self.frame.is(lengths, 4u8) {
+            return Some(None);
+        }
+        if let Some(physdev) = &mut skb.physdev {
+            physdev.output = Some(port.link.index);
         }
         let state = if family == NftFamily::Arp {
             NfState { family, hook: NfHook::Forward, iif: skb.port, oif: Some(port.link.index) }

@@ -3,14 +3,31 @@
 //! One file for each of the kernel's. What a rule asks of a packet becomes a question to the frame; what it asks of the
 //! rest of the world (limits, connections, other programs) stays open.
 
+mod arp_tables;
 mod br_netfilter_hooks;
+mod ebt_match;
+mod ebt_target;
+mod ebtables;
+mod ip_tables;
 mod nf_tables_core;
+mod nft_bitwise;
+mod nft_compat;
+mod nft_dynset;
 mod nft_fib;
+mod nft_fwd_netdev;
 mod nft_lookup;
 mod nft_meta;
-mod nft_payload;
+mod nft_nat;
+pub(super) mod nft_payload;
 mod nft_payload_set;
 pub(crate) mod registers;
+#[cfg(test)]
+mod tests;
+mod x_tables;
+mod xt_match;
+mod xt_set;
+mod xt_target;
+mod xt_transport;
 
 use portcullis_snapshot::{IfIndex, NftFamily};
 
@@ -41,6 +58,9 @@ pub(crate) enum NfVerdict {
 /// `NF_BR_PRI_BRNF`: where br_netfilter stands among the bridge's hooks.
 pub(crate) const NF_BR_PRI_BRNF: i32 = 0;
 
+/// Who asks the bridge's hooks that stand behind br_netfilter.
+pub(crate) const BR_NF_HOOK_THRESH: &str = "br_nf_hook_thresh";
+
 impl<F: Frame> Walker<'_, '_, F> {
     /// `nf_hook_slow`: asks whatever stands at a hook, in order. `None` if the packet ends here.
     pub(crate) fn nf_hook(&mut self, skb: &mut Skb, function: &'static str, state: NfState) -> Option<()> {
@@ -70,9 +90,14 @@ impl<F: Frame> Walker<'_, '_, F> {
                 HookFunction::Nft { table, chain, policy_drop } => {
                     self.nft_do_chain(skb, &state, *table, *chain, *policy_drop)
                 }
+                HookFunction::Xt { table, chain } => self.xt_do_table(skb, &state, *table, *chain),
             };
             if verdict == NfVerdict::Drop {
                 return None;
+            }
+            // nf_hook_bridge_pre asks after each.
+            if skb.broute && function != BR_NF_HOOK_THRESH {
+                break;
             }
         }
         Some(())

@@ -70,6 +70,7 @@ impl<F: Frame> Walker<'_, '_, F> {
                     self.nft_drop(skb, &pkt.place());
                     return NfVerdict::Drop;
                 }
+                Verdict::Stolen => return NfVerdict::Drop,
                 Verdict::Continue | Verdict::Break => {}
                 Verdict::Return => match stack.pop() {
                     Some((back, at)) => (chain, next) = (back, at),
@@ -166,12 +167,20 @@ impl<F: Frame> Walker<'_, '_, F> {
             Expr::Fib { dreg, result, flags } => {
                 return self.nft_fib_eval(skb, pkt, registers, dreg, result, flags);
             }
+            Expr::XtMatch(ref one) => return self.nft_match_eval(skb, pkt, one),
+            Expr::XtTarget(target) => return self.nft_target_eval(skb, pkt, target),
             Expr::Verdict(verdict) => return verdict,
             Expr::Reject => return Verdict::Drop,
-            Expr::Forward => {
-                let what = format!("{}: on by another device", pkt.place());
-                self.assume(skb, "nft_fwd_netdev_eval", OpenKind::Filter(what));
-                return Verdict::Drop;
+            Expr::ToDevice { copy, sreg } => return self.nft_to_device(skb, pkt, registers, copy, sreg),
+            Expr::Nat(nat) => return self.nft_nat_eval(skb, pkt, registers, nat),
+            Expr::Dynset(set) => return self.nft_dynset_eval(skb, pkt, set),
+            Expr::Shift { sreg, dreg, len, left, bits } => {
+                super::nft_bitwise::shift(registers, (sreg, dreg, len), left, bits);
+                true
+            }
+            Expr::Registers { sreg, sreg2, dreg, len, op } => {
+                super::nft_bitwise::combine(registers, (sreg, sreg2, dreg, len), op);
+                true
             }
             Expr::Open(ref what) => {
                 registers.forget_all();
@@ -272,7 +281,7 @@ fn byteorder(registers: &mut Registers, sreg: u8, dreg: u8, len: usize, size: us
     }
 }
 
-fn unknown(len: usize) -> Vec<super::registers::Piece> {
+pub(super) fn unknown(len: usize) -> Vec<super::registers::Piece> {
     vec![super::registers::Piece { bits: 8, source: super::registers::Source::Unknown }; len]
 }
 

@@ -100,7 +100,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     }
 
     /// `inet_dev_addr_type` (net/ipv4/fib_frontend.c): whose address it is, by the table of local ones.
-    fn inet_dev_addr_type(&mut self, device: Option<IfIndex>, field: Field) -> u8 {
+    pub(super) fn inet_dev_addr_type(&mut self, device: Option<IfIndex>, field: Field) -> u8 {
         if self.frame.is_any(field, &[ZERONET, LIMITED_BROADCAST]) {
             return RTN_BROADCAST;
         }

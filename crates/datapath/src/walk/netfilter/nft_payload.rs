@@ -115,7 +115,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     }
 
     /// `skb_copy_bits`: whether the packet has so many bytes from its network header on.
-    pub(super) fn has_bytes(&mut self, skb: &Skb, count: usize) -> bool {
+    pub(in crate::walk) fn has_bytes(&mut self, skb: &Skb, count: usize) -> bool {
         if count == 0 {
             return true;
         }
@@ -124,7 +124,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     }
 
     /// `skb->len` counted from the network header.
-    pub(super) fn length_field(&mut self, skb: &Skb) -> Field {
+    pub(in crate::walk) fn length_field(&mut self, skb: &Skb) -> Field {
         let d = skb.depth;
         if !skb.trimmed {
             Field::Length(d)
@@ -135,7 +135,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
     }
 
-    pub(super) fn has_transport_bytes(&mut self, skb: &Skb, count: usize) -> bool {
+    pub(in crate::walk) fn has_transport_bytes(&mut self, skb: &Skb, count: usize) -> bool {
         let d = skb.depth;
         let known = self.frame.raw().map(|frame| frame.transport(d).unwrap_or(0));
         let header = match known {
@@ -171,7 +171,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         found
     }
 
-    fn nft_set_pktinfo_ipv6(&mut self, d: u8, validates: bool) -> Option<Transport> {
+    pub(super) fn nft_set_pktinfo_ipv6(&mut self, d: u8, validates: bool) -> Option<Transport> {
         if validates && !self.frame.is(Field::Ip6(d, Ip6Field::WellFormed), 1u8) {
             return None;
         }
@@ -197,7 +197,10 @@ impl<F: Frame> Walker<'_, '_, F> {
         match base {
             PayloadBase::Link => self.link_byte(skb, at),
             PayloadBase::Network => self.network_byte(skb.depth, at),
-            _ => vec![self.transport_byte(skb.depth, pkt, at)],
+            _ => {
+                let protocol = pkt.transport.flatten().map(|transport| transport.protocol);
+                vec![self.transport_byte(skb.depth, protocol, at)]
+            }
         }
     }
 
@@ -220,7 +223,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
     }
 
-    fn network_byte(&mut self, d: u8, at: usize) -> Vec<Piece> {
+    pub(in crate::walk) fn network_byte(&mut self, d: u8, at: usize) -> Vec<Piece> {
         let other = || vec![Piece::field(8, Field::Byte(d, at as u16), 0)];
         match self.network_header(d) {
             Network::Ipv4 => match at {
@@ -287,9 +290,10 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
     }
 
-    fn transport_byte(&mut self, d: u8, pkt: &Pktinfo<'_, '_>, at: usize) -> Piece {
+    /// One byte from the transport header on, whose protocol a field tells.
+    pub(in crate::walk) fn transport_byte(&mut self, d: u8, protocol: Option<Field>, at: usize) -> Piece {
         let other = Piece::field(8, Field::TransportByte(d, at as u16), 0);
-        let Some(Some(Transport { protocol, .. })) = pkt.transport else { return other };
+        let Some(protocol) = protocol else { return other };
         if let Field::Ip6(_, Ip6Field::NextHeader) = protocol {
             return self.behind_ipv6(d, at);
         }
@@ -303,12 +307,12 @@ impl<F: Frame> Walker<'_, '_, F> {
 }
 
 /// Byte `at` of a field that has several.
-fn part(field: Field, at: usize) -> Piece {
+pub(in crate::walk) fn part(field: Field, at: usize) -> Piece {
     let bits = u32::from(field.bits());
     Piece::field(8, field, bits - 8 - 8 * at as u32)
 }
 
-fn address_byte(at: usize) -> Piece {
+pub(in crate::walk) fn address_byte(at: usize) -> Piece {
     if at < 6 { part(Field::Dst, at) } else { part(Field::Src, at - 6) }
 }
 
@@ -318,17 +322,35 @@ fn known_byte(value: u16, at: usize) -> Piece {
 
 /// A byte of a tag's control information.
 fn tag_byte(tag: HwTag, at: usize) -> Vec<Piece> {
-    let (priority, vid): (Piece, Box<dyn Fn(u32, u32) -> Piece>) = match tag.vid {
-        TagVid::Frame(d) => (
-            Piece::field(4, Field::Priority(d), 0),
-            Box::new(move |bits, shift| Piece::field(bits, Field::Vid(d), shift)),
-        ),
-        TagVid::Fixed { vid, over } => (
-            over.map_or(Piece::known(4, 0), |d| Piece::field(4, Field::Priority(d), 0)),
-            Box::new(move |bits, shift| Piece::known(bits, u128::from(vid) >> shift & ((1 << bits) - 1))),
-        ),
+    if at == 0 {
+        let mut pieces = tag_priority(tag);
+        pieces.push(tag_vid(tag, 4, 8));
+        pieces
+    } else {
+        vec![tag_vid(tag, 8, 0)]
+    }
+}
+
+/// The priority and the drop bit of a tag.
+pub(in crate::walk) fn tag_priority(tag: HwTag) -> Vec<Piece> {
+    let (over, priority) = match tag.vid {
+        TagVid::Frame(d) => (Some(d), None),
+        TagVid::Fixed { over, priority, .. } => (over, priority),
     };
-    if at == 0 { vec![priority, vid(4, 8)] } else { vec![vid(8, 0)] }
+    let own =
+        |bits, shift| over.map_or(Piece::known(bits, 0), |d| Piece::field(bits, Field::Priority(d), shift));
+    match priority {
+        None => vec![own(4, 0)],
+        Some(priority) => vec![Piece::known(3, (priority & 7).into()), own(1, 0)],
+    }
+}
+
+/// Some bits of a tag's VLAN id.
+pub(in crate::walk) fn tag_vid(tag: HwTag, bits: u32, shift: u32) -> Piece {
+    match tag.vid {
+        TagVid::Frame(d) => Piece::field(bits, Field::Vid(d), shift),
+        TagVid::Fixed { vid, .. } => Piece::known(bits, u128::from(vid) >> shift & ((1 << bits) - 1)),
+    }
 }
 
 /// One byte of a header of a frame that is known in full.

@@ -157,17 +157,17 @@ impl<F: Frame> Walker<'_, '_, F> {
                 put(self, skb, Field::Priority(d), &priority);
                 put(self, skb, Field::Vid(d), &vid);
             }
-            TagVid::Fixed { vid: before, over } => {
+            TagVid::Fixed { vid: before, over, priority: own } => {
                 match *vid.as_slice() {
                     [Piece { source: Source::Known(value), .. }] => {
-                        tag.vid = TagVid::Fixed { vid: value as u16, over };
+                        tag.vid = TagVid::Fixed { vid: value as u16, over, priority: own };
                     }
                     _ => self.writes_what_is_not_followed(skb, pkt, &format!("over VLAN {before}")),
                 }
                 skb.hwtag = Some(tag);
-                match (over, priority.as_slice()) {
+                match (over.filter(|_| own.is_none()), priority.as_slice()) {
                     (Some(d), priority) => put(self, skb, Field::Priority(d), priority),
-                    (None, [Piece { source: Source::Known(0), .. }]) => {}
+                    (None, [Piece { source: Source::Known(0), .. }]) if own.is_none() => {}
                     (None, _) => self.writes_what_is_not_followed(skb, pkt, "a priority"),
                 }
             }

@@ -1,0 +1,152 @@
+//! tc filters on the small networks of the bridge's tests.
+
+use portcullis_snapshot::{
+    Bytes, IfIndex, MacAddr, Reading, TcAction, TcActionKind, TcBpf, TcClassifier, TcFilter, TcHook,
+    TcHookKind, TcVerdict, U32Key, U32Node, VlanAction, VlanTag,
+};
+
+use crate::frame::FrameBuilder;
+use crate::walk::tests::{A, B, BR0, C, Lab, UNKNOWN, ports, stack, to};
+use crate::walk::{TagVid, Walk};
+use portcullis_snapshot::EtherType;
+
+fn act(kind: TcActionKind, verdict: TcVerdict) -> TcAction {
+    TcAction { kind, verdict: Some(verdict), skip_sw: false }
+}
+
+fn gact(verdict: TcVerdict) -> Vec<TcAction> {
+    vec![act(TcActionKind::Gact { random: None }, verdict)]
+}
+
+fn filter(chain: u32, priority: u16, protocol: u16, actions: Vec<TcAction>) -> TcFilter {
+    let classifier = TcClassifier::Matchall;
+    TcFilter {
+        chain,
+        priority,
+        protocol,
+        handle: 1,
+        classifier,
+        classid: None,
+        indev: None,
+        flags: 0,
+        actions,
+    }
+}
+
+fn walk(hook: TcHookKind, device: IfIndex, filters: Vec<TcFilter>, frame: &FrameBuilder) -> Walk {
+    let mut lab = Lab::new();
+    let (qdisc, u32_tables) = ("clsact".to_owned(), Vec::new());
+    lab.netns().filters.tc =
+        Reading::Read(vec![TcHook { device, hook, qdisc, block: None, filters, u32_tables }]);
+    lab.send(A, frame)
+}
+
+fn ingress(filters: Vec<TcFilter>) -> Walk {
+    walk(TcHookKind::Ingress, A, filters, &to(UNKNOWN))
+}
+
+#[test]
+fn a_filter_for_another_protocol_is_passed_over() {
+    let shot = gact(TcVerdict::Shot);
+    assert!(ports(&ingress(vec![filter(0, 1, 3, shot.clone())])).is_empty());
+    assert_eq!(ports(&ingress(vec![filter(0, 1, 0x0800, shot.clone())])), [B, C]);
+    // A priority tag hides what it carries.
+    let tagged = to(UNKNOWN).tag(EtherType::VLAN, 0);
+    let of =
+        |protocol| ports(&walk(TcHookKind::Ingress, A, vec![filter(0, 1, protocol, shot.clone())], &tagged));
+    assert_eq!(of(0x88b5), [B, C]);
+    assert!(of(0x8100).is_empty());
+}
+
+#[test]
+fn chains_begin_with_0() {
+    let shot = gact(TcVerdict::Shot);
+    assert_eq!(ports(&ingress(vec![filter(5, 1, 3, shot.clone())])), [B, C]);
+    let go = gact(TcVerdict::GotoChain(5));
+    assert!(ports(&ingress(vec![filter(0, 1, 3, go), filter(5, 1, 3, shot.clone())])).is_empty());
+    // A loop ends with the frame.
+    let round = ingress(vec![filter(0, 1, 3, gact(TcVerdict::Reclassify))]);
+    assert_eq!((ports(&round).len(), round.drops.len()), (0, 1));
+    // ok ends the search, continue does not.
+    for (verdict, passes) in [(TcVerdict::Ok, true), (TcVerdict::Unspec, false), (TcVerdict::Pipe, true)] {
+        let both = vec![filter(0, 1, 3, gact(verdict)), filter(0, 2, 3, shot.clone())];
+        assert_eq!(!ports(&ingress(both)).is_empty(), passes, "{verdict:?}");
+    }
+}
+
+#[test]
+fn jumps_pass_actions_over() {
+    let mut actions = gact(TcVerdict::Jump(2));
+    actions.extend(gact(TcVerdict::Shot));
+    actions.extend(gact(TcVerdict::Ok));
+    assert_eq!(ports(&ingress(vec![filter(0, 1, 3, actions)])), [B, C]);
+}
+
+#[test]
+fn what_is_redirected_leaves_past_the_bridge() {
+    let mirred = |redirect, ingress, device, verdict| {
+        vec![act(TcActionKind::Mirred { redirect, ingress, device: Some(device), block: None }, verdict)]
+    };
+    let out = ingress(vec![filter(0, 1, 3, mirred(true, false, C, TcVerdict::Stolen))]);
+    assert_eq!((ports(&out), out.learned.len(), out.open.len()), (vec![C], 0, 0));
+    let copy = ingress(vec![filter(0, 1, 3, mirred(false, false, C, TcVerdict::Pipe))]);
+    assert_eq!(ports(&copy), [C, B, C]);
+    let up = ingress(vec![filter(0, 1, 3, mirred(true, true, BR0, TcVerdict::Stolen))]);
+    assert_eq!((ports(&up), stack(&up)), (vec![], vec![BR0]));
+    let gone = ingress(vec![filter(0, 1, 3, mirred(true, false, IfIndex(99), TcVerdict::Stolen))]);
+    assert_eq!((ports(&gone).len(), gone.drops.len()), (0, 1));
+}
+
+#[test]
+fn a_tag_is_pushed_and_popped() {
+    let tag = VlanTag { id: 5, protocol: EtherType::VLAN, priority: None };
+    let push = vec![act(TcActionKind::Vlan(VlanAction::Push(tag)), TcVerdict::Pipe)];
+    let pushed = ingress(vec![filter(0, 1, 3, push)]);
+    let tag = pushed.ports().next().unwrap().hwtag.unwrap();
+    assert!(matches!(tag.vid, TagVid::Fixed { vid: 5, .. }));
+    let pop = vec![act(TcActionKind::Vlan(VlanAction::Pop), TcVerdict::Pipe)];
+    let twice = to(UNKNOWN).tag(EtherType::VLAN, 5).tag(EtherType::VLAN, 6);
+    let popped = walk(TcHookKind::Ingress, A, vec![filter(0, 1, 3, pop)], &twice);
+    let tag = popped.ports().next().unwrap().hwtag.unwrap();
+    assert_eq!(tag.vid, TagVid::Frame(1));
+}
+
+#[test]
+fn words_count_from_the_network_header() {
+    let key = |offset, value| U32Key { mask: u32::MAX, value, offset, offset_mask: 0 };
+    let node = |key| U32Node {
+        flags: U32Node::TERMINAL,
+        keys: vec![key],
+        link: None,
+        mark: None,
+        offset_shift: 0,
+        offset_mask: 0,
+        offset: 0,
+        offset_at: 0,
+        hash_at: 0,
+        hash_mask: 0,
+    };
+    let with = |key| TcFilter {
+        classifier: TcClassifier::U32(node(key)),
+        handle: 0x8000_0800,
+        ..filter(0, 1, 3, gact(TcVerdict::Shot))
+    };
+    let MacAddr(mac) = UNKNOWN;
+    let last = u32::from_be_bytes([mac[2], mac[3], mac[4], mac[5]]);
+    assert!(ports(&ingress(vec![with(key(-12, last))])).is_empty());
+    assert_eq!(ports(&ingress(vec![with(key(-12, last + 1))])), [B, C]);
+    assert_eq!(ports(&ingress(vec![with(key(600, 0))])), [B, C]);
+}
+
+#[test]
+fn programs_are_named_unless_they_always_say_the_same() {
+    let bpf = |program| TcFilter {
+        classifier: TcClassifier::Bpf { program, direct_action: true },
+        ..filter(0, 1, 3, Vec::new())
+    };
+    let drops = TcBpf { classic: Some(Bytes(vec![6, 0, 0, 0, 2, 0, 0, 0])), ..TcBpf::default() };
+    let walk = ingress(vec![bpf(drops)]);
+    assert_eq!((ports(&walk).len(), walk.open.len()), (0, 0));
+    let walk = ingress(vec![bpf(TcBpf { id: Some(42), ..TcBpf::default() })]);
+    assert_eq!(walk.open[0].kind.to_string(), "BPF program 42 on a");
+}

@@ -1,0 +1,25 @@
+//! Adding tc filters.
+
+use portcullis_snapshot::{IfIndex, TcFilter, U32Table};
+use portcullis_wire::tc::{self, FilterParent};
+
+use crate::Change;
+
+/// An `ingress` or `clsact` queueing discipline of a device, whose filters are shared in these blocks.
+#[must_use]
+pub fn qdisc(device: IfIndex, kind: &str, ingress_block: Option<u32>, egress_block: Option<u32>) -> Change {
+    let what = format!("adding {kind} to interface {device}");
+    Change::new(what, tc::new_qdisc(device, kind, ingress_block, egress_block))
+}
+
+/// A filter.
+#[must_use]
+pub fn filter(parent: FilterParent, filter: &TcFilter) -> Change {
+    Change::new(format!("adding a {} filter", filter.kind()), tc::new_filter(parent, filter))
+}
+
+/// A hash table of `u32`, for a priority with this protocol.
+#[must_use]
+pub fn u32_table(parent: FilterParent, table: &U32Table, protocol: u16) -> Change {
+    Change::new("adding a table of u32", tc::new_u32_table(parent, table, protocol))
+}
