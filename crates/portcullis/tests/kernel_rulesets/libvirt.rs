@@ -5,7 +5,7 @@ use portcullis_prove::HostProtocol;
 use crate::claims::Ends::{Host, Learned, Port};
 use crate::claims::Expect::{Exposed, Isolated};
 use crate::claims::{Frames, Promise};
-use crate::world::{Guest, Site, nft};
+use crate::world::{Guest, Site, feed, nft};
 use crate::{hold, on};
 
 const fn ip(net: u8, last: u8) -> std::net::Ipv4Addr {
@@ -45,4 +45,14 @@ const CLEAN_TRAFFIC: &[Promise] = &[
 fn clean_traffic_of_nftables() {
     let rules = include_str!("../rulesets/libvirt-nwfilter.nft");
     on(SITE, |mut world| hold(&mut world, "libvirt-nwfilter", CLEAN_TRAFFIC, nft(rules)));
+}
+
+/// The same filter in ebtables' table nat, by either of its tools.
+#[test]
+fn clean_traffic_of_ebtables() {
+    let rules = include_str!("../rulesets/libvirt-nwfilter.ebtables");
+    for tool in ["ebtables-nft-restore", "ebtables-legacy-restore"] {
+        let name = format!("libvirt-{tool}");
+        on(SITE, |mut world| hold(&mut world, &name, CLEAN_TRAFFIC, feed(tool, &[], rules)));
+    }
 }
