@@ -25,6 +25,8 @@ const DIRECTED: usize = 400;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Frames {
     Every,
+    /// With a tag or more.
+    Tagged,
     /// From a MAC address that is not the guest's.
     ForeignMac,
     /// ARP that names a MAC address as the sender's that is not the guest's.
@@ -133,6 +135,7 @@ impl Frames {
         };
         match self {
             Self::Every => every(),
+            Self::Tagged => vec![Condition::tagged_frames()],
             Self::ForeignMac => narrowed(every(), &not(Field::Src, &[mac])),
             Self::ForeignArpMac => arp(ArpField::SenderMac, &[mac]),
             Self::ForeignArpIp => arp(ArpField::SenderIp, &[ip, 0]),
@@ -194,6 +197,7 @@ impl Frames {
     fn words(self) -> String {
         match self {
             Self::Every => "any frame".to_owned(),
+            Self::Tagged => "frames with a tag".to_owned(),
             Self::ForeignMac => "frames from another MAC address".to_owned(),
             Self::ForeignArpMac => "ARP in the name of another MAC address".to_owned(),
             Self::ForeignArpIp => "ARP in the name of another IPv4 address".to_owned(),

@@ -28,6 +28,7 @@ const ALL_THREE: &[Promise] = &[
     ("vethc1", Frames::ForeignNa, Port("vethc3"), Isolated),
     ("vethc1", Frames::RouterAdvertisement, Port("vethc3"), Isolated),
     ("vethc1", Frames::HiddenNa, Port("vethc3"), Exposed),
+    ("vethc1", Frames::Tagged, Port("vethc3"), Isolated),
     ("vethc1", Frames::Ethertype(0x8863), Port("vethc3"), Isolated),
     ("vethc1", Frames::ForeignMac, Host(HostProtocol::Arp), Exposed),
     ("vethc1", Frames::ForeignArpIp, Host(HostProtocol::Arp), Exposed),

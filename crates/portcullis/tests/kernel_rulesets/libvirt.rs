@@ -5,7 +5,7 @@ use portcullis_prove::HostProtocol;
 use crate::claims::Ends::{Host, Learned, Port};
 use crate::claims::Expect::{Exposed, Isolated};
 use crate::claims::{Frames, Promise};
-use crate::world::{Guest, Site, nft};
+use crate::world::{Guest, Site, feed, nft};
 use crate::{hold, on};
 
 const fn ip(net: u8, last: u8) -> std::net::Ipv4Addr {
@@ -30,6 +30,7 @@ const CLEAN_TRAFFIC: &[Promise] = &[
     ("vnet0", Frames::ForeignArpIp, Port("vnet2"), Isolated),
     ("vnet0", Frames::ForeignIpv4, Port("vnet2"), Isolated),
     ("vnet0", Frames::Ethertype(0x86dd), Port("vnet2"), Isolated),
+    ("vnet0", Frames::Tagged, Port("vnet2"), Isolated),
     ("vnet0", Frames::UnspecifiedIpv4, Port("vnet2"), Exposed),
     ("vnet0", Frames::Ethertype(0x0835), Port("vnet2"), Exposed),
     ("vnet0", Frames::ForeignMac, Host(HostProtocol::Arp), Exposed),
@@ -44,4 +45,14 @@ const CLEAN_TRAFFIC: &[Promise] = &[
 fn clean_traffic_of_nftables() {
     let rules = include_str!("../rulesets/libvirt-nwfilter.nft");
     on(SITE, |mut world| hold(&mut world, "libvirt-nwfilter", CLEAN_TRAFFIC, nft(rules)));
+}
+
+/// The same filter in ebtables' table nat, by either of its tools.
+#[test]
+fn clean_traffic_of_ebtables() {
+    let rules = include_str!("../rulesets/libvirt-nwfilter.ebtables");
+    for tool in ["ebtables-nft-restore", "ebtables-legacy-restore"] {
+        let name = format!("libvirt-{tool}");
+        on(SITE, |mut world| hold(&mut world, &name, CLEAN_TRAFFIC, feed(tool, &[], rules)));
+    }
 }
