@@ -10,6 +10,7 @@
 mod claim;
 mod host;
 mod knobs;
+mod matrix;
 mod prover;
 mod reach;
 mod tally;
@@ -18,6 +19,7 @@ mod ways;
 
 pub use claim::{Goal, HostProtocol};
 pub use knobs::{Knob, rests_on};
+pub use matrix::ClassProof;
 pub use prover::{MOST_WAYS, Prover};
 pub use verdict::{Assumption, Exposure, Proof, Verdict};
 pub use ways::every_way;

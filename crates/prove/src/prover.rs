@@ -8,7 +8,7 @@ use portcullis_datapath::frame::symbolic::Condition;
 use portcullis_datapath::frame::{Field, Set, Written};
 use portcullis_datapath::network::{Bridge, FdbDst};
 use portcullis_datapath::{Aim, Concrete, LearnedChange, Manner, Network, Trace, Walk, When, walk};
-use portcullis_snapshot::{IfIndex, Link, MacAddr};
+use portcullis_snapshot::{IfIndex, Link, LinkKind, MacAddr};
 
 use crate::claim::Goal;
 use crate::reach::{self, Reached, can_be};
@@ -109,8 +109,25 @@ impl<'n, 's> Prover<'n, 's> {
         Manner { trace: Trace::Off, aim, when: self.when }
     }
 
+    /// Whether frames of one port cannot get to another one but by the host's router: they are on different bridges, and
+    /// nothing leads from the one to another device.
+    fn is_apart(&self, port: IfIndex, to: IfIndex) -> bool {
+        let network = self.network;
+        let (Some(from), Some(there)) = (self.bridge_of(port), self.bridge_of(to)) else { return false };
+        let leads_on = |link: &Link| network.uppers(link.index).is_some();
+        let ends = from.link.master.is_none() && !leads_on(from.link);
+        let ports = from.ports.iter().map(|port| port.link);
+        let mut ports = ports.filter(|link| {
+            leads_on(link) || matches!(link.kind, LinkKind::Macvlan(_) | LinkKind::Macvtap(_))
+        });
+        from.link.index != there.link.index && ends && ports.next().is_none() && !network.may_go_anywhere()
+    }
+
     /// Whether frames of one port leave by another: all, or those of which a field has certain values.
     fn of_port(&self, port: IfIndex, to: IfIndex, only: Option<(Field, Domain)>) -> Tally {
+        if self.is_apart(port, to) {
+            return Tally::default();
+        }
         let claim = Claim { prover: self, way: (port, Aim::Port(to)), goal: Goal::Port(to) };
         claim.judge(only)
     }

@@ -183,15 +183,6 @@ impl Prover<'_, '_> {
                     flow
                 },
             );
-            if std::env::var_os("WAYS").is_some() {
-                eprintln!(
-                    "place {at} {:?}: {} kinds, {} left, {} came",
-                    place.entry.as_ref().map(Entry::order),
-                    place.kinds.len(),
-                    left,
-                    came.len()
-                );
-            }
             if !whole {
                 return Some(self.unfinished());
             }

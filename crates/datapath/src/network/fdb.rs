@@ -101,6 +101,13 @@ impl Fdb {
         table.records.get(*table.index.get(&address.to_u64())?)
     }
 
+    /// Returns the entries of an address, with their VLAN ids in ascending order.
+    pub(crate) fn of_address(&self, address: MacAddr) -> Vec<(u16, &FdbRecord)> {
+        let mut vids: Vec<_> = self.by_vid.keys().copied().collect();
+        vids.sort_unstable();
+        vids.into_iter().filter_map(|vid| Some((vid, self.find(address, vid)?))).collect()
+    }
+
     /// Returns every entry with its VLAN id.
     pub fn records(&self) -> impl Iterator<Item = (u16, &FdbRecord)> {
         self.by_vid.iter().flat_map(|(vid, table)| table.records.iter().map(|record| (*vid, record)))

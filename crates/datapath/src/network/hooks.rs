@@ -11,7 +11,7 @@ use portcullis_snapshot::{
 };
 
 use super::legacy::{self, XtTable};
-use super::ruleset::Ruleset;
+use super::ruleset::{Expr, Ruleset};
 use super::traffic_control::{Block, name, program_name, sends_elsewhere};
 use crate::walk::OpenKind;
 
@@ -74,6 +74,8 @@ pub(crate) struct Hooks<'s> {
     tc: HashMap<(IfIndex, TcHookKind), Block<'s>>,
     /// Whether what leaves by a device may be sent on to elsewhere.
     sends_elsewhere: bool,
+    /// Whether what comes in by one may be.
+    takes_elsewhere: bool,
     ingress: HashMap<IfIndex, Vec<AtHook>>,
     egress: HashMap<IfIndex, Vec<AtHook>>,
     /// At ingress and egress of every device: that the chains were not read.
@@ -124,6 +126,20 @@ impl<'s> Hooks<'s> {
         self.sends_elsewhere
     }
 
+    /// Whether a frame may be sent on by filters or programs, or something is present of which nobody knows what it does.
+    pub(crate) fn may_go_anywhere(&self) -> bool {
+        let mut lists = self.ingress.values().chain(self.egress.values()).chain(self.netfilter.values());
+        let mut rules =
+            self.rulesets.iter().flat_map(|ruleset| &ruleset.chains).flat_map(|chain| &chain.rules);
+        let mut expressions = rules.by_ref().flat_map(|rule| &rule.expressions);
+        self.sends_elsewhere
+            || self.takes_elsewhere
+            || !(self.xdp.is_empty() && self.tcx.is_empty())
+            || !(self.every_tc.is_empty() && self.every_device.is_empty())
+            || lists.any(|list| list.iter().any(|one| matches!(one.function, HookFunction::Open(_))))
+            || expressions.any(|expression| matches!(expression, Expr::ToDevice { .. }))
+    }
+
     /// Returns what stands at nftables' hook of a device's way in.
     pub(crate) fn ingress(&self, device: IfIndex) -> &[AtHook] {
         self.ingress.get(&device).unwrap_or(&self.every_device)
@@ -169,6 +185,7 @@ impl<'s> Hooks<'s> {
         for hook in netns.filters.tc.known() {
             if let Some(block) = Block::new(hook, &name(netns, hook.device)) {
                 self.tc.insert((hook.device, hook.hook), block);
+                self.takes_elsewhere |= sends_elsewhere(hook);
                 self.sends_elsewhere |= hook.hook == TcHookKind::Egress && sends_elsewhere(hook);
             }
         }

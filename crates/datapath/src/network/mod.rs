@@ -1,6 +1,7 @@
 //! A namespace of a snapshot, indexed for walking: which device has which receive handler, what sits on top of it,
 //! which filters stand at its hooks. Built once, asked often. Holds facts in another order, no decisions.
 
+mod alike;
 mod bridge;
 mod fdb;
 mod fib;
@@ -17,12 +18,13 @@ use portcullis_snapshot::{
     Reading, Snapshot,
 };
 
+pub use alike::Alike;
 pub use bridge::{Bridge, Port};
 pub(crate) use bridge::{Members, membership};
 pub(crate) use fdb::{Destination, Destinations};
 pub use fdb::{Fdb, FdbDst, FdbRecord};
 pub use fib::{FamilyFib, Fib, FibTable, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
-pub(crate) use hooks::{HookFunction, Hooks, NfHook, unread};
+pub(crate) use hooks::{AtHook, HookFunction, Hooks, NfHook, unread};
 pub(crate) use legacy::{Device, Devices, Match, Target, XtRule, XtTable};
 pub(crate) use ruleset::{Datum, Elements, Expr, PayloadSet, Range, Rule, Ruleset, Verdict};
 pub(crate) use traffic_control::{Block, Classifier, Proto, program_name};
@@ -148,6 +150,13 @@ impl<'s> Network<'s> {
         let here =
             self.memberships.iter().skip(start).take_while(move |membership| membership.device == device);
         here.map(|membership| membership.group)
+    }
+
+    /// Whether a frame may be sent on to another device by filters or programs (tc's mirred, nftables' fwd, BPF), or something
+    /// is present of which nobody knows what it does.
+    #[must_use]
+    pub fn may_go_anywhere(&self) -> bool {
+        self.hooks.may_go_anywhere()
     }
 
     pub(crate) const fn hooks(&self) -> &Hooks<'s> {

@@ -194,8 +194,15 @@ impl<'s> Names<'s> {
 impl<'s> Ruleset<'s> {
     pub(crate) fn new(table: &'s NftTable) -> Self {
         let names = &Names::new(table);
-        let chains: Vec<Chain<'s>> = table.chains.iter().map(|chain| Chain::new(names, chain)).collect();
+        let mut chains: Vec<Chain<'s>> = table.chains.iter().map(|chain| Chain::new(names, chain)).collect();
         let self_contained = chains.iter().flat_map(|chain| &chain.rules).all(Rule::is_self_contained);
+        if self_contained {
+            // What a rule loads last nobody reads.
+            let rules = chains.iter_mut().flat_map(|chain| &mut chain.rules);
+            rules.for_each(|rule| {
+                while rule.expressions.pop_if(|last| matches!(last, Expr::Immediate { .. })).is_some() {}
+            });
+        }
         let sets = table.sets.iter().map(|set| Elements::new(names, set)).collect();
         Self { table, chains, sets, self_contained }
     }

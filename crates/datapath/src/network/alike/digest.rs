@@ -1,0 +1,294 @@
+//! The rules that are for one device, with its own constants left open.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use portcullis_snapshot::{IfIndex, MacAddr};
+
+use super::owners::{Owner, Owners, Place, without_name};
+use crate::network::{AtHook, Datum, Expr, FdbDst, HookFunction, Network, Verdict};
+
+/// No sane ruleset jumps deeper (`NFT_JUMP_STACK_SIZE`).
+const DEEPEST: usize = 16;
+
+/// What devices' own rules come to.
+pub(super) struct Digests<'n, 's> {
+    network: &'n Network<'s>,
+    owners: &'n Owners<'n, 's>,
+    /// Addresses that the host has, or knows: no constant that is one of them is left open.
+    macs: HashSet<MacAddr>,
+    ips: HashSet<IpAddr>,
+    /// The networks that routes and policy rules tell apart.
+    nets: Vec<IpNet>,
+}
+
+impl<'n, 's> Digests<'n, 's> {
+    pub(super) fn new(network: &'n Network<'s>, owners: &'n Owners<'n, 's>) -> Self {
+        let netns = network.netns();
+        let mut macs: HashSet<_> = netns.links.known().iter().filter_map(|link| link.address).collect();
+        macs.extend(netns.neighbours.known().iter().filter_map(|neighbour| neighbour.mac));
+        let addresses = netns.addresses.known().iter().map(|address| address.address.addr());
+        let ips =
+            addresses.chain(netns.neighbours.known().iter().map(|neighbour| neighbour.address)).collect();
+        let routes = netns.routes.known().iter().flat_map(|route| [Some(route.destination), route.source]);
+        let rules = netns.rules.known().iter().flat_map(|rule| [rule.source, rule.destination]);
+        let several = |net: &IpNet| net.prefix_len() < net.max_prefix_len();
+        let mut nets: Vec<_> = routes.chain(rules).flatten().filter(several).collect();
+        nets.sort_unstable();
+        nets.dedup();
+        Self { network, owners, macs, ips, nets }
+    }
+
+    /// Returns what a device's own rules come to; the same for two devices if one's are the other's but for constants that
+    /// nothing else tells apart.
+    pub(super) fn of(&self, device: IfIndex) -> Vec<u8> {
+        let mut digest = Digest { of: self, device, out: Vec::new(), open: HashMap::new() };
+        let hooks = self.network.hooks();
+        digest.at_device(hooks.ingress(device));
+        digest.at_device(hooks.egress(device));
+        self.owners.places(device).iter().for_each(|place| digest.place(place));
+        digest.out
+    }
+}
+
+struct Digest<'d, 'n, 's> {
+    of: &'d Digests<'n, 's>,
+    device: IfIndex,
+    out: Vec<u8>,
+    /// The constants that were left open, in the order in which they came.
+    open: HashMap<&'n [u8], usize>,
+}
+
+impl<'n> Digest<'_, 'n, '_> {
+    fn number(&mut self, number: usize) {
+        self.out.extend((number as u32).to_ne_bytes());
+    }
+
+    fn text(&mut self, text: &dyn std::fmt::Debug) {
+        self.out.extend(format!("{text:?}").into_bytes());
+        self.out.push(0);
+    }
+
+    fn at_device(&mut self, functions: &[AtHook]) {
+        for AtHook { priority, function } in functions {
+            self.out.extend(priority.to_ne_bytes());
+            match function {
+                HookFunction::Open(kind) => self.text(kind),
+                HookFunction::Nft { table, chain, policy_drop } => {
+                    self.out.push((*policy_drop).into());
+                    self.chain(*table, *chain, 0);
+                }
+                HookFunction::Xt { table, chain } => {
+                    self.number(*table);
+                    self.number(*chain);
+                }
+            }
+        }
+        self.out.push(b'|');
+    }
+
+    fn place(&mut self, place: &Place) {
+        match *place {
+            Place::Rule { table, chain, at, before, out } => {
+                let ruleset = self.of.network.hooks().ruleset(table);
+                let rule = ruleset.and_then(|ruleset| ruleset.chains.get(chain)?.rules.get(at));
+                [table, chain, before, out.into()].into_iter().for_each(|number| self.number(number));
+                // The first two are its guard.
+                for expression in rule.into_iter().flat_map(|rule| rule.expressions.iter().skip(2)) {
+                    self.expression(table, expression, 0);
+                }
+            }
+            Place::Element { table, set, at } => {
+                let ruleset = self.of.network.hooks().ruleset(table);
+                let element = ruleset.and_then(|ruleset| ruleset.sets.get(set)?.ranges.get(at));
+                self.number(table);
+                self.number(set);
+                if let Some(element) = element {
+                    let key = without_name(&element.from, Some(self.device));
+                    self.constant(key);
+                    self.datum(table, element.data, 0);
+                }
+            }
+        }
+        self.out.push(b';');
+    }
+
+    fn chain(&mut self, table: usize, chain: usize, depth: usize) {
+        if self.of.owners.chain(table, chain) != Owner::One(self.device) || depth > DEEPEST {
+            self.out.push(b'#');
+            self.number(table);
+            return self.number(chain);
+        }
+        let ruleset = self.of.network.hooks().ruleset(table);
+        self.out.push(b'{');
+        for rule in ruleset.and_then(|ruleset| ruleset.chains.get(chain)).into_iter().flat_map(|c| &c.rules) {
+            rule.expressions.iter().for_each(|expression| self.expression(table, expression, depth));
+            self.out.push(b'.');
+        }
+        self.out.push(b'}');
+    }
+
+    fn expression(&mut self, table: usize, expression: &'n Expr<'_>, depth: usize) {
+        match *expression {
+            Expr::Payload { base, offset, len, dreg } => {
+                self.out.push(b'p');
+                self.text(&base);
+                [offset, len, dreg.into()].into_iter().for_each(|number| self.number(number));
+            }
+            Expr::Meta { key, dreg } => {
+                self.out.push(b'm');
+                self.text(&key);
+                self.number(dreg.into());
+            }
+            Expr::Cmp { sreg, op, data } => {
+                self.out.push(b'c');
+                self.out.push(op as u8);
+                self.number(sreg.into());
+                self.constant(data);
+            }
+            Expr::Immediate { dreg, data } => {
+                self.out.push(b'i');
+                self.number(dreg.into());
+                self.constant(data);
+            }
+            Expr::Verdict(verdict) => self.verdict(table, verdict, depth),
+            Expr::Lookup { set, sreg, dreg, inverted } => {
+                self.out.push(b'l');
+                [sreg.into(), dreg.map_or(255, usize::from), inverted.into()]
+                    .into_iter()
+                    .for_each(|number| self.number(number));
+                self.set(table, set, depth);
+            }
+            ref other => self.text(other),
+        }
+    }
+
+    fn verdict(&mut self, table: usize, verdict: Verdict<'_>, depth: usize) {
+        match verdict {
+            Verdict::Jump(to) => {
+                self.out.push(b'J');
+                self.chain(table, to, depth + 1);
+            }
+            Verdict::Goto(to) => {
+                self.out.push(b'G');
+                self.chain(table, to, depth + 1);
+            }
+            other => self.text(&other),
+        }
+    }
+
+    fn datum(&mut self, table: usize, datum: Datum<'n>, depth: usize) {
+        match datum {
+            Datum::Nothing => self.out.push(b'n'),
+            Datum::Open => self.out.push(b'o'),
+            Datum::Value(value) => self.constant(value),
+            Datum::Verdict(verdict) => self.verdict(table, verdict, depth),
+        }
+    }
+
+    fn set(&mut self, table: usize, set: usize, depth: usize) {
+        let elements = self.of.network.hooks().ruleset(table).and_then(|ruleset| ruleset.sets.get(set));
+        let (Owner::One(_), Some(elements)) = (self.of.owners.set(table, set), elements) else {
+            self.out.push(b'#');
+            return self.number(set);
+        };
+        self.text(&(elements.set.flags, elements.set.key_len, &elements.set.concat));
+        for range in &elements.ranges {
+            let named = self.of.owners.named(&range.from);
+            if range.from == range.to {
+                self.out.push(if named == Some(self.device) { b'N' } else { b'-' });
+                self.constant(without_name(&range.from, named.filter(|named| *named == self.device)));
+            } else {
+                self.out.extend(&range.from);
+                self.out.extend(&range.to);
+            }
+            self.datum(table, range.data, depth);
+        }
+        match elements.catchall {
+            Some(datum) => self.datum(table, datum, depth),
+            None => self.out.push(b'-'),
+        }
+    }
+
+    /// A constant: left open if it is the device's own, and nothing tells it apart from another.
+    fn constant(&mut self, constant: &'n [u8]) {
+        self.number(constant.len());
+        if self.of.owners.named(constant) == Some(self.device) {
+            return self.out.push(b'S');
+        }
+        if !self.of.owners.is_own(constant, self.device) || self.is_known(constant) {
+            return self.out.extend(constant);
+        }
+        let next = self.open.len();
+        let number = *self.open.entry(constant).or_insert(next);
+        self.out.push(b'?');
+        self.number(number);
+        if number == next {
+            self.profile(constant);
+        }
+    }
+
+    /// Whether the host has it, or knows it as its neighbour's.
+    fn is_known(&self, constant: &[u8]) -> bool {
+        match constant.len() {
+            6 => mac(constant).is_some_and(|mac| self.of.macs.contains(&mac)),
+            _ => ip(constant).is_some_and(|ip| self.of.ips.contains(&ip)),
+        }
+    }
+
+    /// What others tell of it: in which of their networks, masks and bounds it lies.
+    fn profile(&mut self, constant: &[u8]) {
+        let of = self.of;
+        if let Some(mac) = mac(constant) {
+            self.out.push(mac.is_multicast().into());
+            let master = of.network.link(self.device).and_then(|link| link.master);
+            for bridge in of.network.bridges() {
+                for (vid, record) in bridge.fdb.of_address(mac) {
+                    let own = record.dst == FdbDst::Port(self.device) && Some(bridge.link.index) == master;
+                    if own {
+                        self.text(&(vid, record.is_static, record.sticky, record.locked));
+                    } else {
+                        self.text(&(bridge.link.index, record));
+                    }
+                }
+            }
+        }
+        if let Some(ip) = ip(constant) {
+            let sort = match ip {
+                IpAddr::V4(ip) => {
+                    [ip.is_loopback(), ip.is_multicast(), ip.is_broadcast(), ip.octets()[0] == 0]
+                }
+                IpAddr::V6(ip) => {
+                    [ip.is_loopback(), ip.is_multicast(), ip.is_unicast_link_local(), ip.is_unspecified()]
+                }
+            };
+            self.out.extend(sort.map(u8::from));
+            let within: Vec<_> = of.nets.iter().map(|net| u8::from(net.contains(&ip))).collect();
+            self.out.extend(within);
+        }
+        for mask in of.owners.masks.iter().filter(|mask| mask.len() == constant.len()) {
+            self.out.extend(constant.iter().zip(*mask).map(|(byte, mask)| byte & mask));
+        }
+        for (from, to) in of.owners.bounds.iter().filter(|(from, _)| from.len() == constant.len()) {
+            self.out.push(u8::from(*from <= constant) << 1 | u8::from(constant <= *to));
+        }
+    }
+}
+
+fn mac(constant: &[u8]) -> Option<MacAddr> {
+    // A register's last word is filled up with zeros.
+    let bytes = match constant {
+        [bytes @ .., 0, 0] if bytes.len() == 6 => bytes,
+        bytes => bytes,
+    };
+    Some(MacAddr(<[u8; 6]>::try_from(bytes).ok()?))
+}
+
+fn ip(constant: &[u8]) -> Option<IpAddr> {
+    match constant.len() {
+        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(constant).ok()?).into()),
+        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(constant).ok()?).into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,387 @@
+//! Which rules, chains and sets are for one device only, and which constants stand in no others.
+
+use std::collections::HashMap;
+
+use portcullis_snapshot::{CmpOp, IfIndex, MetaKey};
+
+use crate::network::{Datum, Expr, HookFunction, Network, Rule, Ruleset, Verdict};
+
+/// `IFNAMSIZ`: how long a name is in a register.
+const NAME: usize = 16;
+
+/// Whose something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    One(IfIndex),
+    /// Of several, or of all.
+    Shared,
+}
+
+impl Owner {
+    fn and(self, other: Self) -> Self {
+        if self == other { self } else { Self::Shared }
+    }
+}
+
+/// Something that is one device's among what all share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A rule: its table, chain and number, and how many shared ones stand before it.
+    Rule { table: usize, chain: usize, at: usize, before: usize, out: bool },
+    /// An element of a set: its table, set and number.
+    Element { table: usize, set: usize, at: usize },
+}
+
+/// Who owns what.
+pub(super) struct Owners<'n, 's> {
+    network: &'n Network<'s>,
+    names: HashMap<[u8; NAME], IfIndex>,
+    chains: HashMap<(usize, usize), Owner>,
+    sets: HashMap<(usize, usize), Owner>,
+    constants: HashMap<&'n [u8], Owner>,
+    places: HashMap<IfIndex, Vec<Place>>,
+    singled_out: Vec<IfIndex>,
+    wildcards: Vec<&'s str>,
+    /// The masks and bounds that rules of all compare with.
+    pub(super) masks: Vec<&'n [u8]>,
+    pub(super) bounds: Vec<(&'n [u8], &'n [u8])>,
+    unclear: bool,
+}
+
+impl<'n, 's> Owners<'n, 's> {
+    pub(super) fn new(network: &'n Network<'s>) -> Self {
+        let links = network.netns().links.known().iter();
+        let names = links.map(|link| (name_bytes(&link.name), link.index)).collect();
+        let mut owners = Self {
+            network,
+            names,
+            chains: HashMap::new(),
+            sets: HashMap::new(),
+            constants: HashMap::new(),
+            places: HashMap::new(),
+            singled_out: Vec::new(),
+            wildcards: Vec::new(),
+            masks: Vec::new(),
+            bounds: Vec::new(),
+            unclear: false,
+        };
+        owners.find_chains();
+        owners.find_sets();
+        owners.find_constants();
+        owners
+    }
+
+    pub(super) fn chain(&self, table: usize, chain: usize) -> Owner {
+        self.chains.get(&(table, chain)).copied().unwrap_or(Owner::Shared)
+    }
+
+    pub(super) fn set(&self, table: usize, set: usize) -> Owner {
+        self.sets.get(&(table, set)).copied().unwrap_or(Owner::Shared)
+    }
+
+    /// Whether a constant stands in rules of this device only.
+    pub(super) fn is_own(&self, constant: &[u8], device: IfIndex) -> bool {
+        self.constants.get(constant) == Some(&Owner::One(device))
+    }
+
+    /// Returns what is a device's own among what all share.
+    pub(super) fn places(&self, device: IfIndex) -> &[Place] {
+        self.places.get(&device).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a rule that is for all names this device.
+    pub(super) fn singles_out(&self, device: IfIndex) -> bool {
+        self.singled_out.contains(&device)
+    }
+
+    /// Returns the beginnings of names that rules go by and this name has.
+    pub(super) fn wildcards(&self, name: &str) -> Vec<&'s str> {
+        self.wildcards.iter().filter(|beginning| name.starts_with(**beginning)).copied().collect()
+    }
+
+    /// Whether there are rules of which nobody can tell whose they are.
+    pub(super) const fn unclear(&self) -> bool {
+        self.unclear
+    }
+
+    /// Returns the device that a constant begins with the name of.
+    pub(super) fn named(&self, constant: &[u8]) -> Option<IfIndex> {
+        self.names.get(constant.first_chunk::<NAME>()?).copied()
+    }
+
+    fn rulesets(&self) -> impl Iterator<Item = (usize, &'n Ruleset<'s>)> + use<'n, 's> {
+        let hooks = self.network.hooks();
+        (0..).map_while(|table| Some((table, hooks.ruleset(table)?)))
+    }
+
+    /// The device that alone a rule is for, and whether by the way out: if it asks that first.
+    fn guard(&self, rule: &Rule<'_>) -> Option<(IfIndex, bool)> {
+        let [Expr::Meta { key, dreg }, Expr::Cmp { sreg, op: CmpOp::Eq, data }, ..] =
+            rule.expressions.as_slice()
+        else {
+            return None;
+        };
+        let out = is_out(*key)?;
+        let device = if is_name(*key) {
+            self.names.get(<&[u8; NAME]>::try_from(*data).ok()?).copied()?
+        } else {
+            IfIndex(u32::from_ne_bytes(<[u8; 4]>::try_from(*data).ok()?))
+        };
+        (sreg == dreg).then_some((device, out))
+    }
+
+    /// The set that a rule looks the device's name up in.
+    fn by_name(rule: &Rule<'_>) -> Option<usize> {
+        let mut loaded = None;
+        for expression in &rule.expressions {
+            match *expression {
+                Expr::Meta { key, dreg } if is_name(key) && is_out(key).is_some() => loaded = Some(dreg),
+                Expr::Lookup { set, sreg, .. } if loaded == Some(sreg) => return Some(set),
+                Expr::Payload { .. } => {}
+                _ => loaded = None,
+            }
+        }
+        None
+    }
+
+    fn find_chains(&mut self) {
+        let of_devices = self.bound().into_iter().map(|(chain, devices)| match devices.as_slice() {
+            [device] => (chain, Owner::One(*device)),
+            _ => (chain, Owner::Shared),
+        });
+        let mut queue: Vec<_> = of_devices.collect();
+        for (table, ruleset) in self.rulesets() {
+            let base = self.network.netns().filters.nft_chains.known().iter();
+            let ours =
+                base.filter(|base| base.family == ruleset.family() && base.table == ruleset.table.name);
+            let shared = ours.filter(|base| base.devices.is_empty());
+            queue.extend(
+                shared.filter_map(|base| Some(((table, ruleset.chain(&base.chain)?), Owner::Shared))),
+            );
+        }
+        while let Some((chain, owner)) = queue.pop() {
+            let known = self.chains.get(&chain).copied();
+            let now = known.map_or(owner, |known| known.and(owner));
+            if known != Some(now) {
+                self.chains.insert(chain, now);
+                self.leads_to(chain, now, &mut queue);
+            }
+        }
+    }
+
+    /// The devices that base chains of the netdev family are bound to.
+    fn bound(&self) -> HashMap<(usize, usize), Vec<IfIndex>> {
+        let hooks = self.network.hooks();
+        let mut bound: HashMap<(usize, usize), Vec<IfIndex>> = HashMap::new();
+        for device in self.network.netns().links.known().iter().map(|link| link.index) {
+            for at_hook in hooks.ingress(device).iter().chain(hooks.egress(device)) {
+                if let HookFunction::Nft { table, chain, .. } = at_hook.function {
+                    bound.entry((table, chain)).or_default().push(device);
+                }
+            }
+        }
+        bound
+    }
+
+    fn leads_to(
+        &self,
+        (table, chain): (usize, usize),
+        owner: Owner,
+        queue: &mut Vec<((usize, usize), Owner)>,
+    ) {
+        let Some(ruleset) = self.network.hooks().ruleset(table) else { return };
+        for rule in ruleset.chains.get(chain).into_iter().flat_map(|chain| &chain.rules) {
+            let owner = self.of_rule(owner, rule);
+            let by_name = Self::by_name(rule);
+            for expression in &rule.expressions {
+                match expression {
+                    Expr::Verdict(Verdict::Jump(to) | Verdict::Goto(to)) => queue.push(((table, *to), owner)),
+                    Expr::Lookup { set, .. } => {
+                        for range in ruleset.sets.get(*set).into_iter().flat_map(|set| &set.ranges) {
+                            if let Datum::Verdict(Verdict::Jump(to) | Verdict::Goto(to)) = range.data {
+                                let named = self.named(&range.from).filter(|_| by_name == Some(*set));
+                                queue.push(((table, to), named.map_or(owner, Owner::One)));
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn of_rule(&self, chain: Owner, rule: &Rule<'_>) -> Owner {
+        match (chain, self.guard(rule)) {
+            (Owner::Shared, Some((device, _))) => Owner::One(device),
+            (owner, _) => owner,
+        }
+    }
+
+    /// Calls `each` with every rule that can be reached, and whose it is.
+    fn each_rule(&self, each: &mut dyn FnMut(usize, &'n Ruleset<'s>, &'n Rule<'s>, Owner)) {
+        for (table, ruleset) in self.rulesets() {
+            for (at, chain) in ruleset.chains.iter().enumerate() {
+                let Some(&owner) = self.chains.get(&(table, at)) else { continue };
+                chain.rules.iter().for_each(|rule| each(table, ruleset, rule, self.of_rule(owner, rule)));
+            }
+        }
+    }
+
+    fn find_sets(&mut self) {
+        let mut sets: HashMap<(usize, usize), Owner> = HashMap::new();
+        let mut by_name = Vec::new();
+        self.each_rule(&mut |table, _, rule, owner| {
+            by_name.extend(Self::by_name(rule).map(|set| (table, set)));
+            for expression in &rule.expressions {
+                if let Expr::Lookup { set, .. } = expression {
+                    let known = sets.entry((table, *set)).or_insert(owner);
+                    *known = known.and(owner);
+                }
+            }
+        });
+        self.sets = sets;
+        by_name.sort_unstable();
+        by_name.dedup();
+        for (table, set) in by_name {
+            let Some(ruleset) = self.network.hooks().ruleset(table) else { continue };
+            let ranges = ruleset.sets.get(set).map_or(&[][..], |set| &set.ranges);
+            for (at, range) in ranges.iter().enumerate().filter(|(_, range)| range.from == range.to) {
+                if let (Some(device), Owner::Shared) = (self.named(&range.from), self.set(table, set)) {
+                    self.places.entry(device).or_default().push(Place::Element { table, set, at });
+                }
+            }
+        }
+        self.find_rules();
+    }
+
+    /// The rules of one device in chains of all. Where ways in and ways out are mixed, their order would matter.
+    fn find_rules(&mut self) {
+        for (table, ruleset) in self.rulesets() {
+            for (number, chain) in ruleset.chains.iter().enumerate() {
+                if self.chains.get(&(table, number)) != Some(&Owner::Shared) {
+                    continue;
+                }
+                let mut before = 0;
+                let mut guards = Vec::new();
+                for (at, rule) in chain.rules.iter().enumerate() {
+                    match self.guard(rule) {
+                        Some((device, out)) => {
+                            guards.push((device, Place::Rule { table, chain: number, at, before, out }, out));
+                        }
+                        None => before += 1,
+                    }
+                }
+                let mixed = guards.iter().any(|guard| guard.2) && guards.iter().any(|guard| !guard.2);
+                for (device, place, _) in guards {
+                    if mixed {
+                        self.singled_out.push(device);
+                    }
+                    self.places.entry(device).or_default().push(place);
+                }
+            }
+        }
+    }
+
+    fn find_constants(&mut self) {
+        let mut found: Vec<(&'n [u8], Owner)> = Vec::new();
+        let (mut masks, mut bounds, mut wildcards) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unclear = false;
+        let mut names: Vec<(IfIndex, Owner)> = Vec::new();
+        self.each_rule(&mut |table, ruleset, rule, owner| {
+            let mut loaded = None;
+            let guarded = self.guard(rule).is_some();
+            let by_name = Self::by_name(rule);
+            for (at, expression) in rule.expressions.iter().enumerate() {
+                match expression {
+                    Expr::Meta { key, .. } => loaded = Some(*key),
+                    Expr::Cmp { data, op, .. } => {
+                        match loaded.take() {
+                            Some(key) if is_name(key) && data.len() < NAME => {
+                                wildcards.extend(str::from_utf8(data).ok());
+                            }
+                            Some(key) if is_index(key) && !(guarded && at == 1) => unclear = true,
+                            _ if guarded && at == 1 => {}
+                            _ => match self.named(data) {
+                                Some(device) => names.push((device, owner)),
+                                None => found.push((data, owner)),
+                            },
+                        }
+                        if !matches!(op, CmpOp::Eq | CmpOp::Neq) {
+                            bounds.push((*data, *data));
+                        }
+                    }
+                    Expr::Range { from, to, .. } => bounds.push((*from, *to)),
+                    Expr::Bitwise { mask, .. } => masks.push(*mask),
+                    Expr::Immediate { data, .. } => found.push((data, owner)),
+                    Expr::Lookup { set, .. } => {
+                        loaded = None;
+                        let owner = self.set(table, *set);
+                        for range in ruleset.sets.get(*set).into_iter().flat_map(|set| &set.ranges) {
+                            let named = self.named(&range.from);
+                            let owner = match (named, owner) {
+                                (Some(device), Owner::Shared) if by_name == Some(*set) => Owner::One(device),
+                                (Some(device), owner) => {
+                                    names.push((device, owner));
+                                    owner
+                                }
+                                (None, owner) => owner,
+                            };
+                            if range.from == range.to {
+                                found.push((without_name(&range.from, named), owner));
+                            } else {
+                                bounds.push((&range.from, &range.to));
+                            }
+                            if let Datum::Value(value) = range.data {
+                                found.push((value, owner));
+                            }
+                        }
+                    }
+                    Expr::XtMatch(_) | Expr::XtTarget(_) => unclear = true,
+                    _ => {}
+                }
+            }
+        });
+        for (constant, owner) in found {
+            let known = self.constants.entry(constant).or_insert(owner);
+            *known = known.and(owner);
+        }
+        self.singled_out.extend(
+            names.iter().filter(|(device, owner)| *owner != Owner::One(*device)).map(|(device, _)| *device),
+        );
+        masks.sort_unstable();
+        masks.dedup();
+        bounds.sort_unstable();
+        bounds.dedup();
+        wildcards.sort_unstable();
+        wildcards.dedup();
+        (self.masks, self.bounds, self.wildcards, self.unclear) = (masks, bounds, wildcards, unclear);
+    }
+}
+
+/// What follows a device's name in a constant.
+pub(super) fn without_name(constant: &[u8], named: Option<IfIndex>) -> &[u8] {
+    if named.is_some() { constant.get(NAME..).unwrap_or_default() } else { constant }
+}
+
+fn name_bytes(name: &str) -> [u8; NAME] {
+    let mut bytes = [0; NAME];
+    bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+    bytes
+}
+
+const fn is_name(key: MetaKey) -> bool {
+    matches!(key, MetaKey::IifName | MetaKey::OifName | MetaKey::BriIifName | MetaKey::BriOifName)
+}
+
+const fn is_index(key: MetaKey) -> bool {
+    matches!(key, MetaKey::Iif | MetaKey::Oif)
+}
+
+/// Whether a key is of the device that a packet leaves by; `None` if it is of no device.
+const fn is_out(key: MetaKey) -> Option<bool> {
+    match key {
+        MetaKey::IifName | MetaKey::Iif | MetaKey::BriIifName => Some(false),
+        MetaKey::OifName | MetaKey::Oif | MetaKey::BriOifName => Some(true),
+        _ => None,
+    }
+}

@@ -1,0 +1,127 @@
+//! Ports that are said to be alike, proven one by one: all of a class have the same verdicts, and a difference sets apart.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test, which may fail")]
+
+use std::collections::HashMap;
+
+use portcullis_datapath::Network;
+use portcullis_prove::{Goal, HostProtocol, Prover};
+use portcullis_snapshot::{IfIndex, Link, NftExpr, PortKind, PortOptions, Reading, Snapshot};
+use portcullis_testnet::{AntiSpoofing, large_host};
+
+const STYLES: [AntiSpoofing; 3] = [AntiSpoofing::None, AntiSpoofing::Libvirt, AntiSpoofing::Proxmox];
+
+/// Returns the classes of a snapshot's ports, by name.
+fn classes(snapshot: &Snapshot) -> Vec<Vec<String>> {
+    let network = Network::new(snapshot, snapshot.namespaces.first().unwrap().id).unwrap();
+    let alike = network.alike();
+    let names = |class: &Vec<IfIndex>| class.iter().map(|port| network.name(*port)).collect();
+    alike.classes().iter().map(names).collect()
+}
+
+fn links(snapshot: &mut Snapshot) -> &mut Vec<Link> {
+    let Reading::Read(links) = &mut snapshot.namespaces.first_mut().unwrap().links else { panic!() };
+    links
+}
+
+fn port<'s>(snapshot: &'s mut Snapshot, name: &str) -> &'s mut PortOptions {
+    let link = links(snapshot).iter_mut().find(|link| link.name == name).unwrap();
+    let Some(PortKind::Bridge(options)) = &mut link.port else { panic!() };
+    options
+}
+
+#[test]
+fn guests_and_uplinks_are_a_class_each() {
+    for style in STYLES {
+        let classes = classes(&large_host(12, 3, style));
+        let sizes: Vec<_> = classes.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [3, 12], "{style:?}: {classes:?}");
+    }
+}
+
+#[test]
+fn all_of_a_class_have_the_same_verdicts() {
+    for style in STYLES {
+        let mut snapshot = large_host(6, 2, style);
+        // One bridge is unlike the other, one port unlike its neighbours.
+        let name = if style == AntiSpoofing::Proxmox { "tap100i0" } else { "vnet0" };
+        port(&mut snapshot, name).isolated = Some(true);
+        let network = Network::new(&snapshot, snapshot.namespaces.first().unwrap().id).unwrap();
+        let prover = Prover::new(&network);
+        let alike = network.alike();
+        assert!(alike.classes().len() >= 4, "{style:?}: {:?}", alike.classes());
+        let master = |port| network.link(port).unwrap().master;
+        let mut known: HashMap<_, &'static str> = HashMap::new();
+        for &port in alike.classes().iter().flatten() {
+            let mut goals: Vec<_> = HostProtocol::ALL.map(|protocol| (None, Goal::Host(protocol))).into();
+            goals.push((None, Goal::Infrastructure));
+            for &to in alike.classes().iter().flatten().filter(|to| **to != port) {
+                let key = Some((alike.class(to), master(to) == master(port)));
+                goals.extend(
+                    [Goal::Port(to), Goal::Sniff { from: to }, Goal::Spoof { of: to }].map(|g| (key, g)),
+                );
+            }
+            let plain: Vec<_> = goals.iter().map(|(_, goal)| *goal).collect();
+            for ((key, goal), proof) in goals.iter().zip(prover.prove(port, &plain)) {
+                let sort = match goal {
+                    Goal::Host(protocol) => protocol.name(),
+                    Goal::Infrastructure => "infrastructure",
+                    Goal::Port(_) => "port",
+                    Goal::Sniff { .. } => "sniff",
+                    Goal::Spoof { .. } => "spoof",
+                };
+                let verdict = proof.verdict.name();
+                let first = *known.entry((alike.class(port), *key, sort)).or_insert(verdict);
+                assert_eq!(first, verdict, "{style:?}: {} {goal:?}", network.name(port));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_difference_sets_a_port_apart() {
+    let changes: [(&str, fn(&mut Snapshot)); 5] = [
+        ("an option", |snapshot| port(snapshot, "vnet3").learning = Some(false)),
+        ("a flag", |snapshot| {
+            links(snapshot).iter_mut().find(|link| link.name == "vnet3").unwrap().mtu = 1400;
+        }),
+        ("a rule more", |snapshot| {
+            rules_of(snapshot, |rules| {
+                rules.pop();
+            });
+        }),
+        ("another rule", |snapshot| {
+            rules_of(snapshot, |rules| {
+                rules[0].expressions.retain(|expression| !matches!(expression, NftExpr::Verdict(_)));
+            });
+        }),
+        ("an address that is the host's", |snapshot| {
+            let host = links(snapshot).iter().find(|link| link.name == "eth1").unwrap().address.unwrap();
+            rules_of(snapshot, |rules| {
+                for expression in rules.iter_mut().flat_map(|rule| &mut rule.expressions) {
+                    if let NftExpr::Cmp { data, .. } = expression
+                        && data.len() == 6
+                    {
+                        *data = host.0[..].into();
+                    }
+                }
+            });
+        }),
+    ];
+    for (what, change) in changes {
+        let mut snapshot = large_host(6, 1, AntiSpoofing::Libvirt);
+        change(&mut snapshot);
+        let classes = classes(&snapshot);
+        assert!(classes.contains(&vec!["vnet3".to_owned()]), "{what}: {classes:?}");
+        assert_eq!(classes.len(), 3, "{what}: {classes:?}");
+    }
+}
+
+/// Changes the rules that are for `vnet3` only.
+fn rules_of(snapshot: &mut Snapshot, change: impl Fn(&mut Vec<portcullis_snapshot::NftRule>)) {
+    let Reading::Read(tables) = &mut snapshot.namespaces.first_mut().unwrap().filters.nft_tables else {
+        panic!()
+    };
+    let chains = tables.iter_mut().flat_map(|table| &mut table.chains);
+    change(&mut chains.into_iter().find(|chain| chain.name == "I-vnet3").unwrap().rules);
+}
