@@ -15,6 +15,8 @@ use crate::traffic::{Filter, Place, Qdisc, Table};
 const SIDE_CHAIN: u32 = 7;
 /// The block that devices share.
 const BLOCK: u32 = 22;
+/// Adds a key of `flower`: the field, the value, and the mask if not all of it counts.
+type Add<'a> = &'a mut dyn FnMut(FlowerField, &[u8], Option<&[u8]>);
 /// A linked table of `u32`.
 const LINKED: u32 = 0x0050_0000;
 
@@ -398,7 +400,7 @@ impl Writing<'_> {
         keys
     }
 
-    fn flower_transport(&mut self, add: &mut dyn FnMut(FlowerField, &[u8], Option<&[u8]>), protocols: &[u8]) {
+    fn flower_transport(&mut self, add: Add<'_>, protocols: &[u8]) {
         if one_in(self.rng, 2) {
             return;
         }
