@@ -237,18 +237,18 @@ impl Narrowing<'_> {
             Field::Protocol(d) => self.type_of_protocol(d),
             Field::TypeOrLength(d) => self.protocol_of_type(d),
             Field::Ip4(d, Ip4Field::Fragment) => {
-                self.by(field, 0, Field::Ip4(d, Ip4Field::FragmentBits), &FRAGMENT[0])
-                    && self.by(field, 1, Field::Ip4(d, Ip4Field::FragmentBits), &FRAGMENT[1])
+                self.by(field, 0, Field::Ip4(d, Ip4Field::FragmentBits), &FRAGMENT.0)
+                    && self.by(field, 1, Field::Ip4(d, Ip4Field::FragmentBits), &FRAGMENT.1)
             }
             Field::Ip4(d, Ip4Field::FragmentBits) => {
-                self.back(field, &FRAGMENT[0], Field::Ip4(d, Ip4Field::Fragment))
+                self.back(field, &FRAGMENT.0, Field::Ip4(d, Ip4Field::Fragment))
             }
             Field::Ip4(d, Ip4Field::HasOptions) => {
-                self.by(field, 0, Field::Ip4(d, Ip4Field::VersionAndLength), &OPTIONS[0])
-                    && self.by(field, 1, Field::Ip4(d, Ip4Field::VersionAndLength), &OPTIONS[1])
+                self.by(field, 0, Field::Ip4(d, Ip4Field::VersionAndLength), &OPTIONS.0)
+                    && self.by(field, 1, Field::Ip4(d, Ip4Field::VersionAndLength), &OPTIONS.1)
             }
             Field::Ip4(d, Ip4Field::VersionAndLength) => {
-                self.back(field, &OPTIONS[0], Field::Ip4(d, Ip4Field::HasOptions))
+                self.back(field, &OPTIONS.0, Field::Ip4(d, Ip4Field::HasOptions))
             }
             Field::Ip4(d, Ip4Field::WellFormed) => {
                 self.by(field, 1, Field::Ip4(d, Ip4Field::LengthsRight), &Domain::range(1, 1))
@@ -311,17 +311,17 @@ pub(in crate::frame) const LONGEST: u128 = 0xffff;
 
 /// The flags and offset of packets that are no fragment, and of those that are. An offset, or more to come; the other two
 /// flags do not matter.
-static FRAGMENT: LazyLock<[Domain; 2]> = LazyLock::new(|| {
+static FRAGMENT: LazyLock<(Domain, Domain)> = LazyLock::new(|| {
     let not = Domain::of_ranges([0, 0x4000, 0x8000, 0xc000].map(|bits| (bits, bits)).into());
     let is = Domain::full(16).without(&not);
-    [not, is]
+    (not, is)
 });
 
 /// Version and header length without options, and with.
-static OPTIONS: LazyLock<[Domain; 2]> = LazyLock::new(|| {
+static OPTIONS: LazyLock<(Domain, Domain)> = LazyLock::new(|| {
     let with = (0..16).map(|version| (version << 4 | 6, version << 4 | 15));
     let with = Domain::of_ranges(with.collect());
-    [Domain::full(8).without(&with), with]
+    (Domain::full(8).without(&with), with)
 });
 
 /// Ethernet, and IEEE 802.
