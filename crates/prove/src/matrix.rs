@@ -46,12 +46,8 @@ impl Prover<'_, '_> {
             }
         }
         let judged = self.prove(port, &goals.iter().map(|(_, goal)| *goal).collect::<Vec<_>>());
-        let with = |((other, _), proof): (&(Option<(usize, bool)>, Goal), Proof)| ClassProof {
-            class,
-            other: *other,
-            proof,
-        };
-        goals.iter().zip(judged).map(with).collect()
+        let others = goals.into_iter().map(|(other, _)| other);
+        others.zip(judged).map(|(other, proof)| ClassProof { class, other, proof }).collect()
     }
 
     fn bridge(&self, port: IfIndex) -> Option<IfIndex> {

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use portcullis_audit::{BridgeView, Context, PortView, Role};
 use portcullis_datapath::When;
+use portcullis_datapath::network::Alike;
 use portcullis_prove::{Goal, HostProtocol, Proof, Prover, rests_on};
 use portcullis_report::json::{self, ClaimEntry, Holds, KnobEntry, ProveDocument, VerdictName};
 use portcullis_report::text;
+use portcullis_snapshot::IfIndex;
 
 use super::{policy, source::State};
 use crate::arguments::{Format, ProveArguments};
@@ -94,27 +96,28 @@ impl Asked {
         Ok(Self { from, to, when, explain: arguments.explain })
     }
 
-    /// Judges what was asked for of the bridges of a namespace. Of ports that are alike, one stands for all.
+    /// Judges what was asked for of the bridges of a namespace. Of ports that are alike, on whichever bridge, one stands for
+    /// all.
     fn claims_of(&self, context: &Context<'_>) -> Vec<ClaimEntry> {
         let prover = Prover::new(context.network());
         let prover = if self.when == When::Now { prover.now() } else { prover };
+        let classes = context.network().alike();
         let mut claims = Vec::new();
-        for bridge in context.bridges() {
-            for group in groups(bridge, &self.from) {
-                let Some((port, alike)) = group.split_first() else { continue };
-                let goals: Vec<_> = self.to.iter().flat_map(|target| goals(bridge, target, port)).collect();
-                let wanted: Vec<_> = goals.iter().map(|(goal, _)| *goal).collect();
-                let proofs: Vec<Proof> = prover.prove(port.link.index, &wanted);
-                for (proof, (_, to_alike)) in proofs.iter().zip(goals) {
-                    let from_alike = alike.iter().map(|port| port.link.name.clone()).collect();
-                    let (network, alike) = (context.network(), (from_alike, to_alike));
-                    let mut claim = ClaimEntry::new(network, &bridge.link.name, proof, alike);
-                    if self.explain {
-                        let knobs = rests_on(context.snapshot(), context.netns(), proof, self.when);
-                        claim.rests_on = Some(knobs.into_iter().map(KnobEntry::from).collect());
-                    }
-                    claims.push(claim);
+        for group in groups(context.bridges().iter(), &classes, &self.from) {
+            let Some(((bridge, port), alike)) = group.split_first() else { continue };
+            let there = Others { bridges: context.bridges(), bridge, classes: &classes, port };
+            let goals: Vec<_> = self.to.iter().flat_map(|target| there.goals(target)).collect();
+            let wanted: Vec<_> = goals.iter().map(|(goal, _)| *goal).collect();
+            let proofs: Vec<Proof> = prover.prove(port.link.index, &wanted);
+            for (proof, (_, to_alike)) in proofs.iter().zip(goals) {
+                let from_alike = alike.iter().map(|(_, port)| port.link.name.clone()).collect();
+                let (network, alike) = (context.network(), (from_alike, to_alike));
+                let mut claim = ClaimEntry::new(network, &bridge.link.name, proof, alike);
+                if self.explain {
+                    let knobs = rests_on(context.snapshot(), context.netns(), proof, self.when);
+                    claim.rests_on = Some(knobs.into_iter().map(KnobEntry::from).collect());
                 }
+                claims.push(claim);
             }
         }
         claims
@@ -136,36 +139,64 @@ fn ports(name: &str, contexts: &[Context<'_>]) -> Result<Ports, Failure> {
         .nearest(name, names.iter().copied().chain(roles)))
 }
 
+/// A port, and the bridge that it is on.
+type Place<'b, 's> = (&'b BridgeView<'s>, &'b PortView<'s>);
+
 /// The ports that are meant, those that are alike together.
-fn groups<'b, 's>(bridge: &'b BridgeView<'s>, ports: &Ports) -> Vec<Vec<&'b PortView<'s>>> {
-    match ports {
-        Ports::Of(roles) => bridge
-            .groups()
-            .filter(|alike| roles.contains(&alike.first.role))
-            .map(|alike| alike.members().collect())
-            .collect(),
-        Ports::Named(name) => {
-            bridge.ports.iter().filter(|port| port.link.name == *name).map(|port| vec![port]).collect()
+fn groups<'b, 's>(
+    bridges: impl Iterator<Item = &'b BridgeView<'s>>,
+    classes: &Alike,
+    ports: &Ports,
+) -> Vec<Vec<Place<'b, 's>>> {
+    let all = bridges.flat_map(|bridge| bridge.ports.iter().map(move |port| (bridge, port)));
+    let meant = all.filter(|(_, port)| match ports {
+        Ports::Of(roles) => roles.contains(&port.role),
+        Ports::Named(name) => port.link.name == *name,
+    });
+    let mut groups: Vec<((Role, Option<usize>), Vec<Place<'b, 's>>)> = Vec::new();
+    for place in meant {
+        let key = (place.1.role, classes.class(place.1.link.index));
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, members)) => members.push(place),
+            None => groups.push((key, vec![place])),
         }
     }
+    groups.into_iter().map(|(_, members)| members).collect()
 }
 
-/// The goals of a target, each with the ports that are like the one it is about.
-fn goals(bridge: &BridgeView<'_>, target: &Target, from: &PortView<'_>) -> Vec<(Goal, Vec<String>)> {
-    let others = |ports: &Ports, goal: fn(portcullis_snapshot::IfIndex) -> Goal| {
-        let groups = groups(bridge, ports).into_iter().filter_map(|group| {
-            let group: Vec<_> = group.into_iter().filter(|port| port.link.index != from.link.index).collect();
-            let (port, alike) = group.split_first()?;
-            Some((goal(port.link.index), alike.iter().map(|port| port.link.name.clone()).collect()))
+/// What claims about a port can be about beside it.
+struct Others<'b, 's> {
+    bridges: &'b [BridgeView<'s>],
+    bridge: &'b BridgeView<'s>,
+    classes: &'b Alike,
+    port: &'b PortView<'s>,
+}
+
+impl Others<'_, '_> {
+    /// The goals of a target, each with the ports that are like the one it is about. Who is meant by role is on the same
+    /// bridge.
+    fn goals(&self, target: &Target) -> Vec<(Goal, Vec<String>)> {
+        let everybody = Ports::Of(Role::NAMES.iter().map(|(_, role)| *role).collect());
+        match target {
+            Target::Host => HostProtocol::ALL.map(|protocol| (Goal::Host(protocol), Vec::new())).into(),
+            Target::Infrastructure => vec![(Goal::Infrastructure, Vec::new())],
+            Target::Sniff => self.of_ports(&everybody, |from| Goal::Sniff { from }),
+            Target::Spoof => self.of_ports(&everybody, |of| Goal::Spoof { of }),
+            Target::Ports(ports) => self.of_ports(ports, Goal::Port),
+        }
+    }
+
+    fn of_ports(&self, ports: &Ports, goal: fn(IfIndex) -> Goal) -> Vec<(Goal, Vec<String>)> {
+        let groups = match ports {
+            Ports::Of(_) => groups(std::iter::once(self.bridge), self.classes, ports),
+            Ports::Named(_) => groups(self.bridges.iter(), self.classes, ports),
+        };
+        let goals = groups.into_iter().filter_map(|group| {
+            let others = group.into_iter().map(|(_, port)| port);
+            let others: Vec<_> = others.filter(|other| other.link.index != self.port.link.index).collect();
+            let (other, alike) = others.split_first()?;
+            Some((goal(other.link.index), alike.iter().map(|port| port.link.name.clone()).collect()))
         });
-        groups.collect()
-    };
-    let everybody = Ports::Of(Role::NAMES.iter().map(|(_, role)| *role).collect());
-    match target {
-        Target::Host => HostProtocol::ALL.map(|protocol| (Goal::Host(protocol), Vec::new())).into(),
-        Target::Infrastructure => vec![(Goal::Infrastructure, Vec::new())],
-        Target::Sniff => others(&everybody, |from| Goal::Sniff { from }),
-        Target::Spoof => others(&everybody, |of| Goal::Spoof { of }),
-        Target::Ports(ports) => others(ports, Goal::Port),
+        goals.collect()
     }
 }

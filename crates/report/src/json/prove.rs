@@ -37,7 +37,7 @@ pub enum Holds {
     Now,
 }
 
-/// A claim, judged. It holds for each pair of a port that is like `from` and one that is like `to`.
+/// A claim, judged. It holds for every port that is like `from`, on whichever bridge, and there for every one that is like `to`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClaimEntry {
     /// The namespace: its name, or `net:[INODE]`.
