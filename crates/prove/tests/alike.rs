@@ -78,9 +78,11 @@ fn all_of_a_class_have_the_same_verdicts() {
     }
 }
 
+type Change = fn(&mut Snapshot);
+
 #[test]
 fn a_difference_sets_a_port_apart() {
-    let changes: [(&str, fn(&mut Snapshot)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("an option", |snapshot| port(snapshot, "vnet3").learning = Some(false)),
         ("a flag", |snapshot| {
             links(snapshot).iter_mut().find(|link| link.name == "vnet3").unwrap().mtu = 1400;

@@ -137,7 +137,7 @@ impl Writing<'_> {
     fn statement(&mut self) -> Vec<Match> {
         let layer2 = matches!(self.family, NftFamily::Bridge | NftFamily::Netdev);
         if self.family == NftFamily::Netdev && self.one_in(4) {
-            return vec![self.to_device()];
+            return vec![self.sent_on()];
         }
         match self.rng.u32(..8) {
             0 | 1 if layer2 => {
@@ -194,7 +194,7 @@ impl Writing<'_> {
     }
 
     /// The packet, or a copy, leaves by another device.
-    fn to_device(&mut self) -> Match {
+    fn sent_on(&mut self) -> Match {
         let mut devices = self.ports.to_vec();
         devices.push(UPLINK);
         let device = pick(self.rng, &devices).unwrap_or(UPLINK);

@@ -153,7 +153,7 @@ fn groups<'b, 's>(
         Ports::Of(roles) => roles.contains(&port.role),
         Ports::Named(name) => port.link.name == *name,
     });
-    let mut groups: Vec<((Role, Option<usize>), Vec<Place<'b, 's>>)> = Vec::new();
+    let mut groups: Vec<(_, Vec<Place<'b, 's>>)> = Vec::new();
     for place in meant {
         let key = (place.1.role, classes.class(place.1.link.index));
         match groups.iter_mut().find(|(known, _)| *known == key) {
