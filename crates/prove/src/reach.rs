@@ -41,6 +41,12 @@ pub(crate) fn reached(network: &Network<'_>, goal: Goal, walk: &Walk, condition:
             .flat_map(|outcome| match outcome {
                 Outcome::Host(delivery) => elsewhere(network, delivery, condition),
                 Outcome::Forwarded { assumes, .. } => vec![Reached::with(*assumes)],
+                // By a device that is no bridge's, where a filter sent it.
+                Outcome::Port(delivery)
+                    if network.link(delivery.device).is_some_and(|link| link.bridge_port().is_none()) =>
+                {
+                    vec![Reached::with(delivery.assumes)]
+                }
                 _ => Vec::new(),
             })
             .collect(),

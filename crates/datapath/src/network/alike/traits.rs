@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use portcullis_snapshot::{
     BridgeOptions, FdbKind, IfIndex, Ipv4Conf, Ipv6Conf, LegacyTable, Link, LinkFlags, LinkKind, PortOptions,
     TcFilter, TcHookKind, U32Table, VlanEntry, XdpProgram,
@@ -17,6 +18,9 @@ const LAST_KNOWN: u16 = 49;
 
 /// The tc filters of a hook, and the tables that those of `u32` stand in.
 type Filters<'s> = (TcHookKind, &'s [TcFilter], &'s [U32Table]);
+
+/// The solicited-node groups (RFC 4291, 2.7.1).
+const SOLICITED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0), 104);
 
 /// What is compared.
 #[derive(PartialEq)]
@@ -37,8 +41,12 @@ struct Traits<'s> {
     xdp: &'s [XdpProgram],
     tc: Vec<Filters<'s>>,
     tcx: Vec<(TcHookKind, &'s [u32])>,
-    /// How many addresses and groups it has: they are its own, but their number is not.
-    counts: (usize, usize),
+    /// How many addresses it has: they are its own, but their number is not.
+    addresses: usize,
+    /// The groups that it joined, but for those that come with its own addresses; and how many these are.
+    groups: (Vec<IpAddr>, usize),
+    /// The VRF that a bridge is in.
+    vrf: Option<IfIndex>,
     /// With which wildcards of rules its name agrees.
     wildcards: Vec<&'s str>,
     /// Set if it is alike to no other.
@@ -61,7 +69,8 @@ struct About<'s> {
     vlans: &'s [VlanEntry],
     tc: Vec<Filters<'s>>,
     tcx: Vec<(TcHookKind, &'s [u32])>,
-    counts: (usize, usize),
+    addresses: usize,
+    groups: (Vec<IpAddr>, usize),
     /// Whether something of the host's depends on this very device.
     singled_out: bool,
 }
@@ -93,7 +102,8 @@ impl<'n, 's> TraitClasses<'n, 's> {
             || about.singled_out
             || self.owners.singles_out(device)
             || self.network.uppers(device).is_some()
-            || matches!(link.kind, LinkKind::Macvlan(_) | LinkKind::Macvtap(_))
+            // What is below another device depends on that one.
+            || !matches!(link.kind, LinkKind::Plain | LinkKind::Tun(_) | LinkKind::Veth | LinkKind::Bridge(_))
             || link.phys_switch_id.is_some();
         Traits {
             flags: link.flags,
@@ -111,7 +121,9 @@ impl<'n, 's> TraitClasses<'n, 's> {
             xdp: &link.xdp,
             tc: about.tc.clone(),
             tcx: about.tcx.clone(),
-            counts: about.counts,
+            addresses: about.addresses,
+            groups: about.groups.clone(),
+            vrf: link.bridge().and(link.master),
             wildcards: self.owners.wildcards(&link.name),
             unique: unique.then_some(device),
         }
@@ -161,11 +173,15 @@ fn about<'s>(network: &Network<'s>) -> HashMap<IfIndex, About<'s>> {
     }
     for address in netns.addresses.known() {
         let about = all.entry(address.device).or_default();
-        about.counts.0 += 1;
+        about.addresses += 1;
         about.singled_out |= !is_link_local(&address.address);
     }
     for membership in netns.memberships.known() {
-        all.entry(membership.device).or_default().counts.1 += 1;
+        let groups = &mut all.entry(membership.device).or_default().groups;
+        match membership.group {
+            IpAddr::V6(group) if SOLICITED.contains(&group) => groups.1 += 1,
+            group => groups.0.push(group),
+        }
     }
     for neighbour in netns.neighbours.known() {
         all.entry(neighbour.device).or_default().singled_out = true;
@@ -186,7 +202,17 @@ fn about<'s>(network: &Network<'s>) -> HashMap<IfIndex, About<'s>> {
         let devices = bridge.ports.iter().map(|port| port.link.index).chain([bridge.link.index]);
         devices.for_each(|device| all.entry(device).or_default().singled_out = true);
     }
-    all.values_mut().for_each(|about| about.fdb.sort_unstable());
+    let handlers = netns.protocol_handlers.known().iter().filter_map(|handler| handler.device.as_ref());
+    let handlers = handlers.filter_map(|name| Some(netns.link_named(name)?.index));
+    let states = netns.mst.known().iter().map(|state| state.port);
+    let globals = netns.vlan_globals.known().iter().map(|global| global.bridge);
+    for device in handlers.chain(states).chain(globals) {
+        all.entry(device).or_default().singled_out = true;
+    }
+    for about in all.values_mut() {
+        about.fdb.sort_unstable();
+        about.groups.0.sort_unstable();
+    }
     all
 }
 
