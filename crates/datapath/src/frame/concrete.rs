@@ -128,10 +128,17 @@ impl<'a> Concrete<'a> {
         self.bytes.get(offset..).unwrap_or_default()
     }
 
-    /// Returns `count` bytes as a number in network byte order.
+    /// Returns `count` bytes, 16 at most, as a number in network byte order.
+    #[inline]
     fn number(&self, offset: usize, count: usize) -> u128 {
-        let at = |index| u128::from(self.bytes.get(offset + index).copied().unwrap_or(0));
-        (0..count).fold(0, |number, index| number << 8 | at(index))
+        let mut number = [0; 16];
+        let place = number.get_mut(16 - count.min(16)..).unwrap_or_default();
+        match self.bytes.get(offset..offset + count) {
+            Some(bytes) if bytes.len() == place.len() => place.copy_from_slice(bytes),
+            // The frame ends before or among them.
+            _ => place.iter_mut().zip(self.rest(offset)).for_each(|(to, byte)| *to = *byte),
+        }
+        u128::from_be_bytes(number)
     }
 
     /// `eth_type_trans` (net/ethernet/eth.c), and `vlan_set_encap_proto` (linux/if_vlan.h), which agrees with it.

@@ -20,6 +20,9 @@ mod nft_meta;
 mod nft_nat;
 pub(super) mod nft_payload;
 mod nft_payload_set;
+mod nft_prepared;
+#[cfg(test)]
+mod nft_prepared_tests;
 pub(crate) mod registers;
 #[cfg(test)]
 mod tests;
