@@ -46,6 +46,19 @@ pub struct Network<'s> {
     memberships: Vec<&'s Membership>,
 }
 
+/// A device, shown as [`Network::name`] names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Naming<'s>(Option<&'s Link>, IfIndex);
+
+impl std::fmt::Display for Naming<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(link) => f.write_str(&link.name),
+            None => write!(f, "if{}", self.1),
+        }
+    }
+}
+
 /// The devices on top of a device that its receive path looks at.
 #[derive(Debug, Default)]
 pub struct Uppers<'s> {
@@ -119,6 +132,11 @@ impl<'s> Network<'s> {
     #[must_use]
     pub fn name(&self, device: IfIndex) -> String {
         self.link(device).map_or_else(|| format!("if{device}"), |link| link.name.clone())
+    }
+
+    /// The same as something that can be shown, for texts that are seldom made.
+    pub(crate) fn naming(&self, device: IfIndex) -> Naming<'s> {
+        Naming(self.link(device), device)
     }
 
     /// Returns the bridges, by index.

@@ -5,6 +5,8 @@
 //! need then not be evaluated. What is loaded is told by the expressions' own code, once for each packet and chain.
 //! Where all tests hold the rule is evaluated as ever, unless nothing but a verdict follows.
 
+use std::collections::HashSet;
+
 use portcullis_snapshot::{CmpOp, IfIndex, Link, MetaKey, Netns, PayloadBase, Register};
 
 use super::quick::QuickMap;
@@ -26,12 +28,19 @@ pub(crate) struct Prepared<'s> {
     pub(crate) tests: Vec<Test>,
     /// For each rule, in order.
     pub(crate) guards: Vec<Guard<'s>>,
-    /// The rules that are looked at for every packet, in order.
-    every: Vec<u32>,
-    /// Those that only packets from one device match, for each.
-    from: QuickMap<IfIndex, Vec<u32>>,
-    /// Those that only packets to one device match, of the others.
-    to: QuickMap<IfIndex, Vec<u32>>,
+    /// Rules that want something to have one value, by what and by the value.
+    pub(crate) groups: Vec<Group>,
+    /// The others, in order.
+    pub(crate) every: Vec<u32>,
+}
+
+/// Rules that want the same bits of the same load to have one value each: of all of them, only those of the value that a
+/// packet has are looked at.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) slot: u8,
+    mask: u128,
+    rules: QuickMap<u128, Vec<u32>>,
 }
 
 /// What a rule loads.
@@ -97,12 +106,15 @@ struct Held {
     tested: bool,
 }
 
-/// The rules that a packet need be held against, in order.
-pub(crate) struct Order<'p> {
-    lists: [&'p [u32]; 3],
-}
-
 impl Test {
+    /// The one value that it wants, and of what.
+    const fn wants(&self) -> Option<((u8, u128), u128)> {
+        match self.how {
+            How::Equal { mask, wanted } if !self.negated => Some(((self.slot, mask), wanted)),
+            _ => None,
+        }
+    }
+
     /// Whether a value that was loaded passes.
     pub(crate) fn holds(&self, value: u128) -> bool {
         let found = match &self.how {
@@ -130,63 +142,86 @@ impl Bits {
     }
 }
 
-impl Iterator for Order<'_> {
-    type Item = u32;
-
-    fn next(&mut self) -> Option<u32> {
-        let heads = self.lists.iter_mut().filter(|list| !list.is_empty());
-        let list = heads.min_by_key(|list| list.first().copied())?;
-        let (first, rest) = list.split_first()?;
-        *list = rest;
-        Some(*first)
+impl Group {
+    /// Returns the rules for a value, in order.
+    pub(crate) fn rules(&self, value: u128) -> &[u32] {
+        self.rules.get(&(value & self.mask)).map_or(&[], Vec::as_slice)
     }
+}
+
+/// A rule's tests and verdict, before it is put in its place.
+struct Looked<'s> {
+    tests: Vec<Test>,
+    verdict: Option<Verdict<'s>>,
 }
 
 impl<'s> Prepared<'s> {
     /// Makes a chain's rules ready.
     pub(crate) fn new(chain: &Chain<'s>, sets: &[Elements<'s>], names: &DeviceNames) -> Self {
         let mut this = Self::default();
-        for (at, rule) in (0u32..).zip(&chain.rules) {
-            let (first, mut devices) = (this.tests.len(), None);
-            let verdict = this.rule(&rule.expressions, sets, |key, test| {
-                let found = devices_of(key, test, names);
-                let narrows = devices.is_none() && found.is_some();
-                if narrows {
-                    devices = found.map(|found| (key, found));
+        let mut rules = Vec::new();
+        for rule in &chain.rules {
+            let mut tests = Vec::new();
+            let verdict = this.rule(&rule.expressions, sets, &mut tests);
+            this.name_devices(&mut tests, names);
+            rules.push(Looked { tests, verdict });
+        }
+        let mut values: QuickMap<(u8, u128), HashSet<u128>> = QuickMap::default();
+        for (place, wanted) in rules.iter().flat_map(|rule| &rule.tests).filter_map(Test::wants) {
+            values.entry(place).or_default().insert(wanted);
+        }
+        let mut places: QuickMap<(u8, u128), usize> = QuickMap::default();
+        for (at, Looked { mut tests, verdict }) in (0u32..).zip(rules) {
+            // By what tells the most rules apart.
+            let apart = |test: &Test| {
+                test.wants().and_then(|(place, _)| values.get(&place)).map(HashSet::len).filter(|len| *len > 1)
+            };
+            let best = (0..tests.len()).rev().max_by_key(|at| tests.get(*at).and_then(apart));
+            let best = best.filter(|at| tests.get(*at).and_then(apart).is_some());
+            match best.map(|at| tests.remove(at)).and_then(|test| test.wants()) {
+                Some(((slot, mask), wanted)) => {
+                    let place = *places.entry((slot, mask)).or_insert(this.groups.len());
+                    if place == this.groups.len() {
+                        this.groups.push(Group { slot, mask, rules: QuickMap::default() });
+                    }
+                    if let Some(group) = this.groups.get_mut(place) {
+                        group.rules.entry(wanted).or_default().push(at);
+                    }
                 }
-                narrows
-            });
-            let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-            this.guards.push(Guard { tests: (place(first), place(this.tests.len())), verdict });
-            match devices {
                 None => this.every.push(at),
-                Some((MetaKey::Iif | MetaKey::IifName, devices)) => {
-                    devices.into_iter().for_each(|device| this.from.entry(device).or_default().push(at));
-                }
-                Some((_, devices)) => {
-                    devices.into_iter().for_each(|device| this.to.entry(device).or_default().push(at));
-                }
             }
+            let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+            let first = place(this.tests.len());
+            this.tests.append(&mut tests);
+            this.guards.push(Guard { tests: (first, place(this.tests.len())), verdict });
         }
         this
     }
 
-    /// Returns the rules from one on that a packet need be held against.
-    pub(crate) fn order(&self, next: usize, iif: Option<IfIndex>, oif: Option<IfIndex>) -> Order<'_> {
-        let from = iif.and_then(|iif| self.from.get(&iif)).map_or(&[][..], Vec::as_slice);
-        let to = oif.and_then(|oif| self.to.get(&oif)).map_or(&[][..], Vec::as_slice);
-        let behind = |list: &'_ [u32]| list.partition_point(|at| (*at as usize) < next);
-        let lists = [self.every.as_slice(), from, to];
-        Order { lists: lists.map(|list| list.get(behind(list)..).unwrap_or_default()) }
+    /// Turns tests of a device's name into tests of its number, which tell the same faster.
+    fn name_devices(&mut self, tests: &mut [Test], names: &DeviceNames) {
+        for test in tests {
+            let key = match self.loads.get(usize::from(test.slot)) {
+                Some(Load::Meta { key: MetaKey::IifName, .. }) => MetaKey::Iif,
+                Some(Load::Meta { key: MetaKey::OifName, .. }) => MetaKey::Oif,
+                _ => continue,
+            };
+            let How::Equal { mask: u128::MAX, wanted } = test.how else { continue };
+            if let Some(device) = names.device(wanted)
+                && let Some(slot) = self.slot(Load::Meta { key, len: 4 })
+            {
+                let wanted = number(&device.0.to_ne_bytes()).unwrap_or_default();
+                *test = Test { slot, negated: test.negated, how: How::Equal { mask: first_bytes(4), wanted } };
+            }
+        }
     }
 
-    /// Looks through a rule: adds its tests, but for those that `narrows` takes for itself, and returns its verdict if
-    /// nothing else comes before that.
+    /// Looks through a rule: finds its tests, and returns its verdict if nothing else comes before that.
     fn rule(
         &mut self,
         expressions: &[Expr<'s>],
         sets: &[Elements<'s>],
-        mut narrows: impl FnMut(MetaKey, &Test) -> bool,
+        tests: &mut Vec<Test>,
     ) -> Option<Verdict<'s>> {
         let mut held: Vec<Held> = Vec::new();
         for expression in expressions {
@@ -214,11 +249,7 @@ impl<'s> Prepared<'s> {
                     let (sreg, len) = compared(other, sets)?;
                     let one = find(&mut held, sreg, len)?;
                     one.tested = true;
-                    let test = test(other, sets, one.slot, one.of.first(len))?;
-                    let key = self.loads.get(usize::from(one.slot)).and_then(|load| load.device());
-                    if !key.is_some_and(|key| narrows(key, &test)) {
-                        self.tests.push(test);
-                    }
+                    tests.push(test(other, sets, one.slot, one.of.first(len))?);
                 }
             }
         }
@@ -232,15 +263,21 @@ impl<'s> Prepared<'s> {
             Load::Payload { base: PayloadBase::Inner | PayloadBase::Other(_), .. } => false,
             Load::Payload { .. } | Load::Meta { .. } => (1..=LONGEST).contains(&len),
         };
+        let slot = self.slot(load).filter(|_| known)?;
+        let of = Bits { mask: u128::MAX, xor: 0 };
+        hold(held, Held { sreg: dreg, slot, len, of, tested: false })
+    }
+
+    /// Finds the slot of a load, while there are any.
+    fn slot(&mut self, load: Load) -> Option<u8> {
         let slot = self.loads.iter().position(|candidate| *candidate == load).unwrap_or(self.loads.len());
-        if !known || slot >= SLOTS {
+        if slot >= SLOTS {
             return None;
         }
         if slot == self.loads.len() {
             self.loads.push(load);
         }
-        let of = Bits { mask: u128::MAX, xor: 0 };
-        hold(held, Held { sreg: dreg, slot: u8::try_from(slot).ok()?, len, of, tested: false })
+        u8::try_from(slot).ok()
     }
 }
 
@@ -248,17 +285,6 @@ impl Load {
     const fn len(self) -> usize {
         let (Self::Payload { len, .. } | Self::Meta { len, .. }) = self;
         len
-    }
-
-    /// What of a device it is.
-    const fn device(self) -> Option<MetaKey> {
-        match self {
-            Self::Meta {
-                key: key @ (MetaKey::Iif | MetaKey::IifName | MetaKey::Oif | MetaKey::OifName),
-                ..
-            } => Some(key),
-            _ => None,
-        }
     }
 }
 
@@ -279,26 +305,14 @@ impl DeviceNames {
         names.sort_unstable();
         Self(names)
     }
-}
 
-/// The devices for which a test of a device's number or name holds, if those are few and no packet without a device
-/// passes it.
-fn devices_of(key: MetaKey, test: &Test, names: &DeviceNames) -> Option<Vec<IfIndex>> {
-    let How::Equal { mask, wanted } = test.how else { return None };
-    if test.negated || wanted == 0 {
-        return None;
-    }
-    let bytes = wanted.to_be_bytes();
-    match key {
-        MetaKey::Iif | MetaKey::Oif if mask == first_bytes(4) => {
-            Some(vec![IfIndex(u32::from_ne_bytes(*bytes.first_chunk()?))])
-        }
-        MetaKey::IifName | MetaKey::OifName if mask == u128::MAX => {
-            let first = names.0.partition_point(|(name, _)| *name < bytes);
-            let alike = names.0.iter().skip(first).take_while(|(name, _)| *name == bytes);
-            Some(alike.map(|(_, device)| *device).collect())
-        }
-        _ => None,
+    /// Returns the device with a name, if it is one that no other has, nor a packet without any.
+    fn device(&self, name: u128) -> Option<IfIndex> {
+        let name = name.to_be_bytes();
+        let first = self.0.partition_point(|(other, _)| *other < name);
+        let mut alike = self.0.iter().skip(first).take_while(|(other, _)| *other == name);
+        let (_, device) = alike.next().filter(|(name, device)| *name != [0; IFNAMSIZ] && device.0 != 0)?;
+        alike.next().is_none().then_some(*device)
     }
 }
 

@@ -43,6 +43,11 @@ impl Hasher for Quick {
         self.add(number);
     }
 
+    fn write_u128(&mut self, number: u128) {
+        self.add(number as u64);
+        self.add((number >> 64) as u64);
+    }
+
     fn write_isize(&mut self, number: isize) {
         self.add(number as u64);
     }

@@ -386,7 +386,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         match entry {
             Some(FdbDst::Local(owner)) => {
-                let owner = self.network.name(owner);
+                let owner = self.network.naming(owner);
                 self.step(
                     function,
                     dev,
@@ -396,7 +396,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 return self.br_pass_frame_up(&bridged, bridge, "local FDB entry");
             }
             Some(FdbDst::Port(to)) => {
-                let name = self.network.name(to);
+                let name = self.network.naming(to);
                 self.step(function, dev, format_args!("to {name}"), format_args!("FDB entry, vlan {vid}"));
                 self.br_forward(&bridged, bridge, to);
             }

@@ -10,7 +10,7 @@ use crate::walk::{HwTag, Skb, TagVid, Walker};
 
 /// `VLAN_ETH_HLEN`.
 const VLAN_ETH_HLEN: usize = 18;
-const ETH_HLEN: usize = 14;
+pub(super) const ETH_HLEN: usize = 14;
 /// Extension headers that `ipv6_find_hdr` passes over.
 const EXTENSIONS: [Set; 6] = [
     Set::Exactly(0),
@@ -351,7 +351,7 @@ pub(in crate::walk) fn tag_vid(tag: HwTag, bits: u32, shift: u32) -> Piece {
 }
 
 /// Bytes of a header of a frame that is known in full; 0 behind its end.
-fn raw_bytes(frame: Concrete<'_>, skb: &Skb, base: PayloadBase, offset: usize, bytes: &mut [u8]) {
+pub(super) fn raw_bytes(frame: Concrete<'_>, skb: &Skb, base: PayloadBase, offset: usize, bytes: &mut [u8]) {
     let tags = 4 * usize::from(skb.depth);
     // Where they are, if they are in a row.
     let start = match (base, skb.hwtag) {
