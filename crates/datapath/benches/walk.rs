@@ -6,7 +6,9 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use portcullis_datapath::{Aim, Concrete, FrameBuilder, Manner, Network, Payload, Trace, Walk, When, walk, walk_into};
+use portcullis_datapath::{
+    Aim, Concrete, FrameBuilder, Manner, Network, Payload, Trace, Walk, When, walk, walk_into,
+};
 use portcullis_snapshot::{
     Bytes, CmpOp, EtherType, IfIndex, MacAddr, MetaKey, NftBaseChain, NftChain, NftElement, NftExpr,
     NftFamily, NftRule, NftSet, NftTable, NftVerdict, PayloadBase, Reading, Snapshot,
@@ -80,7 +82,10 @@ fn run(bencher: Bencher<'_, '_>, chain: Chain, frames: &[Vec<u8>]) {
     let manner = Manner { trace: Trace::Off, aim: Aim::Everywhere, when: When::Now };
     for bytes in frames {
         let walk = walk(&network, VNET0, &mut Concrete::new(bytes).unwrap(), manner);
-        assert!(walk.ports().next().is_some() && walk.drops.iter().all(|drop| drop.function != "nft_do_chain"), "{walk:?}");
+        assert!(
+            walk.ports().next().is_some() && walk.drops.iter().all(|drop| drop.function != "nft_do_chain"),
+            "{walk:?}"
+        );
     }
     let mut into = Walk::default();
     bencher.counter(ItemsCount::new(frames.len())).bench_local(|| {

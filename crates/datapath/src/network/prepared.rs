@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use portcullis_snapshot::{CmpOp, IfIndex, Link, MetaKey, Netns, PayloadBase, Register};
 
-use super::quick::QuickMap;
+use super::quick::{FACTOR, QuickMap};
 use super::ruleset::{Chain, Datum, Elements, Expr, Verdict};
 
 /// So many different things are loaded for tests in a chain; rules that would load more are evaluated.
@@ -40,6 +40,8 @@ pub(crate) struct Prepared<'s> {
 pub(crate) struct Group {
     pub(crate) slot: u8,
     mask: u128,
+    /// A bit for each value, which most that are not among them do not share.
+    sieve: u64,
     rules: QuickMap<u128, Vec<u32>>,
 }
 
@@ -90,7 +92,7 @@ struct Among {
 }
 
 /// What expressions made of a loaded value.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bits {
     mask: u128,
     xor: u128,
@@ -115,7 +117,20 @@ impl Test {
         }
     }
 
+    /// Takes another test's bounds over, if both are ranges of the same.
+    fn narrow(&mut self, other: &Self) -> bool {
+        let alike = self.slot == other.slot && !self.negated && !other.negated;
+        match (&mut self.how, &other.how) {
+            (How::Between(this), How::Between(other)) if alike && this.of == other.of => {
+                (this.from, this.to) = (this.from.max(other.from), this.to.min(other.to));
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a value that was loaded passes.
+    #[inline]
     pub(crate) fn holds(&self, value: u128) -> bool {
         let found = match &self.how {
             How::Equal { mask, wanted } => value & mask == *wanted,
@@ -144,9 +159,20 @@ impl Bits {
 
 impl Group {
     /// Returns the rules for a value, in order.
+    #[inline]
     pub(crate) fn rules(&self, value: u128) -> &[u32] {
-        self.rules.get(&(value & self.mask)).map_or(&[], Vec::as_slice)
+        let value = value & self.mask;
+        if self.sieve & sieve(value) == 0 {
+            return &[];
+        }
+        self.rules.get(&value).map_or(&[], Vec::as_slice)
     }
+}
+
+/// One bit of 64, by a value.
+const fn sieve(value: u128) -> u64 {
+    let mixed = (value as u64 ^ ((value >> 64) as u64).rotate_left(7)).wrapping_mul(FACTOR);
+    1 << (mixed >> 58)
 }
 
 /// A rule's tests and verdict, before it is put in its place.
@@ -174,7 +200,10 @@ impl<'s> Prepared<'s> {
         for (at, Looked { mut tests, verdict }) in (0u32..).zip(rules) {
             // By what tells the most rules apart.
             let apart = |test: &Test| {
-                test.wants().and_then(|(place, _)| values.get(&place)).map(HashSet::len).filter(|len| *len > 1)
+                test.wants()
+                    .and_then(|(place, _)| values.get(&place))
+                    .map(HashSet::len)
+                    .filter(|len| *len > 1)
             };
             let best = (0..tests.len()).rev().max_by_key(|at| tests.get(*at).and_then(apart));
             let best = best.filter(|at| tests.get(*at).and_then(apart).is_some());
@@ -182,9 +211,10 @@ impl<'s> Prepared<'s> {
                 Some(((slot, mask), wanted)) => {
                     let place = *places.entry((slot, mask)).or_insert(this.groups.len());
                     if place == this.groups.len() {
-                        this.groups.push(Group { slot, mask, rules: QuickMap::default() });
+                        this.groups.push(Group { slot, mask, sieve: 0, rules: QuickMap::default() });
                     }
                     if let Some(group) = this.groups.get_mut(place) {
+                        group.sieve |= sieve(wanted);
                         group.rules.entry(wanted).or_default().push(at);
                     }
                 }
@@ -211,7 +241,8 @@ impl<'s> Prepared<'s> {
                 && let Some(slot) = self.slot(Load::Meta { key, len: 4 })
             {
                 let wanted = number(&device.0.to_ne_bytes()).unwrap_or_default();
-                *test = Test { slot, negated: test.negated, how: How::Equal { mask: first_bytes(4), wanted } };
+                *test =
+                    Test { slot, negated: test.negated, how: How::Equal { mask: first_bytes(4), wanted } };
             }
         }
     }
@@ -249,7 +280,10 @@ impl<'s> Prepared<'s> {
                     let (sreg, len) = compared(other, sets)?;
                     let one = find(&mut held, sreg, len)?;
                     one.tested = true;
-                    tests.push(test(other, sets, one.slot, one.of.first(len))?);
+                    let test = test(other, sets, one.slot, one.of.first(len))?;
+                    if !tests.last_mut().is_some_and(|last| last.narrow(&test)) {
+                        tests.push(test);
+                    }
                 }
             }
         }

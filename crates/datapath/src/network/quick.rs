@@ -14,7 +14,7 @@ pub(crate) type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
 pub(crate) struct Quick(u64);
 
 /// 2⁶⁴ divided by the golden ratio.
-const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(super) const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Quick {
     const fn add(&mut self, number: u64) {

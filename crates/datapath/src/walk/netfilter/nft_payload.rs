@@ -362,10 +362,14 @@ pub(super) fn raw_bytes(frame: Concrete<'_>, skb: &Skb, base: PayloadBase, offse
         _ => frame.transport(skb.depth).map(|transport| transport + offset),
     };
     match start {
-        Some(start) => {
-            let from = frame.bytes().get(start..).unwrap_or_default();
-            bytes.iter_mut().zip(from).for_each(|(to, byte)| *to = *byte);
-        }
+        Some(start) => match frame.bytes().get(start..start + bytes.len()) {
+            Some(from) => bytes.copy_from_slice(from),
+            // The frame ends before or among them.
+            None => {
+                let from = frame.bytes().get(start..).unwrap_or_default();
+                bytes.iter_mut().zip(from).for_each(|(to, byte)| *to = *byte);
+            }
+        },
         None => {
             let places = bytes.iter_mut().zip(offset..);
             places.for_each(|(to, at)| *to = raw_byte(frame, skb, base, at));

@@ -224,10 +224,27 @@ impl<F: Frame> Walker<'_, '_, F> {
         if end > length {
             return None;
         }
+        let frame = self.frame.raw()?;
+        let tags = 4 * usize::from(skb.depth);
+        let start = match (base, skb.hwtag) {
+            (PayloadBase::Network, _) => Some(ETH_HLEN + tags + offset),
+            (PayloadBase::Link, _) if offset + len <= 12 => Some(offset),
+            (PayloadBase::Link, None) if offset >= 12 => Some(offset + tags),
+            _ => None,
+        };
+        // Most frames have sixteen bytes there, which are one load.
+        if let Some(sixteen) = start.and_then(|start| frame.bytes().get(start..)?.first_chunk()) {
+            return Some(u128::from_be_bytes(*sixteen) & ones(len));
+        }
         let mut bytes = [0; 16];
-        raw_bytes(self.frame.raw()?, skb, base, offset, bytes.get_mut(..len)?);
+        raw_bytes(frame, skb, base, offset, bytes.get_mut(..len)?);
         Some(u128::from_be_bytes(bytes))
     }
+}
+
+/// Ones in the first bytes, of which there is one at least.
+const fn ones(len: usize) -> u128 {
+    if len >= 16 { u128::MAX } else { u128::MAX << (8 * (16 - len)) }
 }
 
 /// Bytes as a number whose first byte is the first of the bytes.
