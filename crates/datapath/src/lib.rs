@@ -14,5 +14,5 @@ pub use network::Network;
 pub use walk::{
     Aim, Assumes, Drop, Effect, Entered, Entry, HostDelivery, HwTag, Learned, LearnedChange, Manner, Open,
     OpenKind, Otherwise, Outcome, PacketType, PortDelivery, Segment, Step, TagVid, Trace, Walk, When, walk,
-    walk_from, walk_segment,
+    walk_from, walk_into, walk_segment,
 };

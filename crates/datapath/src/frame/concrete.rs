@@ -1,6 +1,6 @@
 //! A frame of bytes: answers every question from them, whatever they are.
 
-use super::{ArpField, Field, Frame, Icmp6Field, Ip4Field, Ip6Field, Partition};
+use super::{ArpField, Field, Frame, Icmp6Field, Ip4Field, Ip6Field, Partition, Set};
 
 /// A frame as it is on the wire, without preamble and checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,18 @@ impl<'a> Concrete<'a> {
     #[must_use]
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// The same as [`value`](Self::value), for callers that name one of the fields that are asked for most.
+    #[inline]
+    fn quick(&self, field: Field) -> u128 {
+        match field {
+            Field::Dst => self.number(0, 6),
+            Field::Src => self.number(6, 6),
+            Field::Protocol(depth) => self.protocol(depth),
+            Field::Length(depth) => self.rest(payload(depth)).len() as u128,
+            other => self.value(other),
+        }
     }
 
     /// Returns the value of a field; bytes beyond the end read as 0.
@@ -128,10 +140,17 @@ impl<'a> Concrete<'a> {
         self.bytes.get(offset..).unwrap_or_default()
     }
 
-    /// Returns `count` bytes as a number in network byte order.
+    /// Returns `count` bytes, 16 at most, as a number in network byte order.
+    #[inline]
     fn number(&self, offset: usize, count: usize) -> u128 {
-        let at = |index| u128::from(self.bytes.get(offset + index).copied().unwrap_or(0));
-        (0..count).fold(0, |number, index| number << 8 | at(index))
+        let mut number = [0; 16];
+        let place = number.get_mut(16 - count.min(16)..).unwrap_or_default();
+        match self.bytes.get(offset..offset + count) {
+            Some(bytes) if bytes.len() == place.len() => place.copy_from_slice(bytes),
+            // The frame ends before or among them.
+            _ => place.iter_mut().zip(self.rest(offset)).for_each(|(to, byte)| *to = *byte),
+        }
+        u128::from_be_bytes(number)
     }
 
     /// `eth_type_trans` (net/ethernet/eth.c), and `vlan_set_encap_proto` (linux/if_vlan.h), which agrees with it.
@@ -276,16 +295,29 @@ impl<'a> Concrete<'a> {
 }
 
 impl Frame for Concrete<'_> {
+    #[inline]
     fn known(&self, field: Field) -> Option<u128> {
-        Some(self.value(field))
+        Some(self.quick(field))
     }
 
     fn raw(&self) -> Option<Concrete<'_>> {
         Some(*self)
     }
 
+    #[inline]
     fn which(&mut self, field: Field, partition: &dyn Partition) -> Option<usize> {
-        partition.class_of(self.value(field))
+        partition.class_of(self.quick(field))
+    }
+
+    #[inline]
+    fn is(&mut self, field: Field, set: impl Into<Set>) -> bool {
+        set.into().contains(self.quick(field))
+    }
+
+    #[inline]
+    fn is_any(&mut self, field: Field, sets: &[Set]) -> bool {
+        let value = self.quick(field);
+        sets.iter().any(|set| set.contains(value))
     }
 
     fn same(&mut self, one: Field, other: Field) -> bool {

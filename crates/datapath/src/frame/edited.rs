@@ -5,7 +5,7 @@
 //! so that a [`Mark`] and the way back to it around each copy is enough.
 
 use super::concrete::{Concrete, payload, sum};
-use super::{ArpField, Field, Frame, Icmp6Field, Ip4Field, Ip6Field, Partition};
+use super::{AnyOf, ArpField, Field, Frame, Icmp6Field, Ip4Field, Ip6Field, Partition, Set};
 
 /// What was written into a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,7 +135,7 @@ impl<'f, F: Frame> Edited<'f, F> {
             (Written::Value(one), Written::Value(other)) => one == other,
             (Written::Of(one), Written::Of(other)) => one == other || self.frame.same(one, other),
             (Written::Value(value), Written::Of(field)) | (Written::Of(field), Written::Value(value)) => {
-                self.frame.which(field, &[super::Set::Exactly(value)]).is_some()
+                self.frame.which(field, &[Set::Exactly(value)]).is_some()
             }
         }
     }
@@ -173,6 +173,21 @@ impl<F: Frame> Frame for Edited<'_, F> {
         }
     }
 
+    #[inline]
+    fn is(&mut self, field: Field, set: impl Into<Set>) -> bool {
+        let set = set.into();
+        if self.writes.is_empty() { self.frame.is(field, set) } else { self.which(field, &[set]).is_some() }
+    }
+
+    #[inline]
+    fn is_any(&mut self, field: Field, sets: &[Set]) -> bool {
+        if self.writes.is_empty() {
+            return self.frame.is_any(field, sets);
+        }
+        self.which(field, &AnyOf(sets)).is_some()
+    }
+
+    #[inline]
     fn known(&self, field: Field) -> Option<u128> {
         if self.writes.is_empty() {
             return self.frame.known(field);

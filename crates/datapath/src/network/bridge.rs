@@ -8,6 +8,7 @@ use portcullis_snapshot::{
 };
 
 use super::Fdb;
+use super::quick::QuickMap;
 use crate::frame::{Partition, Set};
 
 /// A bridge.
@@ -130,7 +131,7 @@ impl Partition for Members<'_> {
 }
 
 /// Hands FDB entries, VLAN tables and multicast groups to their bridges.
-pub(super) fn fill<'s>(netns: &'s Netns, bridges: &mut HashMap<IfIndex, Bridge<'s>>) {
+pub(super) fn fill<'s>(netns: &'s Netns, bridges: &mut QuickMap<IfIndex, Bridge<'s>>) {
     let mut fdbs = Fdb::of(netns);
     let tables: HashMap<_, _> = netns.vlans.known().iter().map(|table| (table.device, table)).collect();
     for (index, bridge) in bridges.iter_mut() {

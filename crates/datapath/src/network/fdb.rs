@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use portcullis_snapshot::{FdbEntry, FdbKind, IfIndex, MacAddr, Netns};
 
+use super::quick::QuickMap;
 use crate::frame::{Partition, Set};
 
 /// The FDB of one bridge.
 #[derive(Debug, Default)]
 pub struct Fdb {
-    by_vid: HashMap<u16, FdbTable>,
+    by_vid: QuickMap<u16, FdbTable>,
 }
 
 /// The entries of one VLAN; VLAN 0 holds those that count without VLAN filtering.

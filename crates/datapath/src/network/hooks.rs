@@ -3,7 +3,7 @@
 //! Rules that the walk evaluates are indexed; whatever else is present becomes an open question of every frame that
 //! passes its hook. Hooks without any cost nothing.
 
-use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use portcullis_snapshot::{
     BrNetfilter, IfIndex, LegacyChain, Link, Netns, NftBaseChain, NftFamily, Reading, TcHookKind,
@@ -11,6 +11,8 @@ use portcullis_snapshot::{
 };
 
 use super::legacy::{self, XtTable};
+use super::prepared::DeviceNames;
+use super::quick::QuickMap;
 use super::ruleset::{Expr, Ruleset};
 use super::traffic_control::{Block, name, program_name, sends_elsewhere};
 use crate::walk::OpenKind;
@@ -68,22 +70,23 @@ pub(crate) enum HookFunction {
 /// Everything that stands at the hooks of a namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks<'s> {
-    xdp: HashMap<IfIndex, Vec<(XdpMode, OpenKind)>>,
-    tcx: HashMap<(IfIndex, TcHookKind), Vec<OpenKind>>,
+    xdp: QuickMap<IfIndex, Vec<(XdpMode, OpenKind)>>,
+    tcx: QuickMap<(IfIndex, TcHookKind), Vec<OpenKind>>,
     every_tc: Vec<OpenKind>,
-    tc: HashMap<(IfIndex, TcHookKind), Block<'s>>,
+    tc: QuickMap<(IfIndex, TcHookKind), Block<'s>>,
     /// Whether what leaves by a device may be sent on to elsewhere.
     sends_elsewhere: bool,
     /// Whether what comes in by one may be.
     takes_elsewhere: bool,
-    ingress: HashMap<IfIndex, Vec<AtHook>>,
-    egress: HashMap<IfIndex, Vec<AtHook>>,
+    ingress: QuickMap<IfIndex, Vec<AtHook>>,
+    egress: QuickMap<IfIndex, Vec<AtHook>>,
     /// At ingress and egress of every device: that the chains were not read.
     every_device: Vec<AtHook>,
-    netfilter: HashMap<(NftFamily, NfHook), Vec<AtHook>>,
+    netfilter: QuickMap<(NftFamily, NfHook), Vec<AtHook>>,
     rulesets: Vec<Ruleset<'s>>,
     xt_tables: Vec<XtTable<'s>>,
     br_netfilter: Option<BrNetfilter>,
+    device_names: OnceLock<DeviceNames>,
 }
 
 impl<'s> Hooks<'s> {
@@ -158,6 +161,16 @@ impl<'s> Hooks<'s> {
     /// Returns a table's rules.
     pub(crate) fn ruleset(&self, table: usize) -> Option<&Ruleset<'s>> {
         self.rulesets.get(table)
+    }
+
+    /// Returns the devices by name, as rules see it.
+    pub(crate) fn device_names(&self, netns: &Netns) -> &DeviceNames {
+        self.device_names.get_or_init(|| DeviceNames::new(netns))
+    }
+
+    #[cfg(test)]
+    pub(super) fn evaluate_every_rule(&mut self) {
+        self.rulesets.iter_mut().for_each(|ruleset| ruleset.self_contained = false);
     }
 
     /// Returns a legacy table.

@@ -7,7 +7,10 @@ mod fdb;
 mod fib;
 mod hooks;
 mod legacy;
+mod prepared;
+mod quick;
 mod ruleset;
+mod self_contained;
 mod traffic_control;
 
 use std::collections::HashMap;
@@ -26,18 +29,36 @@ pub use fdb::{Fdb, FdbDst, FdbRecord};
 pub use fib::{FamilyFib, Fib, FibTable, RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
 pub(crate) use hooks::{AtHook, HookFunction, Hooks, NfHook, unread};
 pub(crate) use legacy::{Device, Devices, Match, Target, XtRule, XtTable};
+use quick::QuickMap;
+
+pub(crate) use prepared::{Load, Prepared, SLOTS, Test};
 pub(crate) use ruleset::{Datum, Elements, Expr, PayloadSet, Range, Rule, Ruleset, Verdict};
 pub(crate) use traffic_control::{Block, Classifier, Proto, program_name};
 
 /// One namespace, ready to be walked.
 pub struct Network<'s> {
     netns: &'s Netns,
-    uppers: HashMap<IfIndex, Uppers<'s>>,
-    bridges: HashMap<IfIndex, Bridge<'s>>,
+    uppers: QuickMap<IfIndex, Uppers<'s>>,
+    bridges: QuickMap<IfIndex, Bridge<'s>>,
+    /// Whether a bridge says that its kernel is 6.18 or later, which brought the option `fdb_local_vlan_0`.
+    recent: bool,
     fib: Fib<'s>,
     hooks: Hooks<'s>,
     /// In the order of their devices.
     memberships: Vec<&'s Membership>,
+}
+
+/// A device, shown as [`Network::name`] names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Naming<'s>(Option<&'s Link>, IfIndex);
+
+impl std::fmt::Display for Naming<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(link) => f.write_str(&link.name),
+            None => write!(f, "if{}", self.1),
+        }
+    }
 }
 
 /// The devices on top of a device that its receive path looks at.
@@ -80,13 +101,15 @@ impl<'s> Network<'s> {
     #[must_use]
     pub fn new(snapshot: &'s Snapshot, netns: NetnsId) -> Option<Self> {
         let netns = snapshot.namespaces.iter().find(|candidate| candidate.id == netns)?;
-        let mut bridges: HashMap<_, _> =
+        let mut bridges: QuickMap<_, _> =
             netns.bridges().filter_map(|link| Some((link.index, Bridge::new(netns, link)?))).collect();
         bridge::fill(netns, &mut bridges);
         let mut memberships: Vec<_> = netns.memberships.known().iter().collect();
         memberships.sort_by_key(|membership| membership.device);
+        let recent = bridges.values().any(|bridge| bridge.knows(BoolOpt::FdbLocalVlan0));
         Some(Self {
             netns,
+            recent,
             uppers: uppers(snapshot, netns),
             bridges,
             fib: Fib::new(netns),
@@ -113,6 +136,11 @@ impl<'s> Network<'s> {
         self.link(device).map_or_else(|| format!("if{device}"), |link| link.name.clone())
     }
 
+    /// The same as something that can be shown, for texts that are seldom made.
+    pub(crate) fn naming(&self, device: IfIndex) -> Naming<'s> {
+        Naming(self.link(device), device)
+    }
+
     /// Returns the bridges, by index.
     #[must_use]
     pub fn bridges(&self) -> Vec<&Bridge<'s>> {
@@ -121,9 +149,9 @@ impl<'s> Network<'s> {
         bridges
     }
 
-    /// Whether a bridge says that its kernel has an option.
-    pub(crate) fn knows(&self, option: BoolOpt) -> bool {
-        self.bridges.values().any(|bridge| bridge.knows(option))
+    /// Whether a bridge says that its kernel is 6.18 or later.
+    pub(crate) const fn is_recent(&self) -> bool {
+        self.recent
     }
 
     /// Returns a bridge.
@@ -159,6 +187,12 @@ impl<'s> Network<'s> {
         self.hooks.may_go_anywhere()
     }
 
+    /// Has every rule evaluated, expression by expression.
+    #[cfg(test)]
+    pub(crate) fn evaluate_every_rule(&mut self) {
+        self.hooks.evaluate_every_rule();
+    }
+
     pub(crate) const fn hooks(&self) -> &Hooks<'s> {
         &self.hooks
     }
@@ -183,8 +217,8 @@ impl<'s> Network<'s> {
 }
 
 /// Finds what sits on top of the devices of a namespace, wherever it was moved to.
-fn uppers<'s>(snapshot: &'s Snapshot, netns: &'s Netns) -> HashMap<IfIndex, Uppers<'s>> {
-    let mut uppers: HashMap<IfIndex, Uppers<'s>> = HashMap::new();
+fn uppers<'s>(snapshot: &'s Snapshot, netns: &'s Netns) -> QuickMap<IfIndex, Uppers<'s>> {
+    let mut uppers: QuickMap<IfIndex, Uppers<'s>> = QuickMap::default();
     for home in &snapshot.namespaces {
         let Reading::Read(links) = &home.links else { continue };
         for link in links {

@@ -1,6 +1,7 @@
 //! nftables' tables, made ready to be evaluated: names of chains and sets are resolved once.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use portcullis_snapshot::{
     BitwiseOp, CmpOp, FibResult, Link, MetaKey, NftChain, NftData, NftElement, NftExpr, NftFamily, NftNat,
@@ -8,6 +9,8 @@ use portcullis_snapshot::{
 };
 
 use super::legacy::{Match, Sets};
+use super::prepared::{DeviceNames, Prepared};
+use super::self_contained::is_self_contained;
 
 /// A table, ready to be evaluated.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Ruleset<'s> {
 pub(crate) struct Chain<'s> {
     pub(crate) name: &'s str,
     pub(crate) rules: Vec<Rule<'s>>,
+    /// Its rules as tests, once a packet that is known in full came by.
+    prepared: OnceLock<Prepared<'s>>,
 }
 
 /// A rule of it.
@@ -195,7 +200,9 @@ impl<'s> Ruleset<'s> {
     pub(crate) fn new(table: &'s NftTable) -> Self {
         let names = &Names::new(table);
         let mut chains: Vec<Chain<'s>> = table.chains.iter().map(|chain| Chain::new(names, chain)).collect();
-        let self_contained = chains.iter().flat_map(|chain| &chain.rules).all(Rule::is_self_contained);
+        let sets: Vec<_> = table.sets.iter().map(|set| Elements::new(names, set)).collect();
+        let self_contained =
+            chains.iter().flat_map(|chain| &chain.rules).all(|rule| is_self_contained(rule, &sets));
         if self_contained {
             // What a rule loads last nobody reads.
             let rules = chains.iter_mut().flat_map(|chain| &mut chain.rules);
@@ -203,8 +210,13 @@ impl<'s> Ruleset<'s> {
                 while rule.expressions.pop_if(|last| matches!(last, Expr::Immediate { .. })).is_some() {}
             });
         }
-        let sets = table.sets.iter().map(|set| Elements::new(names, set)).collect();
         Self { table, chains, sets, self_contained }
+    }
+
+    /// Returns a chain's rules as tests.
+    pub(crate) fn prepared(&self, chain: usize, devices: &DeviceNames) -> Option<&Prepared<'s>> {
+        let chain = self.chains.get(chain)?;
+        Some(chain.prepared.get_or_init(|| Prepared::new(chain, &self.sets, devices)))
     }
 
     /// Resolves the devices and sets that matches of x_tables name.
@@ -230,54 +242,13 @@ impl<'s> Ruleset<'s> {
     }
 }
 
-impl Rule<'_> {
-    /// Whether it reads only registers that it has loaded before.
-    fn is_self_contained(&self) -> bool {
-        let words = |register: Register, len: usize| {
-            let count = len.div_ceil(4).clamp(1, 20);
-            ((1u32 << count) - 1).checked_shl(u32::from(register)).unwrap_or(u32::MAX)
-        };
-        let mut loaded = 0u32;
-        self.expressions.iter().all(|expression| {
-            let (read, written) = match *expression {
-                Expr::Payload { len, dreg, .. } => (0, words(dreg, len)),
-                // The longest is a name.
-                Expr::Meta { dreg, .. } | Expr::Fib { dreg, .. } => (0, words(dreg, 16)),
-                Expr::Immediate { dreg, data } => (0, words(dreg, data.len())),
-                Expr::PayloadSet(PayloadSet { sreg, len, .. }) => (words(sreg, len), 0),
-                Expr::MetaSet { sreg, .. } | Expr::ToDevice { sreg, .. } => (words(sreg, 4), 0),
-                Expr::Cmp { sreg, data, .. } => (words(sreg, data.len()), 0),
-                Expr::Range { sreg, from, .. } => (words(sreg, from.len()), 0),
-                Expr::Bitwise { sreg, dreg, mask, .. } => (words(sreg, mask.len()), words(dreg, mask.len())),
-                Expr::Byteorder { sreg, dreg, len, .. } | Expr::Shift { sreg, dreg, len, .. } => {
-                    (words(sreg, len), words(dreg, len))
-                }
-                Expr::Registers { sreg, sreg2, dreg, len, .. } => {
-                    (words(sreg, len) | words(sreg2, len), words(dreg, len))
-                }
-                Expr::Lookup { sreg, dreg, .. } => (words(sreg, 1), dreg.map_or(0, |dreg| words(dreg, 16))),
-                // It may have loaded anything.
-                Expr::Open(_) => (0, u32::MAX),
-                // Which registers it reads is its own affair: those that the rule has loaded for it.
-                Expr::Nat(_) => (loaded, 0),
-                Expr::Verdict(_) | Expr::XtMatch(_) | Expr::XtTarget(_) | Expr::Reject | Expr::Dynset(_) => {
-                    (0, 0)
-                }
-            };
-            let fits = read & !loaded == 0;
-            loaded |= written;
-            fits
-        })
-    }
-}
-
 impl<'s> Chain<'s> {
     fn new(names: &Names<'s>, chain: &'s NftChain) -> Self {
         let rule = |rule: &'s portcullis_snapshot::NftRule| Rule {
             handle: rule.handle,
             expressions: rule.expressions.iter().filter_map(|expr| Expr::new(names, expr)).collect(),
         };
-        Self { name: &chain.name, rules: chain.rules.iter().map(rule).collect() }
+        Self { name: &chain.name, rules: chain.rules.iter().map(rule).collect(), prepared: OnceLock::new() }
     }
 }
 

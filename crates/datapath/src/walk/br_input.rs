@@ -47,13 +47,12 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `br_handle_frame`: the receive handler of every port. Returns the frame if it goes on to the port's own stack.
     pub(super) fn br_handle_frame(&mut self, mut skb: Skb, bridge: IfIndex) -> Option<Skb> {
         let network = self.network;
-        let name = network.name(skb.dev);
         let Some((bridge, port)) = network.bridge(bridge).and_then(|b| Some((b, *b.port(skb.dev)?))) else {
             self.drop_skb(
                 "br_handle_frame",
                 &skb,
                 "the bridge was not read",
-                format_args!("IFLA_MASTER of {name}"),
+                format_args!("IFLA_MASTER of {}", network.name(skb.dev)),
             );
             return None;
         };
@@ -69,7 +68,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         skb.port = Some(skb.dev);
         if port.has(|options| options.vlan_tunnel) {
-            let what = format!("VLAN tunnel mapping on {name}");
+            let what = format!("VLAN tunnel mapping on {}", port.link.name);
             self.assume(&mut skb, "br_handle_ingress_vlan_tunnel", OpenKind::Unmodelled(what));
         }
         if self.frame.is(Field::Dst, Set::LINK_LOCAL) {
@@ -387,7 +386,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         match entry {
             Some(FdbDst::Local(owner)) => {
-                let owner = self.network.name(owner);
+                let owner = self.network.naming(owner);
                 self.step(
                     function,
                     dev,
@@ -397,7 +396,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 return self.br_pass_frame_up(&bridged, bridge, "local FDB entry");
             }
             Some(FdbDst::Port(to)) => {
-                let name = self.network.name(to);
+                let name = self.network.naming(to);
                 self.step(function, dev, format_args!("to {name}"), format_args!("FDB entry, vlan {vid}"));
                 self.br_forward(&bridged, bridge, to);
             }

@@ -204,10 +204,25 @@ pub fn walk<F: Frame>(
     frame: &mut F,
     manner: impl Into<Manner>,
 ) -> Walk {
+    let mut into = Walk::default();
+    walk_into(network, ingress, frame, manner, &mut into);
+    into
+}
+
+/// The same for many frames in a row: the result takes the place of an earlier one, whose memory it uses.
+pub fn walk_into<F: Frame>(
+    network: &Network<'_>,
+    ingress: IfIndex,
+    frame: &mut F,
+    manner: impl Into<Manner>,
+    into: &mut Walk,
+) {
+    into.clear();
     let frame = &mut Edited::new(frame);
     let mut walker = Walker::new(network, frame, manner.into());
+    walker.walk = std::mem::take(into);
     walker.netif_receive(ingress);
-    walker.walk
+    *into = walker.walk;
 }
 
 /// A walk under way.

@@ -242,6 +242,15 @@ impl Walk {
         self.open.iter().enumerate().filter(move |(index, _)| assumes.holds(*index)).map(|(_, open)| open)
     }
 
+    /// Makes it as it was before anything was walked.
+    pub(super) fn clear(&mut self) {
+        self.outcomes.clear();
+        self.drops.clear();
+        self.open.clear();
+        self.learned.clear();
+        self.steps.clear();
+    }
+
     /// Returns what the host's own stack took in.
     pub fn host(&self) -> impl Iterator<Item = &HostDelivery> {
         self.outcomes.iter().filter_map(|outcome| match outcome {

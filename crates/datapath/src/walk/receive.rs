@@ -77,8 +77,11 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         } else {
             PacketType::Multicast
         };
-        let address = link.address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
-        self.step("eth_type_trans", link.index, format_args!("{pkt_type:?}"), format_args!("{address}"));
+        let decision = format_args!("{pkt_type:?}");
+        match link.address {
+            Some(address) => self.step("eth_type_trans", link.index, decision, format_args!("{address}")),
+            None => self.step("eth_type_trans", link.index, decision, format_args!("no address")),
+        }
         pkt_type
     }
 

@@ -163,7 +163,7 @@ impl Lab {
         links
     }
 
-    fn bridge(mut self, change: impl FnOnce(&mut BridgeOptions)) -> Self {
+    pub(super) fn bridge(mut self, change: impl FnOnce(&mut BridgeOptions)) -> Self {
         let LinkKind::Bridge(options) = &mut self.links()[0].kind else { panic!("br0 comes first") };
         change(options);
         self
@@ -183,7 +183,7 @@ impl Lab {
     }
 
     /// VLAN filtering on, every port in VLAN 1, the bridge device in `bridge`.
-    fn vlans(self, bridge: &[(u16, u16)], ports: &[(IfIndex, &[(u16, u16)])]) -> Self {
+    pub(super) fn vlans(self, bridge: &[(u16, u16)], ports: &[(IfIndex, &[(u16, u16)])]) -> Self {
         let mut lab = self.bridge(|options| options.vlan_filtering = Some(true));
         let table = |device, vlans: &[(u16, u16)]| VlanTable {
             device,
@@ -207,11 +207,14 @@ impl Lab {
         lab
     }
 
+    pub(super) fn network(&self) -> Network<'_> {
+        Network::new(&self.snapshot, NetnsId(1)).unwrap()
+    }
+
     pub(super) fn send(&self, from: IfIndex, frame: &FrameBuilder) -> Walk {
         let data = vec![0; 46];
         let bytes = frame.payload(&Payload::Raw { ethertype: EtherType(0x88b5), data });
-        let network = Network::new(&self.snapshot, NetnsId(1)).unwrap();
-        walk(&network, from, &mut Concrete::new(&bytes).unwrap(), Trace::Steps)
+        walk(&self.network(), from, &mut Concrete::new(&bytes).unwrap(), Trace::Steps)
     }
 }
 

@@ -20,6 +20,9 @@ mod nft_meta;
 mod nft_nat;
 pub(super) mod nft_payload;
 mod nft_payload_set;
+mod nft_prepared;
+#[cfg(test)]
+mod nft_prepared_tests;
 pub(crate) mod registers;
 #[cfg(test)]
 mod tests;
@@ -67,6 +70,10 @@ pub(crate) const BR_NF_HOOK_THRESH: &str = "br_nf_hook_thresh";
 impl<F: Frame> Walker<'_, '_, F> {
     /// Does something at whose rules the walk can pause.
     pub(in crate::walk) fn at_rules<T>(&mut self, of: RulesOf, with: impl FnOnce(&mut Self) -> T) -> T {
+        if self.entered.is_none() {
+            // It pauses nowhere.
+            return with(self);
+        }
         let rules = Rules { of, hook: NfHook::Ingress, function: 0 };
         let before = self.rules.replace(rules);
         let result = with(self);
@@ -87,6 +94,9 @@ impl<F: Frame> Walker<'_, '_, F> {
         state: NfState,
         priorities: std::ops::RangeInclusive<i32>,
     ) -> Option<()> {
+        if self.entered.is_none() {
+            return self.nf_hook_functions(skb, function, state, priorities);
+        }
         let outer = self.rules;
         // Hooks that rules of this one lead to are others.
         self.rules = outer.filter(|rules| rules.of.are_at(state.family, state.hook));
@@ -108,7 +118,7 @@ impl<F: Frame> Walker<'_, '_, F> {
             (NftFamily::Netdev, _) => network.hooks().ingress(state.iif?),
             (family, hook) => network.hooks().netfilter(family, hook),
         };
-        if self.start_at.as_ref().is_some_and(|start| start.hook != state.hook) {
+        if functions.is_empty() || self.start_at.as_ref().is_some_and(|start| start.hook != state.hook) {
             return Some(());
         }
         let functions = functions.iter().enumerate();

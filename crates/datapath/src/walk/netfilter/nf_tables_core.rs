@@ -5,11 +5,12 @@ use std::cmp::Ordering;
 
 use portcullis_snapshot::{CmpOp, MetaKey};
 
+use super::nft_prepared::{Candidate, Loaded};
 use super::registers::{Registers, Value, compare, equals, lies_in, masked, number_at, swapped};
 use super::{NfState, NfVerdict};
 use crate::frame::Frame;
 use crate::network::{Datum, Expr, Rule, Ruleset, Verdict};
-use crate::walk::{OpenKind, Skb, Walker};
+use crate::walk::{OpenKind, Skb, Trace, Walker};
 
 /// `NFT_JUMP_STACK_SIZE`.
 const JUMP_STACK_SIZE: usize = 16;
@@ -52,6 +53,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         let mut pkt =
             Pktinfo { state: *state, ruleset, transport: None, rule: (base, 0), asked: Cell::new(None) };
         let mut registers = Registers::default();
+        let mut loaded = self.nft_prepares(skb, &pkt);
         let mut stack: Vec<(usize, usize)> = Vec::new();
         let (mut chain, mut next) = (base, 0);
         let mut resumed = self.start_at.take();
@@ -65,19 +67,27 @@ impl<F: Frame> Walker<'_, '_, F> {
             {
                 return NfVerdict::Paused;
             }
-            let rule = ruleset.chains.get(chain).and_then(|chain| chain.rules.get(next));
+            let candidate = match &mut loaded {
+                Some(loaded) => self.nft_candidate(skb, &mut pkt, loaded, (chain, next)),
+                None => Candidate { at: next, verdict: None },
+            };
+            let rule = ruleset.chains.get(chain).and_then(|chain| chain.rules.get(candidate.at));
             let Some(rule) = rule else {
                 // The end of a chain: back to where it was jumped to from, or to the policy.
                 let Some((back, at)) = stack.pop() else { break };
                 (chain, next) = (back, at);
                 continue;
             };
-            next += 1;
+            next = candidate.at + 1;
             pkt.rule = (chain, rule.handle);
-            match self.nft_rule(skb, &mut pkt, rule, &mut registers) {
+            let verdict = candidate.verdict.unwrap_or_else(|| {
+                loaded.iter_mut().for_each(Loaded::forget);
+                self.nft_rule(skb, &mut pkt, rule, &mut registers)
+            });
+            match verdict {
                 Verdict::Accept => return NfVerdict::Accept,
                 Verdict::Drop => {
-                    self.nft_drop(skb, &pkt.place());
+                    self.nft_drop(skb, || pkt.place());
                     return NfVerdict::Drop;
                 }
                 Verdict::Stolen => return NfVerdict::Drop,
@@ -94,7 +104,7 @@ impl<F: Frame> Walker<'_, '_, F> {
                 Verdict::Jump(_) | Verdict::Open(_) => {
                     let what = format!("{}: a verdict that is not known", pkt.place());
                     if self.undecided(skb, "nft_do_chain", OpenKind::Filter(what)) {
-                        self.nft_drop(skb, &pkt.place());
+                        self.nft_drop(skb, || pkt.place());
                         return NfVerdict::Drop;
                     }
                     return NfVerdict::Accept;
@@ -103,13 +113,14 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
         if policy_drop {
             let chain = ruleset.chains.get(base).map_or("", |chain| chain.name);
-            self.nft_drop(skb, &format!("nftables {} {chain}: policy drop", ruleset.table.name));
+            self.nft_drop(skb, || format!("nftables {} {chain}: policy drop", ruleset.table.name));
             return NfVerdict::Drop;
         }
         NfVerdict::Accept
     }
 
-    fn nft_drop(&mut self, skb: &Skb, place: &str) {
+    fn nft_drop(&mut self, skb: &Skb, place: impl Fn() -> String) {
+        let place = if self.manner.trace == Trace::Steps { place() } else { String::new() };
         self.drop_skb("nft_do_chain", skb, "a rule drops it", format_args!("{place}"));
     }
 

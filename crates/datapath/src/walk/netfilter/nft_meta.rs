@@ -31,13 +31,12 @@ impl<'w, F: Frame> Walker<'_, 'w, F> {
                 return self.nft_behind_tags(skb, pkt, registers);
             }
             MetaKey::Protocol => {
-                let pieces = vec![Piece::field(16, Field::Protocol(skb.depth), 0)];
-                self.store(registers, dreg, pieces);
+                self.store(registers, dreg, Field::Protocol(skb.depth));
                 return Verdict::Continue;
             }
             MetaKey::L4Proto => {
                 let Some(transport) = self.nft_pktinfo(skb, pkt) else { return Verdict::Break };
-                self.store(registers, dreg, vec![Piece::field(8, transport.protocol, 0)]);
+                self.store(registers, dreg, transport.protocol);
                 return Verdict::Continue;
             }
             MetaKey::Mark => Some(skb.mark.to_ne_bytes().to_vec()),
@@ -128,15 +127,16 @@ impl<'w, F: Frame> Walker<'_, 'w, F> {
         registers.store_pieces(dreg, swapped(&pieces, 4, size));
     }
 
-    /// Stores parts of fields, as bytes where the frame tells them.
-    fn store(&self, registers: &mut Registers, dreg: Register, pieces: Vec<Piece>) {
-        let known = |piece: Piece| match piece.source {
-            super::registers::Source::Field(field, shift) => self.frame.known(field).map_or(piece, |value| {
-                Piece::known(piece.bits, value >> shift & super::registers::ones(piece.bits))
-            }),
-            _ => piece,
-        };
-        registers.store_pieces(dreg, pieces.into_iter().map(known).collect());
+    /// Stores a field of whole bytes, as bytes where the frame tells them.
+    fn store(&self, registers: &mut Registers, dreg: Register, field: Field) {
+        let bits = field.bits();
+        match self.frame.known(field) {
+            Some(value) => {
+                let value = value.to_be_bytes();
+                registers.store(dreg, value.get(16 - usize::from(bits / 8)..).unwrap_or_default());
+            }
+            None => registers.store_pieces(dreg, vec![Piece::field(bits.into(), field, 0)]),
+        }
     }
 
     fn ifname(&self, device: Option<IfIndex>) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! `net/netfilter/nft_payload.c`, `include/net/netfilter/nf_tables_ipv4.h` and `_ipv6.h`: bytes of the packet.
 
-use portcullis_snapshot::{BoolOpt, EtherType, NftFamily, PayloadBase, Register};
+use portcullis_snapshot::{EtherType, NftFamily, PayloadBase, Register};
 
 use super::nf_tables_core::Pktinfo;
 use super::registers::{Piece, Registers, join};
@@ -10,7 +10,7 @@ use crate::walk::{HwTag, Skb, TagVid, Walker};
 
 /// `VLAN_ETH_HLEN`.
 const VLAN_ETH_HLEN: usize = 18;
-const ETH_HLEN: usize = 14;
+pub(super) const ETH_HLEN: usize = 14;
 /// Extension headers that `ipv6_find_hdr` passes over.
 const EXTENSIONS: [Set; 6] = [
     Set::Exactly(0),
@@ -75,13 +75,10 @@ impl<F: Frame> Walker<'_, '_, F> {
                 return self.nft_unknown(skb, pkt, "bytes behind the transport header");
             }
         }
-        if self.frame.raw().is_some() {
-            let byte = |at| self.frame.raw().map_or(0, |frame| raw_byte(frame, skb, base, at));
+        if let Some(frame) = self.frame.raw() {
             let mut bytes = [0; 256];
             let Some(bytes) = bytes.get_mut(..len) else { return Verdict::Break };
-            for (at, place) in bytes.iter_mut().enumerate() {
-                *place = byte(offset + at);
-            }
+            raw_bytes(frame, skb, base, offset, bytes);
             registers.store(dreg, bytes);
         } else {
             let pieces = (offset..offset + len).flat_map(|at| self.byte(skb, pkt, base, at)).collect();
@@ -93,7 +90,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     /// Whether there is a tag in the bytes, or a PPPoE header, that some kernels look behind: what `meta protocol` and
     /// the network header are then has changed in 6.19 or later, and nothing tells. 6.18 brought the option asked for.
     pub(super) fn may_look_behind_tags(&mut self, skb: &Skb) -> bool {
-        let recent = self.network.knows(BoolOpt::FdbLocalVlan0);
+        let recent = self.network.is_recent();
         let encapsulated = [EtherType::VLAN, EtherType::SVLAN, EtherType::PPPOE_SESSION].map(Set::from);
         recent && self.frame.is_any(Field::Protocol(skb.depth), &encapsulated)
     }
@@ -353,7 +350,34 @@ pub(in crate::walk) fn tag_vid(tag: HwTag, bits: u32, shift: u32) -> Piece {
     }
 }
 
-/// One byte of a header of a frame that is known in full.
+/// Bytes of a header of a frame that is known in full; 0 behind its end.
+pub(super) fn raw_bytes(frame: Concrete<'_>, skb: &Skb, base: PayloadBase, offset: usize, bytes: &mut [u8]) {
+    let tags = 4 * usize::from(skb.depth);
+    // Where they are, if they are in a row.
+    let start = match (base, skb.hwtag) {
+        (PayloadBase::Link, _) if offset + bytes.len() <= 12 => Some(offset),
+        (PayloadBase::Link, None) if offset >= 12 => Some(offset + tags),
+        (PayloadBase::Link, _) => None,
+        (PayloadBase::Network, _) => Some(ETH_HLEN + tags + offset),
+        _ => frame.transport(skb.depth).map(|transport| transport + offset),
+    };
+    match start {
+        Some(start) => match frame.bytes().get(start..start + bytes.len()) {
+            Some(from) => bytes.copy_from_slice(from),
+            // The frame ends before or among them.
+            None => {
+                let from = frame.bytes().get(start..).unwrap_or_default();
+                bytes.iter_mut().zip(from).for_each(|(to, byte)| *to = *byte);
+            }
+        },
+        None => {
+            let places = bytes.iter_mut().zip(offset..);
+            places.for_each(|(to, at)| *to = raw_byte(frame, skb, base, at));
+        }
+    }
+}
+
+/// One byte of it.
 fn raw_byte(frame: Concrete<'_>, skb: &Skb, base: PayloadBase, at: usize) -> u8 {
     let bytes = frame.bytes();
     let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
