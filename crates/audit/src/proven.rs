@@ -11,7 +11,8 @@ use crate::context::{Alike, BridgeView, Context, PortView, Tag};
 use crate::probe::{Destination, Hit, Probe, Reach};
 
 /// What is said of a frame that gets through later only.
-pub(crate) const LATER: &str = "what is learned now being forgotten or displaced, after which a frame gets there";
+pub(crate) const LATER: &str =
+    "what is learned now being forgotten or displaced, after which a frame gets there";
 
 /// A frame with blanks, however it was found.
 pub enum Sent<'p> {

@@ -117,8 +117,7 @@ fn claims<'c>(
     alike: &Alike<'_, '_>,
     protected: &BTreeSet<IfIndex>,
 ) -> impl Iterator<Item = &'c Claim> {
-    let to_protected =
-        |claim: &&Claim| matches!(claim.proof.goal, Goal::Port(to) if protected.contains(&to));
+    let to_protected = |claim: &&Claim| matches!(claim.proof.goal, Goal::Port(to) if protected.contains(&to));
     context.proofs(alike).iter().filter(to_protected)
 }
 

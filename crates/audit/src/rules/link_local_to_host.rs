@@ -56,8 +56,7 @@ impl Rule for LinkLocalToHost {
             for alike in bridge.guests() {
                 let on_port = |outcome: &Outcome| matches!(outcome, Outcome::Host(delivery) if delivery.device == alike.first.link.index);
                 let goals = HostProtocol::ALL.map(Goal::Host);
-                let mut reach =
-                    context.reach_proven(bridge, &alike, (Aim::Host, &probes), &goals, on_port);
+                let mut reach = context.reach_proven(bridge, &alike, (Aim::Host, &probes), &goals, on_port);
                 // Others that get there were taken out of the bridge's path: see brouting.
                 reach.hits.retain(|hit| matches!(hit.sent.to(), Destination::LinkLocal(_)));
                 if let Some(best) = reach.best() {
