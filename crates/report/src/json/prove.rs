@@ -259,6 +259,18 @@ impl From<&NotProven> for NotProvenEntry {
     }
 }
 
+impl VerdictName {
+    /// Returns the verdict as a word, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::Exposed => "exposed",
+            Self::Unproven => "unproven",
+        }
+    }
+}
+
 impl From<Knob> for KnobEntry {
     fn from(knob: Knob) -> Self {
         let Knob { name, is, instead, verdict } = knob;
