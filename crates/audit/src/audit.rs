@@ -11,6 +11,7 @@ use std::thread;
 use jiff::civil::Date;
 use portcullis_snapshot::{Link, LinkKind, Netns, NetnsId, Snapshot, UnreadCause};
 
+use crate::claims::{self, Claim, Claims, NotProven};
 use crate::context::{BridgeView, Context};
 use crate::finding::{AppliedWaiver, Device, Finding, Findings, Role, Severity};
 use crate::policy::{Policy, Waiver};
@@ -22,6 +23,10 @@ use crate::rule::Rule;
 pub struct AuditReport {
     /// What was found, worst first, waived findings included.
     pub findings: Vec<Finding>,
+    /// What was proven of every frame of the guest ports, or refuted, by namespace and port.
+    pub claims: Vec<Claim>,
+    /// The guest ports that nothing was proven for.
+    pub not_proven: Vec<NotProven>,
     /// The bridges that were looked at, by namespace and name.
     pub bridges: Vec<BridgeSummary>,
     /// The devices that macvlans sit on, by namespace and name.
@@ -115,6 +120,7 @@ impl AuditReport {
 pub fn audit(snapshot: &Snapshot, policy: &Policy, today: Date) -> AuditReport {
     let contexts: Vec<_> =
         snapshot.namespaces.iter().filter_map(|netns| Context::new(snapshot, netns, policy)).collect();
+    prove_all(&contexts);
     let mut findings = in_order(check_all(&contexts));
     for finding in &mut findings {
         apply_waivers(finding, &policy.waivers, today);
@@ -122,6 +128,8 @@ pub fn audit(snapshot: &Snapshot, policy: &Policy, today: Date) -> AuditReport {
     AuditReport {
         counts: count(&findings),
         findings,
+        claims: contexts.iter().flat_map(|context| context.claims().all().cloned()).collect(),
+        not_proven: contexts.iter().flat_map(claims::not_proven).collect(),
         bridges: contexts.iter().flat_map(bridges).collect(),
         lower_devices: contexts.iter().flat_map(lower_devices).collect(),
         unread: snapshot.namespaces.iter().flat_map(unread).collect(),
@@ -155,14 +163,45 @@ fn check_all(contexts: &[Context<'_>]) -> Vec<(Rank, Vec<Finding>)> {
         rule.check(context, &mut findings);
         (*rank, findings.into_vec())
     };
-    let interfaces: usize = contexts.iter().map(|context| context.netns().links.known().len()).sum();
-    let threads = if interfaces < LARGE { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+    in_parallel(worth(contexts.iter().copied()), &tasks, check)
+}
+
+/// Proves what is to be proven of each namespace, by as many threads as are worth it.
+fn prove_all(contexts: &[Context<'_>]) {
+    let tasks: Vec<_> = contexts
+        .iter()
+        .enumerate()
+        .flat_map(|(at, context)| claims::proven(context).into_iter().map(move |group| (at, context, group)))
+        .collect();
+    let mut done = in_parallel(worth(contexts), &tasks, |(at, context, group)| {
+        (*at, *group, claims::prove(context, *group))
+    });
+    done.sort_by_key(|(at, (_, port), _)| (*at, *port));
+    let mut claims: Vec<Vec<Claim>> = contexts.iter().map(|_| Vec::new()).collect();
+    for (at, _, found) in done {
+        if let Some(of_context) = claims.get_mut(at) {
+            of_context.extend(found);
+        }
+    }
+    for (context, claims) in contexts.iter().zip(claims) {
+        context.take_claims(Claims::of(claims));
+    }
+}
+
+/// By how many threads namespaces are worth being looked at.
+fn worth<'c, 's: 'c>(contexts: impl IntoIterator<Item = &'c Context<'s>>) -> usize {
+    let interfaces: usize = contexts.into_iter().map(|context| context.netns().links.known().len()).sum();
+    if interfaces < LARGE { 1 } else { thread::available_parallelism().map_or(1, usize::from) }
+}
+
+/// Does each of some tasks, in any order.
+fn in_parallel<T: Sync, R: Send>(threads: usize, tasks: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
             let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) else { return done };
-            done.push(check(task));
+            done.push(each(task));
         }
     };
     thread::scope(|scope| {

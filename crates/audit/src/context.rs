@@ -8,12 +8,14 @@ mod singled_out;
 mod view;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
 use portcullis_datapath::{Aim, Concrete, Manner, Network, Trace, Walk, walk};
+use portcullis_prove::{Goal, Verdict};
 use portcullis_snapshot::{Address, IfIndex, Netns, Snapshot};
 
+use crate::claims::{self, Claim, Claims};
 use crate::finding::{self, Device, Finding};
 use crate::policy::{Access, Policy};
 use crate::roles::Roles;
@@ -32,6 +34,7 @@ pub struct Context<'s> {
     policy: &'s Policy,
     addresses: HashMap<IfIndex, Vec<&'s Address>>,
     bridges: Vec<BridgeView<'s>>,
+    claims: OnceLock<Claims>,
 }
 
 impl<'s> Context<'s> {
@@ -53,6 +56,7 @@ impl<'s> Context<'s> {
             policy,
             addresses,
             bridges: Vec::new(),
+            claims: OnceLock::new(),
         };
         let index = alike::Index::new(&context);
         let bridge = |link| BridgeView::new(&context, &roles, &index, link);
@@ -95,6 +99,33 @@ impl<'s> Context<'s> {
     #[must_use]
     pub fn bridges(&self) -> &[BridgeView<'s>] {
         &self.bridges
+    }
+
+    /// Returns what was proven of every frame of the guest ports, which is done now if it was not yet.
+    pub(crate) fn claims(&self) -> &Claims {
+        self.claims.get_or_init(|| {
+            let groups = claims::proven(self);
+            Claims::of(groups.into_iter().flat_map(|group| claims::prove(self, group)))
+        })
+    }
+
+    /// Takes what was proven elsewhere.
+    pub(crate) fn take_claims(&self, claims: Claims) {
+        // What is there already is the same.
+        let _ = self.claims.set(claims);
+    }
+
+    /// Returns what was proven of the frames of ports that are alike; nothing if it was left out.
+    #[must_use]
+    pub fn proofs(&self, alike: &Alike<'_, '_>) -> &[Claim] {
+        self.claims().of_port(alike.first.link.index)
+    }
+
+    /// Returns whether a claim about ports that are alike holds; `None` if it was not tried.
+    #[must_use]
+    pub fn verdict(&self, alike: &Alike<'_, '_>, goal: Goal) -> Option<&Verdict> {
+        let claim = self.proofs(alike).iter().find(|claim| claim.proof.goal == goal)?;
+        Some(&claim.proof.verdict)
     }
 
     /// Returns a device's name, or its number if there is no such device.

@@ -1,14 +1,17 @@
 //! Policy, rules and findings: what a snapshot means to whoever runs the host.
 //!
 //! [`audit`] takes a snapshot, a [`Policy`] and today's date, runs every rule of [`registry`] over every namespace,
-//! and returns an [`AuditReport`]. Rules prove what they say by walking frames; what a walk leaves open stays with
-//! the finding. Pure: no I/O, no clock, no text for people beyond the sentences of a finding.
+//! and returns an [`AuditReport`]. Rules show what they say by walking frames, and where none of theirs arrives they ask
+//! what is proven of every frame ([`Claim`]); what a walk or a proof leaves open stays with the finding. Pure: no I/O, no
+//! clock, no text for people beyond the sentences of a finding.
 
 mod audit;
+mod claims;
 mod context;
 mod finding;
 mod policy;
 mod probe;
+mod proven;
 pub mod registry;
 mod remedy;
 mod roles;
@@ -18,9 +21,11 @@ pub mod rules;
 mod testing;
 
 pub use audit::{AuditReport, BridgeSummary, Counts, LowerDevice, PortSummary, UnreadNote, audit};
+pub use claims::{Claim, NotProven};
 pub use context::{Alike, BridgeView, Context, PortView, Tag};
 pub use finding::{AppliedWaiver, Device, Evidence, Finding, Findings, Remedy, Role, Severity, Witness};
 pub use policy::{Access, BridgePolicy, Glob, LinkLocalProtocol, Policy, PolicyError, PortPolicy, Waiver};
 pub use probe::{Destination, Hit, Probe, Reach};
+pub use proven::Sent;
 pub use roles::Roles;
 pub use rule::{RemedyDoc, Rule, RuleDoc, RuleId, refs};

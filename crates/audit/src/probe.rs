@@ -7,6 +7,7 @@ use portcullis_datapath::{Aim, FrameBuilder, HostDelivery, Outcome, PacketType, 
 use portcullis_snapshot::{IfIndex, MacAddr};
 
 use crate::context::{BridgeView, Context, PortView, Tag};
+use crate::proven::Sent;
 
 /// Whom a probe is addressed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,17 @@ impl Destination {
         }
     }
 
+    /// Returns what an address of a frame is.
+    #[must_use]
+    pub fn of(mac: MacAddr) -> Self {
+        match mac {
+            MacAddr::BROADCAST => Self::Broadcast,
+            MacAddr([1, 0x80, 0xc2, 0, 0, x]) if x < 16 => Self::LinkLocal(x),
+            _ if mac.is_multicast() => Self::Multicast(mac),
+            _ => Self::Mac(mac),
+        }
+    }
+
     /// Returns what it is, in words that fit every port: "the bridge's address".
     #[must_use]
     pub fn words(self) -> String {
@@ -86,12 +98,10 @@ impl<'p> Probe<'p> {
     }
 }
 
-/// A probe that got where it should not.
+/// A frame that got where it should not.
 pub struct Hit<'p> {
-    /// The probe.
-    pub probe: &'p Probe<'p>,
-    /// How it was tagged.
-    pub tags: Vec<Tag>,
+    /// The frame.
+    pub sent: Sent<'p>,
     /// Where it arrived.
     pub outcome: Outcome,
     /// What could still have stopped it.
@@ -102,7 +112,7 @@ impl Hit<'_> {
     /// Returns the frame for a port that is alike.
     #[must_use]
     pub fn frame(&self, bridge: &BridgeView<'_>, port: &PortView<'_>) -> Vec<u8> {
-        self.probe.frame(bridge, port, &self.tags).unwrap_or_default()
+        self.sent.frame(bridge, port)
     }
 
     /// Returns how the host's stack took it in, if it did.
@@ -140,7 +150,7 @@ impl<'p> Reach<'p> {
     /// Whether a probe arrived.
     #[must_use]
     pub fn has(&self, probe: &Probe<'_>) -> bool {
-        self.hits.iter().any(|hit| std::ptr::addr_eq(hit.probe, probe))
+        self.hits.iter().any(|hit| hit.sent.is(probe))
     }
 
     /// Returns by which destinations the host is reached, each once, link-local ones in one phrase.
@@ -149,10 +159,11 @@ impl<'p> Reach<'p> {
         let mut ways = Vec::new();
         let mut link_local = std::collections::BTreeSet::new();
         for hit in &self.hits {
-            if let Destination::LinkLocal(x) = hit.probe.to {
+            let to = hit.sent.to();
+            if let Destination::LinkLocal(x) = to {
                 link_local.insert(x);
-            } else if !ways.contains(&hit.probe.to.words()) {
-                ways.push(hit.probe.to.words());
+            } else if !ways.contains(&to.words()) {
+                ways.push(to.words());
             }
         }
         if !link_local.is_empty() {
@@ -172,8 +183,7 @@ impl<'p> Reach<'p> {
         let questions = |assumes| walk.questions(assumes).map(|open| open.kind.to_string()).collect();
         match walk.outcomes.iter().find(|outcome| wanted(outcome)) {
             Some(outcome) => self.hits.push(Hit {
-                probe,
-                tags: tags.to_vec(),
+                sent: Sent::Probe(probe, tags.to_vec()),
                 outcome: outcome.clone(),
                 questions: questions(outcome.assumes()),
             }),

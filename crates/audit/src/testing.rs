@@ -3,8 +3,9 @@
 use portcullis_snapshot::{
     Address, BoolOpts, BridgeOptions, CmpOp, EtherType, FdbEntry, Filters, IfIndex, Ipv4Conf, Ipv6Conf,
     Kernel, Link, LinkFlags, LinkKind, Mdb, Membership, Netns, NetnsId, NextHop, NftBaseChain, NftChain,
-    NftExpr, NftFamily, NftRule, NftTable, PolicyRule, PortKind, PortOptions, PortState, Reading, Route,
-    SCHEMA, Settings, Snapshot, StpState, TunOptions, VlanEntry, VlanFlags, VlanId, VlanTable,
+    NftExpr, NftFamily, NftRule, NftTable, NftVerdict, PayloadBase, PolicyRule, PortKind, PortOptions,
+    PortState, Reading, Route, SCHEMA, Settings, Snapshot, StpState, TunOptions, VlanEntry, VlanFlags,
+    VlanId, VlanTable,
 };
 
 use crate::{AuditReport, Finding, Policy, audit};
@@ -355,6 +356,27 @@ impl Host {
             dormant: false,
         };
         read(&mut self.netns().filters.nft_chains).push(chain);
+    }
+
+    /// Drops what comes in by some devices, but for frames whose first EtherType is `but`.
+    pub(crate) fn drop_at_ingress(&mut self, devices: &[&str], but: Option<u16>) {
+        let accept = |ethertype: u16| NftRule {
+            handle: 1,
+            expressions: vec![
+                NftExpr::Payload { base: PayloadBase::Link, offset: 12, len: 2, dreg: 4 },
+                NftExpr::Cmp { sreg: 4, op: CmpOp::Eq, data: ethertype.to_be_bytes()[..].into() },
+                NftExpr::Verdict(NftVerdict::Accept),
+            ],
+        };
+        let rules: Vec<_> = but.map(accept).into_iter().collect();
+        self.nft_chain(NftFamily::Netdev, 0, "ingress");
+        let base = read(&mut self.netns().filters.nft_chains).last_mut().unwrap();
+        (base.policy_drop, base.rules) = (true, u32::try_from(rules.len()).unwrap());
+        base.devices = devices.iter().map(|&device| device.to_owned()).collect();
+        let chains = vec![NftChain { name: "ingress".to_owned(), rules }];
+        let (family, name) = (NftFamily::Netdev, "filter".to_owned());
+        let table = NftTable { family, name, dormant: false, chains, sets: Vec::new() };
+        read(&mut self.netns().filters.nft_tables).push(table);
     }
 
     /// A rule of nftables that compares something with a constant.

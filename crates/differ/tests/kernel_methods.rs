@@ -9,7 +9,7 @@ use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_prove::{Exposure, Goal, HostProtocol, Verdict};
 use portcullis_testnet::fresh;
 
-const SEARCH: Search = Search { frames: 3_000, neighbours: 1, most_ways: 20_000 };
+const SEARCH: Search = Search { frames: 300, neighbours: 1, most_ways: 20_000 };
 const DOCUMENT: &str = include_str!("../../../docs/methods.md");
 /// Which protocols have handlers beside ARP and IP differs from kernel to kernel.
 const NOT_OF_THE_METHOD: &str = "host other";
@@ -27,8 +27,15 @@ fn pairs() -> Vec<Vec<&'static Method>> {
     pairs
 }
 
+/// The kernels that the document is of. Others differ where they lack an option; there what is proven is asked of them alone.
+const DOCUMENTED: [&str; 2] = ["6.12.", "6.18."];
+
 /// The cells of a row of the document.
 fn documented(name: &str) -> Option<Vec<&'static str>> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    if !DOCUMENTED.iter().any(|known| release.starts_with(known)) {
+        return None;
+    }
     let start = format!("| {name} |");
     let line = DOCUMENT.lines().find(|line| line.starts_with(&start))?;
     Some(line.trim_matches('|').split('|').skip(1).map(str::trim).collect())

@@ -11,9 +11,10 @@
 )]
 
 use std::os::fd::AsFd;
+use std::process::Command;
 use std::time::Duration;
 
-use portcullis_audit::{AuditReport, Finding, Policy, audit};
+use portcullis_audit::{AuditReport, Claim, Finding, Policy, audit};
 use portcullis_kernel::capture::{Request, Scope, capture};
 use portcullis_kernel::counters::Counters;
 use portcullis_kernel::link::{self, NewLink};
@@ -21,6 +22,7 @@ use portcullis_kernel::namespace::{Netns, pin_to_one_processor};
 use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_kernel::packet::{Captured, PacketSocket, Promiscuous};
 use portcullis_kernel::{Change, sysctl};
+use portcullis_prove::{Goal, HostProtocol, Verdict};
 use portcullis_snapshot::{IfIndex, MacAddr, PortState, Snapshot, VlanId};
 
 const TODAY: jiff::civil::Date = jiff::civil::date(2026, 6, 1);
@@ -168,6 +170,21 @@ fn find<'r>(report: &'r AuditReport, rule: &str, port: &str) -> Option<&'r Findi
     report.findings.iter().filter(|finding| finding.rule.0 == rule).find(at)
 }
 
+/// Lets nothing in by `g1` but the frame that ends each sending, and what a rule accepts. Not every kernel has such chains.
+fn let_into_g1(rule: &str) -> Result<(), String> {
+    let (from, to) = (mac(0x31), mac(0x32));
+    let marker = format!("ether saddr {from} ether daddr {to} @ll,96,16 0x88b5 accept");
+    let chain = "type filter hook ingress device \"g1\" priority 0; policy drop;";
+    let ruleset = format!("table netdev t {{\n chain in {{\n {chain}\n {rule}\n {marker}\n }}\n}}\n");
+    let done = Command::new("nft").arg(&ruleset).output().unwrap();
+    let error = String::from_utf8_lossy(&done.stderr).into_owned();
+    match done.status.success() {
+        true => Ok(()),
+        false if error.contains("not supported") || error.contains("No such file") => Err(error),
+        false => panic!("{error}"),
+    }
+}
+
 /// Runs a test in a namespace of its own.
 fn fresh(test: impl FnOnce(Network) + Send) {
     portcullis_testnet::fresh(|| {
@@ -276,5 +293,74 @@ fn the_well_known_recipe_leaves_link_local_frames() {
         let link_local = witness(&after, "link-local-to-host").expect("link-local frames are not stopped");
         assert!(network.send(&link_local).counted("Icmp.InEchos"));
         assert!(after.findings.iter().any(|finding| finding.rule.0 == "ineffective-hardening"));
+    });
+}
+
+#[test]
+fn witnesses_of_proofs_get_through_where_no_probe_does() {
+    fresh(|network| {
+        let before = run("");
+        let plain =
+            find(&before, "link-local-to-host", "g1").unwrap().witness.as_ref().unwrap().frame.clone();
+        assert!(network.send(&plain).counted("Icmp.InEchos"));
+        // None of the probes carries a tag.
+        if let Err(error) = let_into_g1("@ll,96,16 0x8100 accept") {
+            println!("skipped, because {error}");
+            return;
+        }
+        assert!(!network.send(&plain).counted("Icmp.InEchos"));
+        let after = run("[[bridge]]\nguest-to-guest = \"deny\"");
+        let witness = |rule| {
+            let finding = find(&after, rule, "g1").unwrap_or_else(|| panic!("{rule} found nothing"));
+            assert!(finding.is_proven(), "{rule}: {:?}", finding.unproven);
+            finding.witness.as_ref().unwrap().frame.clone()
+        };
+        let sent = network.send(&witness("guest-to-guest"));
+        assert!(
+            sent.received[1].iter().any(|got| got.bytes == sent.frame),
+            "{:02x?} did not leave by g2",
+            sent.frame
+        );
+        let sent = network.send(&witness("link-local-to-host"));
+        assert_eq!(sent.frame[12..14], [0x81, 0], "{:02x?}", sent.frame);
+        let counters = ["Ip.InReceives", "Ip6InReceives"];
+        assert!(
+            sent.was_answered() || counters.iter().any(|counter| sent.counted(counter)),
+            "{:02x?} did not get to the host",
+            sent.frame
+        );
+    });
+}
+
+#[test]
+fn witnesses_of_claims_get_through_and_what_is_isolated_does_not() {
+    fresh(|network| {
+        let report = run("");
+        let of_g1 = |report: &AuditReport, goal| {
+            let about = |claim: &&Claim| &*claim.from[0].name == "g1" && claim.proof.goal == goal;
+            report.claims.iter().find(about).unwrap().proof.verdict.clone()
+        };
+        let of_host = |report: &AuditReport, protocol| of_g1(report, Goal::Host(protocol));
+        let witness = |protocol| match of_host(&report, protocol) {
+            Verdict::Exposed(exposure) => exposure.frame.to_vec(),
+            other => panic!("{protocol:?}: {other:?}"),
+        };
+        let witnesses =
+            [("Ip.InReceives", witness(HostProtocol::Ipv4)), ("Ip6InReceives", witness(HostProtocol::Ipv6))];
+        for (counter, frame) in &witnesses {
+            assert!(network.send(frame).counted(counter), "{counter}: {frame:02x?}");
+        }
+        if let Err(error) = let_into_g1("") {
+            println!("skipped, because {error}");
+            return;
+        }
+        let closed = run("");
+        for protocol in HostProtocol::ALL {
+            assert_eq!(of_host(&closed, protocol), Verdict::Isolated, "{protocol:?}");
+        }
+        // Not by what is counted of IPv6: the other guest sends some at any time.
+        let [(counter, frame), _] = &witnesses;
+        assert!(!network.send(frame).counted(counter), "{counter}: {frame:02x?}");
+        assert!(find(&closed, "link-local-to-host", "g1").is_none());
     });
 }

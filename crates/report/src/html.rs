@@ -34,6 +34,7 @@ pub fn html(out: &mut impl Write, document: &AuditDocument<impl Findings>) -> io
     for finding in document.findings.entries() {
         write_finding(out, &finding)?;
     }
+    write_claims(out, document)?;
     write_unread(out, document)?;
     document.bridges.iter().try_for_each(|bridge| write_bridge(out, bridge))?;
     document.lower_devices.iter().try_for_each(|lower| write_lower(out, lower))?;
@@ -115,6 +116,34 @@ fn write_remedy(out: &mut impl Write, remedy: &RemedyEntry<'_>) -> io::Result<()
         writeln!(out, "<pre>{}</pre>", lines.join("\n"))?;
     }
     writeln!(out, "</details>")
+}
+
+fn write_claims(out: &mut impl Write, document: &AuditDocument<impl Findings>) -> io::Result<()> {
+    if !document.claims.is_empty() {
+        writeln!(out, "<h2>What holds for every frame of a guest port</h2>\n<table>")?;
+        writeln!(out, "<tr><th>bridge</th><th>from</th><th>to</th><th>verdict</th><th>because of</th></tr>")?;
+    }
+    for claim in &document.claims {
+        let from = crate::text::named(&claim.from, &claim.from_alike);
+        let because: Vec<_> = claim.assumptions.iter().map(|one| one.what.as_str()).collect();
+        let cells = [
+            claim.bridge.clone(),
+            from,
+            crate::text::what(claim),
+            claim.verdict.name().to_owned(),
+            because.join("; "),
+        ];
+        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", Text(cell))).collect();
+        writeln!(out, "<tr>{cells}</tr>")?;
+    }
+    if !document.claims.is_empty() {
+        writeln!(out, "</table>")?;
+    }
+    for left in &document.not_proven {
+        let (bridge, ports) = (Text(&left.bridge), left.ports.join(" "));
+        writeln!(out, "<p>Nothing was proven of these ports of {bridge}: {}.</p>", Text(&ports))?;
+    }
+    Ok(())
 }
 
 fn write_unread(out: &mut impl Write, document: &AuditDocument<impl Findings>) -> io::Result<()> {

@@ -10,7 +10,7 @@ use crate::json::{self, AuditDocument, ExplainDocument, FindingEntry, Findings, 
 /// Writes findings as one SARIF run; `rules` are the pages of all rules.
 ///
 /// Devices become logical locations (`NETNS/BRIDGE/PORT`), as there is no file to point to. Waived findings are there
-/// with a suppression.
+/// with a suppression. What was proven is no result: it stands among the run's properties.
 ///
 /// # Errors
 /// Whatever writing gives.
@@ -41,7 +41,13 @@ pub fn sarif(
                 "executionSuccessful": true,
                 "toolExecutionNotifications": notifications,
             }],
-            "properties": { "host": document.host, "kernel": document.kernel, "takenAt": document.taken_at },
+            "properties": {
+                "host": document.host,
+                "kernel": document.kernel,
+                "takenAt": document.taken_at,
+                "claims": document.claims,
+                "notProven": document.not_proven,
+            },
             "results": results,
         }],
     });

@@ -9,9 +9,9 @@ use portcullis_audit::{Role, Severity};
 use portcullis_report::json::{
     AssumptionEntry, AuditDocument, BridgeEntry, ClaimEntry, ClaimKind, DropEntry, EvidenceEntry,
     ExplainDocument, FindingEntry, Holder, Holds, KnobEntry, LearnedEntry, LowerEntry, MapBridge,
-    MapDocument, MapLower, MapPort, MapUpper, OutcomeEntry, PortEntry, ProofWitness, ProveDocument,
-    ProveSummary, RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry, UpperEntry,
-    VerdictName, WaiverEntry, WalkDocument, WitnessEntry,
+    MapDocument, MapLower, MapPort, MapUpper, NotProvenEntry, OutcomeEntry, PortEntry, ProofWitness,
+    ProveDocument, ProveSummary, RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry,
+    UpperEntry, VerdictName, WaiverEntry, WalkDocument, WitnessEntry,
 };
 use portcullis_report::{html, sarif, text};
 use portcullis_snapshot::Bytes;
@@ -90,6 +90,8 @@ fn document(findings: Vec<FindingEntry<'static>>) -> AuditDocument {
                 .map(|finding| (finding.severity, finding.waiver.is_none(), finding.unproven.is_empty())),
         ),
         findings,
+        claims: Vec::new(),
+        not_proven: Vec::new(),
         bridges: vec![BridgeEntry {
             name: "br0".to_owned(),
             netns: "host".to_owned(),
@@ -117,6 +119,40 @@ fn unread() -> Vec<UnreadEntry> {
     ]
 }
 
+/// What an audit proves of a port.
+fn audited_claims() -> Vec<ClaimEntry> {
+    let claim = |claim, to: &str, verdict, because: &[&str]| ClaimEntry {
+        netns: "host".to_owned(),
+        bridge: "br0".to_owned(),
+        claim,
+        from: "tap0".to_owned(),
+        from_alike: (1..7).map(|at| format!("tap{at}")).collect(),
+        to: to.to_owned(),
+        to_alike: if to == "tap1" { texts(&["tap2"]) } else { Vec::new() },
+        verdict,
+        witness: (verdict == VerdictName::Exposed).then(|| ProofWitness {
+            frame: Bytes(HEADER.repeat(2)),
+            port: "tap0".to_owned(),
+            later: false,
+        }),
+        assumptions: because
+            .iter()
+            .map(|&what| AssumptionEntry { what: what.to_owned(), function: Some("nf_hook_slow".to_owned()) })
+            .collect(),
+        rests_on: None,
+    };
+    let chain = ["nftables chain bridge filter input (3 rules)"];
+    vec![
+        claim(ClaimKind::Reach, "host:arp", VerdictName::Exposed, &[]),
+        claim(ClaimKind::Reach, "host:ipv4", VerdictName::Isolated, &[]),
+        claim(ClaimKind::Reach, "host:ipv6", VerdictName::Unproven, &chain),
+        claim(ClaimKind::Reach, "infra", VerdictName::Unproven, &chain),
+        claim(ClaimKind::Reach, "tap1", VerdictName::Isolated, &[]),
+        claim(ClaimKind::Sniff, "tap1", VerdictName::Isolated, &[]),
+        claim(ClaimKind::Spoof, "tap1", VerdictName::Unproven, &["no address behind tap1 is known"]),
+    ]
+}
+
 /// Everything that a finding can have.
 fn full() -> AuditDocument {
     let mut findings: Vec<_> =
@@ -137,7 +173,16 @@ fn full() -> AuditDocument {
         Some(WaiverEntry { reason: "until the upgrade".into(), expires: "2025-01-01".into() });
     findings.push(lapsed);
     findings.push(finding("packet-socket-listeners", Severity::Info, None));
-    AuditDocument { unread: unread(), ..document(findings) }
+    AuditDocument {
+        unread: unread(),
+        claims: audited_claims(),
+        not_proven: vec![NotProvenEntry {
+            netns: "host".to_owned(),
+            bridge: "br0".to_owned(),
+            ports: texts(&["tap90", "tap91", "tap92", "tap93", "tap94"]),
+        }],
+        ..document(findings)
+    }
 }
 
 #[test]

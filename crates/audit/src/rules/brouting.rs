@@ -1,10 +1,13 @@
 //! `brouting`, `steering`: something can take frames out of the bridge's path.
 
+use portcullis_datapath::Outcome;
+use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{LegacyFamily, NftFamily, TcFilter, TcHookKind};
 
 use super::settings::by_hand;
-use crate::context::{BridgeView, Context};
+use crate::context::{Alike, BridgeView, Context};
 use crate::finding::{Findings, Severity};
+use crate::probe::Destination;
 use crate::rule::{RemedyDoc, Rule, RuleDoc, RuleId};
 
 /// The rule.
@@ -27,7 +30,8 @@ static DOC: RuleDoc = RuleDoc {
         "sch_handle_ingress (net/core/dev.c): TC_ACT_REDIRECT",
     ],
     how_found: "A broute table or bridge prerouting chains that are not empty, tc filters that redirect or run BPF, XDP and \
-                tcx programs on the bridge device and its ports. Their rules are not evaluated.",
+                tcx programs on the bridge device and its ports: that they are there is told. A frame that is proven to reach the \
+                host on the port itself, and is not to a link-local address, is told for itself.",
     remedies: &[REVIEW],
     references: &["net/bridge/netfilter/ebtable_broute.c", "net/bridge/netfilter/nft_meta_bridge.c"],
 };
@@ -39,6 +43,9 @@ impl Rule for Brouting {
 
     fn check(&self, context: &Context<'_>, findings: &mut Findings) {
         for bridge in context.bridges() {
+            for alike in bridge.guests() {
+                taken_out(context, bridge, &alike, findings);
+            }
             let found = steering(context, bridge);
             if found.is_empty() {
                 continue;
@@ -54,6 +61,33 @@ impl Rule for Brouting {
             let finding = finding.unproven(unproven);
             findings.push(finding.remedies([by_hand(&REVIEW, "Read what stands there.", Vec::new())]));
         }
+    }
+}
+
+/// Reports ports whose frames are proven to reach the host's stack on the port itself, though they are not to link-local
+/// addresses.
+fn taken_out(context: &Context<'_>, bridge: &BridgeView<'_>, alike: &Alike<'_, '_>, findings: &mut Findings) {
+    let on_port =
+        |outcome: &Outcome| matches!(outcome, Outcome::Host(to) if to.device == alike.first.link.index);
+    for protocol in [HostProtocol::Ipv4, HostProtocol::Ipv6, HostProtocol::Arp] {
+        let hit = context.proven_hit(alike, Goal::Host(protocol), on_port);
+        let Some(hit) = hit.filter(|hit| !matches!(hit.sent.to(), Destination::LinkLocal(_))) else {
+            continue;
+        };
+        let Some(taken) = hit.host().map(|host| host.protocol) else { continue };
+        let why = "Something on the port's ingress or in the bridge's prerouting hook hands the frame to the stack of the \
+                   port device, past the bridge and all that it filters: the host takes it in there.";
+        for port in alike.members() {
+            let name = &port.link.name;
+            let title = format!("frames taken out of the bridge's path reach the host's {taken}");
+            let finding = context
+                .finding(&DOC, bridge, Some(port), title, why)
+                .severity(Severity::High)
+                .evidence("addressed to", hit.sent.to().words())
+                .witness(port, hit.frame(bridge, port), format!("the host's stack on {name}"));
+            findings.push(finding.remedies([by_hand(&REVIEW, "Read what stands there.", Vec::new())]));
+        }
+        return;
     }
 }
 

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 
 use portcullis_datapath::{Aim, Outcome};
+use portcullis_prove::{Exposure, Goal, Verdict};
 use portcullis_snapshot::IfIndex;
 
-use super::host::{STRANGER4, arp_request, neighbour_of};
+use super::host::{STRANGER4, arp_request, neighbour_of, undecided};
+use crate::claims::Claim;
 use crate::context::{Alike, BridgeView, Context, PortView};
 use crate::finding::{Finding, Findings, Severity};
 use crate::policy::Access;
-use crate::probe::{Destination, Hit, Probe};
+use crate::probe::{Destination, Probe};
+use crate::proven::Sent;
 use crate::rule::{RemedyDoc, Rule, RuleDoc, RuleId};
 
 /// The rule.
@@ -59,9 +62,11 @@ impl Rule for GuestToGuest {
             if protected.is_empty() {
                 continue;
             }
+            let mut open = Vec::new();
             for alike in bridge.guests() {
-                check_alike(context, bridge, &alike, &protected, findings);
+                check_alike(context, bridge, &alike, &protected, (&mut open, findings));
             }
+            findings.extend(undecided(context, &DOC, bridge, "guests reach other guests", open));
         }
     }
 }
@@ -71,11 +76,11 @@ fn check_alike(
     bridge: &BridgeView<'_>,
     alike: &Alike<'_, '_>,
     protected: &BTreeSet<IfIndex>,
-    findings: &mut Findings,
+    (open, findings): (&mut Vec<String>, &mut Findings),
 ) {
     let probes = probes(bridge, alike.first);
     let mut reached: BTreeSet<IfIndex> = BTreeSet::new();
-    let mut best: Option<Hit<'_>> = None;
+    let mut best: Option<(Sent<'_>, Vec<String>)> = None;
     for probe in &probes {
         for tags in &alike.first.tags {
             let ports = context.ports_reached(bridge, alike.first, (probe, tags));
@@ -86,15 +91,49 @@ fn check_alike(
         let mut reach =
             context.reach(bridge, alike.first, (Aim::Everywhere, std::slice::from_ref(probe)), arrives);
         if let Some(hit) = (!reach.hits.is_empty()).then(|| reach.hits.swap_remove(0))
-            && best.as_ref().is_none_or(|best| hit.questions.len() < best.questions.len())
+            && best.as_ref().is_none_or(|(_, questions)| hit.questions.len() < questions.len())
         {
-            best = Some(hit);
+            best = Some((hit.sent, hit.questions));
         }
     }
-    let Some(best) = best else { return };
+    if best.as_ref().is_none_or(|(_, questions)| !questions.is_empty())
+        && let Some((ports, exposure)) = by_proof(context, alike, protected)
+    {
+        reached.extend(ports);
+        best = Some((Sent::proven(exposure, alike.first), Vec::new()));
+    }
+    let Some(best) = best else {
+        let others = claims(context, alike, protected);
+        return open.extend(others.flat_map(|claim| context.assumed(alike, claim.proof.goal)));
+    };
     for port in alike.members() {
         findings.push(finding(context, bridge, port, (&reached, alike.first.link.index), &best));
     }
+}
+
+/// What is claimed of frames from a group to ports that they are meant to be kept from.
+fn claims<'c>(
+    context: &'c Context<'_>,
+    alike: &Alike<'_, '_>,
+    protected: &BTreeSet<IfIndex>,
+) -> impl Iterator<Item = &'c Claim> {
+    let to_protected = |claim: &&Claim| matches!(claim.proof.goal, Goal::Port(to) if protected.contains(&to));
+    context.proofs(alike).iter().filter(to_protected)
+}
+
+/// The ports that a frame gets to of which a proof found out, and the frame.
+fn by_proof<'c>(
+    context: &'c Context<'_>,
+    alike: &Alike<'_, '_>,
+    protected: &BTreeSet<IfIndex>,
+) -> Option<(Vec<IfIndex>, &'c Exposure)> {
+    let exposed = claims(context, alike, protected).filter_map(|claim| match &claim.proof.verdict {
+        Verdict::Exposed(exposure) => Some((claim, exposure)),
+        Verdict::Isolated | Verdict::Unproven(_) => None,
+    });
+    // One that gets through now rather than one that will.
+    let (claim, exposure) = exposed.min_by_key(|(_, exposure)| exposure.later)?;
+    Some((claim.to.iter().map(|port| port.index).collect(), exposure))
 }
 
 fn finding(
@@ -102,7 +141,7 @@ fn finding(
     bridge: &BridgeView<'_>,
     port: &PortView<'_>,
     (reached, stands_for): (&BTreeSet<IfIndex>, IfIndex),
-    best: &Hit<'_>,
+    (sent, questions): &(Sent<'_>, Vec<String>),
 ) -> Finding {
     // What was found for the first port of the group is read for this one by exchanging the two.
     let exchange = |index: &IfIndex| if *index == port.link.index { stands_for } else { *index };
@@ -139,8 +178,8 @@ fn finding(
         .severity(severity)
         .evidence("guest ports reached", listed)
         .evidence(format!("isolated of {}", port.link.name), if isolated { "on" } else { "off" })
-        .witness(port, best.frame(bridge, port), reaches)
-        .unproven(best.questions.iter().cloned());
+        .witness(port, sent.frame(bridge, port), reaches)
+        .unproven(questions.iter().cloned());
     finding.remedies([crate::Remedy {
         method: ISOLATED.method,
         summary: "Isolated ports exchange frames only with ports that are not.".into(),

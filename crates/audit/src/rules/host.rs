@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use portcullis_datapath::frame::ArpOperation;
 use portcullis_datapath::{Aim, HostDelivery, Outcome, Payload};
+use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{EtherType, IfIndex, LinkFlags, MacAddr};
 
 use crate::context::{BridgeView, Context, PortView, is_link_local};
@@ -139,7 +140,8 @@ impl Case<'_> {
                             && context.access_at(bridge, delivery.device) == Access::Deny
                     })
                 };
-                let reach = context.reach(bridge, alike.first, (Aim::Host, &probes), denied);
+                let goal = Goal::Host(HostProtocol::of(self.protocol));
+                let reach = context.reach_proven(bridge, &alike, (Aim::Host, &probes), &[goal], denied);
                 if let Some((finding, best, device)) = self.finding(context, bridge, &reach) {
                     let finding = finding.remedies(remedies(bridge));
                     let reaches: Arc<str> = format!("the host's {} on {device}", self.protocol).into();
@@ -150,6 +152,10 @@ impl Case<'_> {
                 }
                 if reach.hits.is_empty() {
                     open.extend(reach.undecided);
+                    // What is proven or not of the host as a whole matters where it is not meant to be reached at all.
+                    if context.access_at(bridge, bridge.link.index) == Access::Deny {
+                        open.extend(context.assumed(&alike, goal));
+                    }
                 }
             }
             findings.extend(undecided(context, self.doc, bridge, self.title, open));

@@ -2,15 +2,20 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+use portcullis_datapath::frame::symbolic::MOST_TAGS;
+use portcullis_datapath::frame::{Concrete, Field, Ip4Field, Ip6Field};
 use portcullis_datapath::{Aim, Effect, Outcome, Payload};
-use portcullis_snapshot::IfIndex;
+use portcullis_prove::Goal;
+use portcullis_snapshot::{EtherType, IfIndex};
 
 use super::host::{self, STRANGER4, STRANGER6, above_bridge, host_addresses, neighbour_of};
 use super::services;
 use crate::context::{Alike, BridgeView, Context, PortView};
 use crate::finding::{Finding, Findings, Severity};
 use crate::policy::Access;
-use crate::probe::{Destination, Probe};
+use crate::probe::{Destination, Hit, Probe};
+use crate::proven::Sent;
 use crate::remedy::{self, docs};
 use crate::rule::{RemedyDoc, Rule, RuleDoc, RuleId, refs};
 
@@ -68,6 +73,9 @@ fn check_bridge(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut F
         for (device, net) in &targets {
             reached.extend(reach(context, bridge, &alike, *device, net.addr()));
         }
+        if reached.iter().all(|reached| !reached.questions.is_empty()) {
+            reached.extend(by_proof(context, bridge, &alike, &targets));
+        }
         // The best witness is one that nothing could have stopped.
         let Some(best) = reached.iter().min_by_key(|reached| reached.questions.len()) else { continue };
         for (at, port) in alike.members().enumerate() {
@@ -106,6 +114,40 @@ fn reach(
     let best = reach.best()?;
     let frames = alike.members().map(|port| best.frame(bridge, port)).collect();
     Some(Reached { address, of, on: best.host()?.device, questions: best.questions.clone(), frames })
+}
+
+/// What a frame of a proof reaches, where no probe reached anything for certain.
+fn by_proof(
+    context: &Context<'_>,
+    bridge: &BridgeView<'_>,
+    alike: &Alike<'_, '_>,
+    targets: &[(IfIndex, IpNet)],
+) -> Option<Reached> {
+    let index = alike.first.link.index;
+    let delivered = |outcome: &Outcome| {
+        above_bridge(outcome, index).is_some_and(|to| matches!(to.effect, Effect::Deliver { .. }))
+    };
+    let hit = context.proven_hit(alike, Goal::Infrastructure, delivered)?;
+    let on = hit.host()?.device;
+    let (of, net) = targets.iter().find(|(of, net)| *of != on && is_to(&hit, net.addr()))?;
+    let frames = alike.members().map(|port| hit.frame(bridge, port)).collect();
+    Some(Reached { address: net.addr(), of: *of, on, questions: Vec::new(), frames })
+}
+
+/// Whether the packet in a frame is to an address.
+fn is_to(hit: &Hit<'_>, address: IpAddr) -> bool {
+    let Sent::Proven { frame, .. } = &hit.sent else { return false };
+    let Some(frame) = Concrete::new(frame) else { return false };
+    (0..=MOST_TAGS).any(|depth| match address {
+        IpAddr::V4(address) => {
+            frame.value(Field::Protocol(depth)) == u128::from(EtherType::IPV4.0)
+                && frame.value(Field::Ip4(depth, Ip4Field::Destination)) == u128::from(u32::from(address))
+        }
+        IpAddr::V6(address) => {
+            frame.value(Field::Protocol(depth)) == u128::from(EtherType::IPV6.0)
+                && frame.value(Field::Ip6(depth, Ip6Field::Destination)) == u128::from(address)
+        }
+    })
 }
 
 fn finding(

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use portcullis_datapath::{Aim, Outcome, Payload};
+use portcullis_prove::{Goal, HostProtocol};
 use portcullis_snapshot::{EtherType, StpState};
 
 use super::host;
@@ -54,7 +55,10 @@ impl Rule for LinkLocalToHost {
             let mut open = Vec::new();
             for alike in bridge.guests() {
                 let on_port = |outcome: &Outcome| matches!(outcome, Outcome::Host(delivery) if delivery.device == alike.first.link.index);
-                let reach = context.reach(bridge, alike.first, (Aim::Host, &probes), on_port);
+                let goals = HostProtocol::ALL.map(Goal::Host);
+                let mut reach = context.reach_proven(bridge, &alike, (Aim::Host, &probes), &goals, on_port);
+                // Others that get there were taken out of the bridge's path: see brouting.
+                reach.hits.retain(|hit| matches!(hit.sent.to(), Destination::LinkLocal(_)));
                 if let Some(best) = reach.best() {
                     let (title, ways) = (title(&reach), reach.ways());
                     let finding = |port| finding(context, bridge, port, best, (&title, &ways));

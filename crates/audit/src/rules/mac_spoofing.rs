@@ -1,9 +1,10 @@
 //! `mac-spoofing`: a guest can speak as another and take its traffic.
 
 use portcullis_datapath::{FrameBuilder, LearnedChange};
+use portcullis_prove::{Exposure, Goal, Prover, Verdict};
 
-use super::settings::{NOBODY, by_hand, guests, nothing, port_commands};
-use crate::context::{BridgeView, Context, PortView};
+use super::settings::{NOBODY, by_hand, guests, nothing, on_off, port_commands};
+use crate::context::{Alike, BridgeView, Context, PortView};
 use crate::finding::{Finding, Findings, Severity};
 use crate::rule::{RemedyDoc, Rule, RuleDoc, RuleId};
 
@@ -33,7 +34,8 @@ static DOC: RuleDoc = RuleDoc {
         "br_fdb_update (net/bridge/br_fdb.c): an entry moves unless it is local or sticky",
     ],
     how_found: "A frame with the address of another guest as its source is walked from each guest port; it counts if it \
-                gets past the lock and the FDB would follow it.",
+                gets past the lock and the FDB would follow it. Where that one does not, any frame with an address that \
+                the FDB has behind another guest's port does, if one is found by proof.",
     remedies: &[LOCKED, STICKY],
     references: &["net/bridge/br_fdb.c: br_fdb_update", "bridge(8): locked, sticky"],
 };
@@ -47,13 +49,27 @@ impl Rule for MacSpoofing {
         for bridge in context.bridges() {
             for alike in bridge.guests() {
                 let victim = guests(bridge).find(|port| port.link.index != alike.first.link.index);
-                let Some((victim, moved)) = victim.and_then(|v| Some((v, moves(context, alike.first, v)?)))
-                else {
-                    continue;
-                };
-                for port in alike.members() {
-                    let victim = if victim.link.index == port.link.index { alike.first } else { victim };
-                    findings.push(finding(context, bridge, port, victim, moved));
+                let tried = victim.and_then(|v| Some((v, moves(context, alike.first, v)?)));
+                if let Some((victim, moved)) = tried {
+                    for port in alike.members() {
+                        let victim = if victim.link.index == port.link.index { alike.first } else { victim };
+                        let frame = spoofed(port, victim);
+                        findings.push(finding(context, bridge, (port, victim), (frame, moved)));
+                    }
+                } else if let Some((victim, exposure)) = by_proof(context, bridge, &alike) {
+                    let moved = LearnedChange::Move { from: victim.link.index };
+                    let goal = Goal::Spoof { of: victim.link.index };
+                    let prover = Prover::new(context.network());
+                    let can =
+                        |port: &&PortView<'_>| prover.gets_there(port.link.index, goal, &exposure.frame);
+                    for port in alike.members().filter(can) {
+                        findings.push(finding(
+                            context,
+                            bridge,
+                            (port, victim),
+                            (exposure.frame.to_vec(), moved),
+                        ));
+                    }
                 }
             }
         }
@@ -67,6 +83,20 @@ fn moves(context: &Context<'_>, attacker: &PortView<'_>, victim: &PortView<'_>) 
     (learned.change != LearnedChange::Refresh).then_some(learned.change)
 }
 
+/// The guest whose address a proof found to be taken over in the state that was read, and the frame that does it.
+fn by_proof<'v, 's>(
+    context: &'v Context<'s>,
+    bridge: &'v BridgeView<'s>,
+    alike: &Alike<'_, '_>,
+) -> Option<(&'v PortView<'s>, &'v Exposure)> {
+    context.proofs(alike).iter().find_map(|claim| match (&claim.proof.verdict, claim.proof.goal) {
+        (Verdict::Exposed(exposure), Goal::Spoof { of }) if !exposure.later => {
+            Some((bridge.port(of)?, exposure))
+        }
+        _ => None,
+    })
+}
+
 fn spoofed(attacker: &PortView<'_>, victim: &PortView<'_>) -> Vec<u8> {
     let start = FrameBuilder::new(NOBODY, victim.source);
     let tags = attacker.tags.first().into_iter().flatten();
@@ -76,9 +106,8 @@ fn spoofed(attacker: &PortView<'_>, victim: &PortView<'_>) -> Vec<u8> {
 fn finding(
     context: &Context<'_>,
     bridge: &BridgeView<'_>,
-    port: &PortView<'_>,
-    victim: &PortView<'_>,
-    moved: LearnedChange,
+    (port, victim): (&PortView<'_>, &PortView<'_>),
+    (frame, moved): (Vec<u8>, LearnedChange),
 ) -> Finding {
     let how = match moved {
         LearnedChange::Move { .. } => "its FDB entry moves to the sender's port",
@@ -98,23 +127,11 @@ fn finding(
         .finding(&DOC, bridge, Some(port), "a guest can take another guest's MAC address", why)
         .evidence(format!("locked of {}", port.link.name), on_off(port.options.locked))
         .evidence(format!("learning of {}", port.link.name), on_off(port.options.learning))
-        .witness(
-            port.link,
-            spoofed(port, victim),
-            format!("the FDB: {} at {}", victim.source, port.link.name),
-        )
+        .witness(port.link, frame, format!("the FDB: {} at {}", victim.source, port.link.name))
         .remedies([
             by_hand(&LOCKED, "Only the guest's own address gets in.", lock),
             by_hand(&STICKY, "The guest's own entry can no longer be moved by others.", vec![entry]),
         ])
-}
-
-fn on_off(value: Option<bool>) -> &'static str {
-    match value {
-        Some(true) => "on",
-        Some(false) => "off",
-        None => "not in this kernel",
-    }
 }
 
 #[cfg(test)]

@@ -74,3 +74,12 @@ pub(super) fn names<'v, 's: 'v>(ports: impl IntoIterator<Item = &'v PortView<'s>
     let listed = all.iter().take(LISTED).copied().collect::<Vec<_>>().join(" ");
     if more == 0 { listed } else { format!("{listed} and {more} more") }
 }
+
+/// Returns how an option is.
+pub(super) fn on_off(value: Option<bool>) -> &'static str {
+    match value {
+        Some(true) => "on",
+        Some(false) => "off",
+        None => "not in this kernel",
+    }
+}

@@ -1,7 +1,9 @@
 //! `unknown-unicast-flood`: frames to addresses that the bridge does not know reach guests.
 
-use super::settings::{NOBODY, another, by_hand, nothing, port_commands, questions_to, reached};
-use crate::context::Context;
+use portcullis_prove::{Goal, Verdict};
+
+use super::settings::{NOBODY, another, by_hand, nothing, on_off, port_commands, questions_to, reached};
+use crate::context::{Alike, BridgeView, Context, PortView};
 use crate::finding::{Findings, Severity};
 use crate::probe::{Destination, Probe};
 use crate::rule::{RemedyDoc, Rule, RuleDoc, RuleId, refs};
@@ -40,10 +42,13 @@ impl Rule for UnknownUnicastFlood {
                 let Some(from) = another(bridge, &[alike.first]) else { continue };
                 let frames = from.tags.iter().filter_map(|tags| probe.frame(bridge, from, tags));
                 let walked = frames.map(|frame| (context.probe(from.link.index, &frame), frame));
-                let Some((walk, frame)) = { walked }.find(|(walk, _)| reached(walk, alike.first)) else {
+                let tried = { walked }.find(|(walk, _)| reached(walk, alike.first));
+                let tried = tried.map(|(walk, frame)| (from, frame, questions_to(&walk, alike.first)));
+                let Some((from, frame, questions)) = tried.or_else(|| by_proof(context, bridge, &alike))
+                else {
                     continue;
                 };
-                for port in alike.members() {
+                for port in alike.members().filter(|port| !is_for(&frame, port)) {
                     let why = "br_flood sends a frame whose destination has no FDB entry out of every port with flood on, \
                                so this guest sees what is meant for hosts that the bridge does not know.";
                     let sender = if from.link.index == port.link.index {
@@ -53,9 +58,9 @@ impl Rule for UnknownUnicastFlood {
                     };
                     let finding = context
                         .finding(&DOC, bridge, Some(port), "unknown unicast is flooded to guest ports", why)
-                        .evidence(format!("flood of {}", port.link.name), "on")
+                        .evidence(format!("flood of {}", port.link.name), on_off(port.options.flood))
                         .witness(sender.unwrap_or(from).link, frame.clone(), port.link.name.clone())
-                        .unproven(questions_to(&walk, alike.first));
+                        .unproven(questions.iter().cloned());
                     findings.push(finding.remedies([by_hand(
                         &FLOOD_OFF,
                         "Only frames to known addresses leave by the port.",
@@ -65,6 +70,26 @@ impl Rule for UnknownUnicastFlood {
             }
         }
     }
+}
+
+/// Whether a frame is for the guest behind a port.
+fn is_for(frame: &[u8], port: &PortView<'_>) -> bool {
+    frame.first_chunk() == Some(&port.source.0)
+}
+
+/// A frame of which a proof found that it leaves by a port though it is for nobody there, in the state that was read. (With
+/// another table of learned addresses almost any does: that is what mac-spoofing and fdb-exhaustion are about.)
+fn by_proof<'v, 's>(
+    context: &Context<'_>,
+    bridge: &'v BridgeView<'s>,
+    alike: &Alike<'_, '_>,
+) -> Option<(&'v PortView<'s>, Vec<u8>, Vec<String>)> {
+    context.proofs(alike).iter().find_map(|claim| match (&claim.proof.verdict, claim.proof.goal) {
+        (Verdict::Exposed(exposure), Goal::Sniff { from }) if !exposure.later => {
+            Some((bridge.port(from)?, exposure.frame.to_vec(), Vec::new()))
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]

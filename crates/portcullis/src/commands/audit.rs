@@ -20,6 +20,8 @@ pub(crate) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failure> {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let mut report = audit(&state.snapshot, &policy, today);
     report.findings.retain(|finding| state.includes(finding.netns));
+    report.claims.retain(|claim| state.includes(claim.netns));
+    report.not_proven.retain(|left| state.includes(left.netns));
     report.bridges.retain(|bridge| state.includes(bridge.netns));
     report.lower_devices.retain(|lower| state.includes(lower.netns));
     let mut document = AuditDocument::new(&state.snapshot, &report);

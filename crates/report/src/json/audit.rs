@@ -9,7 +9,7 @@ use portcullis_snapshot::{Bytes, Netns, NetnsId, Problem, Snapshot, UnreadCause}
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{RoleName, SeverityName};
+use super::{ClaimEntry, NotProvenEntry, RoleName, SeverityName};
 
 /// What `portcullis audit` found.
 // `F` is where its findings are: a list of entries, as it is read back, or `Unmade` ones. (No doc comment: that would be
@@ -31,6 +31,10 @@ pub struct AuditDocument<F = Vec<FindingEntry<'static>>> {
     pub policy: Option<String>,
     /// What was found, worst first.
     pub findings: F,
+    /// What holds for every frame of the guest ports, and what does not, whatever is learned meanwhile.
+    pub claims: Vec<ClaimEntry>,
+    /// The guest ports that nothing was proven for.
+    pub not_proven: Vec<NotProvenEntry>,
     /// The bridges that were looked at.
     pub bridges: Vec<BridgeEntry>,
     /// The lower devices of macvlans that were looked at.
@@ -246,6 +250,8 @@ impl<'a> AuditDocument<Unmade<'a>> {
                 report.findings.iter().map(|found| (found.severity, found.stands(), found.is_proven())),
             ),
             findings: Unmade(&report.findings),
+            claims: report.claims.iter().map(ClaimEntry::from).collect(),
+            not_proven: report.not_proven.iter().map(NotProvenEntry::from).collect(),
             bridges: report.bridges.iter().map(BridgeEntry::from).collect(),
             lower_devices: report
                 .lower_devices

@@ -24,8 +24,8 @@ pub use explain::{ExplainDocument, RemedyPage, RulePage};
 pub use lab::{ArticleClaim, LabDocument, LabEntry, LabStep, LabsDocument};
 pub use map::{Holder, MapBridge, MapDocument, MapLower, MapPort, MapUpper};
 pub use prove::{
-    AssumptionEntry, ClaimEntry, ClaimKind, Holds, KnobEntry, ProofWitness, ProveDocument, ProveSummary,
-    VerdictName,
+    AssumptionEntry, ClaimEntry, ClaimKind, Holds, KnobEntry, NotProvenEntry, ProofWitness, ProveDocument,
+    ProveSummary, VerdictName,
 };
 pub use walk::{DropEntry, LearnedEntry, OpenEntry, OutcomeEntry, StepEntry, WalkDocument};
 

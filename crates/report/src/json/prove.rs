@@ -1,8 +1,9 @@
 //! `portcullis.prove/1`: what holds for every frame of a port.
 
+use portcullis_audit::{Claim, Device, NotProven};
 use portcullis_datapath::Network;
 use portcullis_prove::{Assumption, Exposure, Goal, HostProtocol, Knob, Proof, Verdict};
-use portcullis_snapshot::{Bytes, Snapshot};
+use portcullis_snapshot::{Bytes, IfIndex, Snapshot};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +111,17 @@ pub struct AssumptionEntry {
     pub function: Option<String>,
 }
 
+/// Guest ports of a bridge that an audit proved nothing for, because too many are not alike; `portcullis prove` does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotProvenEntry {
+    /// The namespace: its name, or `net:[INODE]`.
+    pub netns: String,
+    /// The bridge.
+    pub bridge: String,
+    /// The ports.
+    pub ports: Vec<String>,
+}
+
 /// A setting that a verdict rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KnobEntry {
@@ -171,27 +183,41 @@ impl ClaimEntry {
         proof: &Proof,
         (from_alike, to_alike): (Vec<String>, Vec<String>),
     ) -> Self {
+        let name = |port| network.name(port);
+        let place = (network.netns().label(), bridge.to_owned());
+        Self::named(proof, place, name, (from_alike, to_alike))
+    }
+
+    /// Makes the entry of a proof, given the names of its namespace and bridge and what ports are called.
+    fn named(
+        proof: &Proof,
+        (netns, bridge): (String, String),
+        name: impl Fn(IfIndex) -> String,
+        (from_alike, to_alike): (Vec<String>, Vec<String>),
+    ) -> Self {
         let (claim, to) = match proof.goal {
             Goal::Host(protocol) => (ClaimKind::Reach, format!("host:{}", protocol.name())),
             Goal::Infrastructure => (ClaimKind::Reach, "infra".to_owned()),
-            Goal::Port(port) => (ClaimKind::Reach, network.name(port)),
-            Goal::Sniff { from } => (ClaimKind::Sniff, network.name(from)),
-            Goal::Spoof { of } => (ClaimKind::Spoof, network.name(of)),
+            Goal::Port(port) => (ClaimKind::Reach, name(port)),
+            Goal::Sniff { from } => (ClaimKind::Sniff, name(from)),
+            Goal::Spoof { of } => (ClaimKind::Spoof, name(of)),
         };
         let (verdict, witness, assumptions) = match &proof.verdict {
             Verdict::Isolated => (VerdictName::Isolated, None, Vec::new()),
             Verdict::Exposed(exposure) => {
-                (VerdictName::Exposed, Some(ProofWitness::new(network, exposure)), Vec::new())
+                let Exposure { frame, into, later } = exposure;
+                let witness = ProofWitness { frame: frame.clone(), port: name(*into), later: *later };
+                (VerdictName::Exposed, Some(witness), Vec::new())
             }
             Verdict::Unproven(all) => {
                 (VerdictName::Unproven, None, all.iter().map(AssumptionEntry::from).collect())
             }
         };
         Self {
-            netns: network.netns().label(),
-            bridge: bridge.to_owned(),
+            netns,
+            bridge,
             claim,
-            from: network.name(proof.port),
+            from: name(proof.port),
             from_alike,
             to,
             to_alike,
@@ -210,10 +236,38 @@ impl ClaimEntry {
     }
 }
 
-impl ProofWitness {
-    fn new(network: &Network<'_>, exposure: &Exposure) -> Self {
-        let Exposure { frame, into, later } = exposure;
-        Self { frame: frame.clone(), port: network.name(*into), later: *later }
+impl From<&Claim> for ClaimEntry {
+    fn from(claim: &Claim) -> Self {
+        let ports = || claim.from.iter().chain(&*claim.to).chain(&claim.into);
+        let name = |index| {
+            let named = ports().find(|port| port.index == index);
+            named.map_or_else(|| index.to_string(), |port| port.name.to_string())
+        };
+        let others = |ports: &[Device]| ports.iter().skip(1).map(|port| port.name.to_string()).collect();
+        let place = (claim.netns_label.to_string(), claim.bridge.name.to_string());
+        Self::named(&claim.proof, place, name, (others(&claim.from), others(&claim.to)))
+    }
+}
+
+impl From<&NotProven> for NotProvenEntry {
+    fn from(left: &NotProven) -> Self {
+        Self {
+            netns: left.netns_label.to_string(),
+            bridge: left.bridge.name.to_string(),
+            ports: left.ports.iter().map(|port| port.name.to_string()).collect(),
+        }
+    }
+}
+
+impl VerdictName {
+    /// Returns the verdict as a word, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::Exposed => "exposed",
+            Self::Unproven => "unproven",
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
 
+use super::claims::claims;
 use super::layout::shell_word;
 use super::{Clean, Severe, field, plural, wrapped};
 use crate::json::{AuditDocument, EvidenceEntry, FindingEntry, Findings, RemedyEntry, Summary, UnreadEntry};
@@ -30,6 +31,7 @@ pub fn audit(out: &mut impl Write, document: &AuditDocument<impl Findings>) -> i
         write_block(out, block, place, new)?;
     }
     write_waived(out, &waived, place)?;
+    claims(out, document, |netns, bridge| place.say(netns, Some(bridge)))?;
     write_summary(out, document)?;
     write_unread(out, &document.unread, place)
 }

@@ -3,6 +3,7 @@
 //! Colours are written always; whoever opens the output takes them out unless it is a terminal.
 
 mod audit;
+mod claims;
 mod explain;
 mod layout;
 mod map;
@@ -16,5 +17,7 @@ pub use map::map;
 pub use prove::prove;
 pub use snapshot::snapshot;
 pub use walk::walk;
+
+pub(crate) use prove::{named, what};
 
 pub(crate) use layout::{Clean, Severe, field, hanging, plural, table, wrapped};

@@ -46,7 +46,7 @@ fn write_place(out: &mut impl Write, claim: &ClaimEntry, several: bool) -> io::R
 }
 
 /// A port, and those that are like it.
-fn named(port: &str, alike: &[String]) -> String {
+pub(crate) fn named(port: &str, alike: &[String]) -> String {
     let names: Vec<_> = std::iter::once(port)
         .chain(alike.iter().map(String::as_str))
         .map(|name| Clean(name).to_string())
@@ -94,7 +94,7 @@ fn write_claim(out: &mut impl Write, claim: &ClaimEntry, several: bool) -> io::R
 }
 
 /// What a claim is about, in words.
-fn what(claim: &ClaimEntry) -> String {
+pub(crate) fn what(claim: &ClaimEntry) -> String {
     let to = named(&claim.to, &claim.to_alike);
     match (claim.claim, claim.host_protocol()) {
         (ClaimKind::Reach, Some(HostProtocol::Arp)) => "the host's ARP".to_owned(),

@@ -9,6 +9,7 @@ pub(crate) use targets::probes;
 use std::collections::BTreeMap;
 
 use portcullis_datapath::{Aim, Outcome};
+use portcullis_prove::Goal;
 use portcullis_snapshot::IfIndex;
 
 use crate::context::{BridgeView, Context};
@@ -86,6 +87,13 @@ fn check_alike(
                 (way.frames, way.questions) = (frames(), hit.questions.clone());
             }
         }
+    }
+    if out.is_empty()
+        && let Some(hit) = context.proven_hit(alike, Goal::Infrastructure, forwarded)
+        && let Outcome::Forwarded { from, device, .. } = hit.outcome
+    {
+        let frames = alike.members().map(|port| hit.frame(bridge, port)).collect();
+        out.insert(device, Way { from, frames, questions: Vec::new(), spoofed: false });
     }
     let back = out.remove(&bridge.link.index);
     for (at, port) in alike.members().enumerate() {
