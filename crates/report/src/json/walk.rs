@@ -129,13 +129,13 @@ impl WalkDocument {
 }
 
 /// What the entries need to be made from.
-struct Twin<'t> {
-    network: &'t Network<'t>,
+struct Twin<'t, 's> {
+    network: &'t Network<'s>,
     frame: &'t Concrete<'t>,
     walk: &'t Walk,
 }
 
-impl Twin<'_> {
+impl Twin<'_, '_> {
     fn step(&self, step: &portcullis_datapath::Step) -> StepEntry {
         StepEntry {
             function: step.function.to_owned(),
