@@ -4,6 +4,12 @@
 //! Every frame passes all of the rules. `rules` is asked once for each copy of the frame; what it costs alone is the
 //! difference to `no_rules`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a bench whose own hosts and frames are wrong has nothing to measure"
+)]
+
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use portcullis_datapath::{
