@@ -243,7 +243,7 @@ mod tests {
         high br0 vnet0: guests reach other guests, which the policy denies
           guest ports reached = vnet1 vnet2
           isolated of vnet0 = off
-          ffffffffffff0200000000fd8100… by vnet0 reaches vnet1
+          0200000000fe0200000000fd8100… by vnet0 reaches vnet1
           $ bridge link set dev vnet0 isolated on
           $ bridge link set dev vnet1 isolated on
           $ bridge link set dev vnet2 isolated on
