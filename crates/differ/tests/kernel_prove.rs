@@ -60,7 +60,8 @@ fn silent_but_asking() -> Vec<Step> {
     steps.extend([
         Step::Up(BRIDGE),
         Step::Address { device: BRIDGE, address, prefix: 24 },
-        Step::Sysctl { family: "ipv4", device: Some(BRIDGE), setting: "arp_ignore", value: 8 },
+        // Of every device: frames to link-local group addresses come up on the ports.
+        Step::Sysctl { family: "ipv4", device: Some("all"), setting: "arp_ignore", value: 8 },
     ]);
     steps
 }
