@@ -59,7 +59,7 @@ pub struct TestOptions {
     pub kvm: bool,
 
     /// Seconds that one kernel may take for all its tests
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1500)]
     pub timeout: u64,
 }
 
