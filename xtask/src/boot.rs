@@ -13,7 +13,7 @@ use crate::qemu::{EMULATOR, Tools};
 use crate::watch::{Limit, watch};
 
 /// Guest memory in MiB; the archive of modules and the tests lie in it too.
-const MEMORY: u32 = 512;
+const MEMORY: u32 = 3072;
 
 /// How a guest is run.
 #[derive(Clone, Copy, Debug)]
