@@ -1,4 +1,4 @@
-//! What people read about hosts with products' rulesets: snapshots that `kernel_rulesets` took of them, audited, and proven
+//! What people read about hosts with products' rulesets: snapshots that `product_rulesets` took of them, audited, and proven
 //! from one guest.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]

@@ -1,5 +1,6 @@
 //! Rulesets as products write them (`tests/rulesets/`), loaded by the tools themselves into a host as such a product
 //! builds it: no rule is lost, what the product promises is proven or refuted, and the kernel agrees, frame by frame.
+//! On this machine's kernel alone: emulated it would take longer than all other tests together.
 
 #![allow(
     clippy::expect_used,
