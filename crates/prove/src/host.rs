@@ -78,6 +78,8 @@ impl Prover<'_, '_> {
                 break;
             }
         }
+        let pairs: Vec<_> = self.pairs_of(port).map(Self::not_followed).collect();
+        judge.each(|_, tally| tally.assumptions.extend(pairs.iter().cloned()));
         judge.found
     }
 }

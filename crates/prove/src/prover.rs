@@ -123,13 +123,37 @@ impl<'n, 's> Prover<'n, 's> {
         from.link.index != there.link.index && ends && ports.next().is_none() && !network.may_go_anywhere()
     }
 
+    /// The ports of a port's bridge whose other end is in this namespace as well, and that end: what leaves by the one comes
+    /// in by the other (`veth_xmit`).
+    pub(crate) fn pairs_of(&self, port: IfIndex) -> impl Iterator<Item = (&'n Link, &'n Link)> {
+        let network = self.network;
+        let ports = self.bridge_of(port).into_iter().flat_map(|bridge| &bridge.ports);
+        let others = ports.map(|port| port.link).filter(move |link| link.index != port);
+        others.filter_map(move |link| {
+            let here = matches!(link.kind, LinkKind::Veth) && link.link_netns.is_none();
+            Some((link, network.link(link.link.filter(|_| here)?)?))
+        })
+    }
+
+    /// What is assumed of such a pair.
+    pub(crate) fn not_followed((link, peer): (&Link, &Link)) -> Assumption {
+        let what = format!("what leaves by {} comes in by {}, and is not followed", link.name, peer.name);
+        Assumption { what, function: "veth_xmit" }
+    }
+
     /// Whether frames of one port leave by another: all, or those of which a field has certain values.
     fn of_port(&self, port: IfIndex, to: IfIndex, only: Option<(Field, Domain)>) -> Tally {
-        if self.is_apart(port, to) {
-            return Tally::default();
-        }
         let claim = Claim { prover: self, way: (port, Aim::Port(to)), goal: Goal::Port(to) };
-        claim.judge(only)
+        let mut tally = if self.is_apart(port, to) { Tally::default() } else { claim.judge(only) };
+        let master = |port| self.network.link(port).and_then(|link| link.master);
+        let pairs = self.pairs_of(port).filter(|(_, peer)| peer.master.is_some());
+        // To come back to its own bridge a frame has to leave by one pair and return by another.
+        let enough = if master(port) == master(to) { 2 } else { 1 };
+        let pairs: Vec<_> = pairs.map(Self::not_followed).collect();
+        if pairs.len() >= enough {
+            tally.assumptions.extend(pairs);
+        }
+        tally
     }
 
     /// Whether frames get to the ports that they are otherwise kept from by way of the host's router.

@@ -127,3 +127,22 @@ fn rules_of(snapshot: &mut Snapshot, change: impl Fn(&mut Vec<portcullis_snapsho
     let chains = tables.iter_mut().flat_map(|table| &mut table.chains);
     change(&mut chains.into_iter().find(|chain| chain.name == "I-vnet3").unwrap().rules);
 }
+
+#[test]
+fn a_pair_between_bridges_is_no_end() {
+    let mut snapshot = large_host(4, 2, AntiSpoofing::None);
+    // The second guests of both bridges become the two ends of one cable.
+    let ends = ["vnet2", "vnet3"];
+    let index = |snapshot: &Snapshot, name: &str| snapshot.namespaces[0].link_named(name).unwrap().index;
+    let indices = ends.map(|name| index(&snapshot, name));
+    for (at, name) in ends.iter().enumerate() {
+        let link = links(&mut snapshot).iter_mut().find(|link| link.name == *name).unwrap();
+        link.kind = portcullis_snapshot::LinkKind::Veth;
+        link.link = Some(indices[1 - at]);
+    }
+    let (near, far) = (index(&snapshot, "vnet0"), index(&snapshot, "vnet1"));
+    let network = Network::new(&snapshot, snapshot.namespaces[0].id).unwrap();
+    let proofs = Prover::new(&network).prove(near, &[Goal::Port(far)]);
+    let portcullis_prove::Verdict::Unproven(why) = &proofs[0].verdict else { panic!("{proofs:?}") };
+    assert!(why.iter().any(|why| why.what.contains("what leaves by vnet2 comes in by vnet3")), "{why:?}");
+}
