@@ -115,8 +115,9 @@ impl Back<'_> {
         };
         for kind in &place.kinds {
             let behind = places.get(kind.from).map_or(&[][..], |place| &place.behind);
-            if !(kind.open.is_empty() && self.open.is_empty()) && look.knows(&kind.open) && look.knows(behind)
-            {
+            let open = !(self.open.is_empty() && kind.open.is_empty());
+            // What is open on the way so far counts, too: it is told only where the way is known to its beginning.
+            if open && look.knows(&self.open) && look.knows(&kind.open) && look.knows(behind) {
                 continue;
             }
             self.left = self.left.saturating_sub(1);

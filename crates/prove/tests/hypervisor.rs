@@ -173,6 +173,39 @@ fn what_a_map_has_for_established_connections_may_pass() {
     assert_eq!(host.verdicts(&[goal]), ["unproven"]);
 }
 
+/// The question is asked in the middle of the way: behind the port's own filters, and before the bridge decides.
+#[test]
+fn a_question_on_the_way_stays_open_to_its_end() {
+    let mut host = Host::new();
+    host.does_not_forward();
+    host.drop_at_ingress(false);
+    let filters = &mut host.0.namespaces.first_mut().unwrap().filters;
+    let (Reading::Read(chains), Reading::Read(tables)) = (&mut filters.nft_chains, &mut filters.nft_tables)
+    else {
+        panic!()
+    };
+    let (chain, table) = (chains.first_mut().unwrap(), tables.first_mut().unwrap());
+    (chain.family, table.family) = (NftFamily::Bridge, NftFamily::Bridge);
+    (chain.hook, chain.priority, chain.rules) = (0, -200, 1);
+    chain.hook_name = "prerouting".to_owned();
+    chain.devices.clear();
+    let state = NftExpr::Other { name: "ct".to_owned(), data: Bytes::default() };
+    let expressions = vec![state, NftExpr::Verdict(NftVerdict::Accept)];
+    table.chains.first_mut().unwrap().rules.push(NftRule { handle: 1, expressions });
+    let mut goals = vec![Goal::Host(HostProtocol::Ipv6), Goal::Port(host.index("veth2"))];
+    goals.push(Goal::Sniff { from: host.index("veth2") });
+    let proofs = host.prove(&goals);
+    for proof in &proofs {
+        // To the host there is a way past the bridge: link-local group addresses.
+        if proof.goal == goals[0] {
+            assert_eq!(proof.verdict.name(), "exposed", "{proof:?}");
+            continue;
+        }
+        let Verdict::Unproven(why) = &proof.verdict else { panic!("{proof:?}") };
+        assert!(why.iter().any(|why| why.what.contains("rule 1")), "{why:?}");
+    }
+}
+
 #[test]
 fn an_address_is_taken_over_unless_its_entry_stays() {
     let mut host = Host::new();
