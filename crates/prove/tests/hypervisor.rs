@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test, which may fail")]
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use portcullis_datapath::{Network, When};
-use portcullis_prove::{Goal, HostProtocol, Proof, Prover, Verdict, rests_on};
+use portcullis_datapath::frame::symbolic::Condition;
+use portcullis_datapath::{Aim, Manner, Network, Otherwise, Trace, When};
+use portcullis_prove::{Goal, HostProtocol, Proof, Prover, Verdict, every_way, rests_on};
 use portcullis_snapshot::{
     Bytes, CmpOp, EtherType, IfIndex, LinkKind, NftBaseChain, NftChain, NftData, NftElement, NftExpr,
     NftFamily, NftRule, NftSet, NftTable, NftVerdict, PayloadBase, PortKind, PortOptions, Reading, Snapshot,
@@ -69,6 +71,27 @@ impl Host {
         let chains = vec![NftChain { name: "in".to_owned(), rules }];
         let table = NftTable { family, name: "t".to_owned(), dormant: false, chains, sets: Vec::new() };
         filters.nft_tables = Reading::Read(vec![table]);
+    }
+
+    /// What passes a hook of the bridge family is dropped, but for what rules let in.
+    fn drop_at_bridge(&mut self, (hook, name): (u32, &str), rules: &[Vec<NftExpr>]) {
+        self.drop_at_ingress(false);
+        let filters = &mut self.0.namespaces.first_mut().unwrap().filters;
+        let (Reading::Read(chains), Reading::Read(tables)) =
+            (&mut filters.nft_chains, &mut filters.nft_tables)
+        else {
+            panic!()
+        };
+        let (chain, table) = (chains.first_mut().unwrap(), tables.first_mut().unwrap());
+        (chain.family, table.family) = (NftFamily::Bridge, NftFamily::Bridge);
+        (chain.hook, chain.priority, chain.rules) = (hook, -200, rules.len() as u32);
+        chain.hook_name = name.to_owned();
+        chain.devices.clear();
+        let rule = |(handle, expressions): (u64, &Vec<NftExpr>)| NftRule {
+            handle,
+            expressions: expressions.clone(),
+        };
+        table.chains.first_mut().unwrap().rules = (1..).zip(rules).map(rule).collect();
     }
 
     fn prove(&self, goals: &[Goal]) -> Vec<Proof> {
@@ -178,20 +201,8 @@ fn what_a_map_has_for_established_connections_may_pass() {
 fn a_question_on_the_way_stays_open_to_its_end() {
     let mut host = Host::new();
     host.does_not_forward();
-    host.drop_at_ingress(false);
-    let filters = &mut host.0.namespaces.first_mut().unwrap().filters;
-    let (Reading::Read(chains), Reading::Read(tables)) = (&mut filters.nft_chains, &mut filters.nft_tables)
-    else {
-        panic!()
-    };
-    let (chain, table) = (chains.first_mut().unwrap(), tables.first_mut().unwrap());
-    (chain.family, table.family) = (NftFamily::Bridge, NftFamily::Bridge);
-    (chain.hook, chain.priority, chain.rules) = (0, -200, 1);
-    chain.hook_name = "prerouting".to_owned();
-    chain.devices.clear();
     let state = NftExpr::Other { name: "ct".to_owned(), data: Bytes::default() };
-    let expressions = vec![state, NftExpr::Verdict(NftVerdict::Accept)];
-    table.chains.first_mut().unwrap().rules.push(NftRule { handle: 1, expressions });
+    host.drop_at_bridge((0, "prerouting"), &[vec![state, NftExpr::Verdict(NftVerdict::Accept)]]);
     let mut goals = vec![Goal::Host(HostProtocol::Ipv6), Goal::Port(host.index("veth2"))];
     goals.push(Goal::Sniff { from: host.index("veth2") });
     let proofs = host.prove(&goals);
@@ -204,6 +215,70 @@ fn a_question_on_the_way_stays_open_to_its_end() {
         let Verdict::Unproven(why) = &proof.verdict else { panic!("{proof:?}") };
         assert!(why.iter().any(|why| why.what.contains("rule 1")), "{why:?}");
     }
+}
+
+/// A verdict as a walk without a pause gives it, of which each way is taken for itself.
+fn without_a_pause(host: &Host, to: &str) -> &'static str {
+    let network = Network::new(&host.0, host.0.namespaces.first().unwrap().id).unwrap();
+    let (from, to) = (host.index("veth1"), host.index(to));
+    let manner = Manner { trace: Trace::Off, aim: Aim::Port(to), when: When::Ever };
+    let (mut reached, mut open) = (false, false);
+    for given in [Condition::untagged_frames(), Condition::tagged_frames()] {
+        let whole = every_way(&network, (from, manner), &given, 200_000, &mut |_, walked| {
+            open |= walked.open.iter().any(|open| open.otherwise == Otherwise::Anything);
+            for delivery in walked.ports().filter(|delivery| delivery.device == to) {
+                reached |= delivery.assumes.is_empty();
+                open |= !delivery.assumes.is_empty();
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(whole);
+    }
+    if reached {
+        "exposed"
+    } else if open {
+        "unproven"
+    } else {
+        "isolated"
+    }
+}
+
+/// What comes of pauses is what comes of none: for chains that drop, let in, and ask, at each of the bridge's hooks.
+#[test]
+fn pauses_change_no_verdict() {
+    let ct = || NftExpr::Other { name: "ct".to_owned(), data: Bytes::default() };
+    let ethertype = |value: EtherType| {
+        let data = value.0.to_be_bytes()[..].into();
+        [
+            NftExpr::Payload { base: PayloadBase::Link, offset: 12, len: 2, dreg: 4 },
+            NftExpr::Cmp { sreg: 4, op: CmpOp::Eq, data },
+        ]
+    };
+    let then =
+        |matches: Vec<NftExpr>, verdict: NftVerdict| [matches, vec![NftExpr::Verdict(verdict)]].concat();
+    let chains = [
+        vec![],
+        vec![then(vec![ct()], NftVerdict::Accept)],
+        vec![then(ethertype(EtherType::ARP).into(), NftVerdict::Accept)],
+        vec![
+            then(ethertype(EtherType::ARP).into(), NftVerdict::Drop),
+            then(ethertype(EtherType::IPV4).into(), NftVerdict::Drop),
+            then(vec![ct()], NftVerdict::Accept),
+        ],
+        vec![then(vec![ct()], NftVerdict::Drop), then(ethertype(EtherType::IPV6).into(), NftVerdict::Accept)],
+    ];
+    let mut seen = Vec::new();
+    for (hook, name) in [(0, "prerouting"), (2, "forward"), (4, "postrouting")] {
+        for rules in &chains {
+            let mut host = Host::new();
+            host.does_not_forward();
+            host.drop_at_bridge((hook, name), rules);
+            let verdict = host.verdicts(&[Goal::Port(host.index("veth2"))]);
+            assert_eq!(verdict, [without_a_pause(&host, "veth2")], "{name}: {rules:?}");
+            seen.extend(verdict);
+        }
+    }
+    assert!(["isolated", "exposed", "unproven"].iter().all(|verdict| seen.contains(verdict)), "{seen:?}");
 }
 
 #[test]
