@@ -6,7 +6,10 @@ use std::collections::HashMap;
 
 use portcullis_datapath::Network;
 use portcullis_prove::{Goal, HostProtocol, Prover};
-use portcullis_snapshot::{IfIndex, Link, NftExpr, PortKind, PortOptions, Reading, Snapshot};
+use portcullis_snapshot::{
+    Bytes, CmpOp, IfIndex, Link, MetaKey, NftElement, NftExpr, NftRule, NftSet, NftTable, NftVerdict,
+    PayloadBase, PortKind, PortOptions, Reading, Snapshot,
+};
 use portcullis_testnet::{AntiSpoofing, large_host};
 
 const STYLES: [AntiSpoofing; 3] = [AntiSpoofing::None, AntiSpoofing::Libvirt, AntiSpoofing::Proxmox];
@@ -119,8 +122,75 @@ fn a_difference_sets_a_port_apart() {
     }
 }
 
+/// A rule that is for all names an address or a port of one: that one is alike to no other.
+#[test]
+fn what_rules_of_all_name_is_set_apart() {
+    let (guest, port) = ([0x52, 0x54, 0, 0, 0, 3], *b"vnet3\0\0\0\0\0\0\0\0\0\0\0");
+    let source = || NftExpr::Payload { base: PayloadBase::Link, offset: 6, len: 6, dreg: 4 };
+    let drop = || NftExpr::Verdict(NftVerdict::Drop);
+    let is = |data: &[u8]| NftExpr::Cmp { sreg: 4, op: CmpOp::Eq, data: data.into() };
+    let within = || NftExpr::Lookup { set: "s".to_owned(), sreg: 4, dreg: None, inverted: false };
+    let name = |dreg| NftExpr::Meta { key: MetaKey::IifName, dreg };
+    let cases: Vec<(&str, Vec<NftExpr>, Vec<u8>)> = vec![
+        ("its guest's address", vec![source(), is(&guest), drop()], Vec::new()),
+        ("the address in a set", vec![source(), within(), drop()], guest.to_vec()),
+        (
+            "the address before another thing in a set",
+            vec![source(), NftExpr::Meta { key: MetaKey::Protocol, dreg: 6 }, within(), drop()],
+            [&guest[..], &[0, 0, 8, 0, 0, 0]].concat(),
+        ),
+        (
+            "its name behind the address in a set",
+            vec![source(), name(6), within(), drop()],
+            [&guest[..], &[0, 0], &port].concat(),
+        ),
+        (
+            "its name behind another thing",
+            vec![NftExpr::Meta { key: MetaKey::Protocol, dreg: 4 }, name(5), within(), drop()],
+            [&[8, 0, 0, 0][..], &port].concat(),
+        ),
+    ];
+    for (style, (what, expressions, key)) in
+        cases.iter().flat_map(|case| [(AntiSpoofing::Libvirt, case), (AntiSpoofing::None, case)])
+    {
+        let mut snapshot = large_host(6, 1, style);
+        if style == AntiSpoofing::None {
+            // The rules of the other host, without those that are for one port.
+            let rules = large_host(6, 1, AntiSpoofing::Libvirt).namespaces.remove(0).filters;
+            let filters = &mut snapshot.namespaces[0].filters;
+            (filters.nft_tables, filters.nft_chains) = (rules.nft_tables, rules.nft_chains);
+            prerouting(&mut snapshot).chains.retain(|chain| chain.name == "prerouting");
+            prerouting(&mut snapshot).chains[0].rules.clear();
+        }
+        let element = NftElement {
+            key: Some(Bytes(key.clone())),
+            key_end: None,
+            interval_end: false,
+            data: None,
+            expires: false,
+            expressions: Vec::new(),
+        };
+        let (name, concat) = ("s".to_owned(), Vec::new());
+        let elements = if key.is_empty() { Vec::new() } else { vec![element] };
+        let (flags, key_len) = (0, key.len() as u32);
+        let table = prerouting(&mut snapshot);
+        table.sets.push(NftSet { name, flags, key_len, concat, elements });
+        let chain = table.chains.iter_mut().find(|chain| chain.name == "prerouting").unwrap();
+        chain.rules.insert(0, NftRule { handle: 999, expressions: expressions.clone() });
+        let classes = classes(&snapshot);
+        assert!(classes.contains(&vec!["vnet3".to_owned()]), "{style:?}, {what}: {classes:?}");
+        assert_eq!(classes.len(), 3, "{style:?}, {what}: {classes:?}");
+    }
+}
+
+fn prerouting(snapshot: &mut Snapshot) -> &mut NftTable {
+    let filters = &mut snapshot.namespaces.first_mut().unwrap().filters;
+    let Reading::Read(tables) = &mut filters.nft_tables else { panic!() };
+    tables.first_mut().unwrap()
+}
+
 /// Changes the rules that are for `vnet3` only.
-fn rules_of(snapshot: &mut Snapshot, change: impl Fn(&mut Vec<portcullis_snapshot::NftRule>)) {
+fn rules_of(snapshot: &mut Snapshot, change: impl Fn(&mut Vec<NftRule>)) {
     let Reading::Read(tables) = &mut snapshot.namespaces.first_mut().unwrap().filters.nft_tables else {
         panic!()
     };

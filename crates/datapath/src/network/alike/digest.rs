@@ -48,6 +48,7 @@ impl<'n, 's> Digests<'n, 's> {
         digest.at_device(hooks.ingress(device));
         digest.at_device(hooks.egress(device));
         self.owners.places(device).iter().for_each(|place| digest.place(place));
+        digest.addresses();
         digest.out
     }
 }
@@ -86,6 +87,20 @@ impl<'n> Digest<'_, 'n, '_> {
             }
         }
         self.out.push(b'|');
+    }
+
+    /// The device's own address and those behind it, where rules of others name them or tell them apart.
+    fn addresses(&mut self) {
+        let of = self.of;
+        let own = of.network.link(self.device).and_then(|link| link.address);
+        if let Some(address) = own.filter(|address| !of.owners.is_own(&address.0, self.device)) {
+            self.out.extend(address.0);
+        }
+        for (vid, sort, address) in of.owners.behind(self.device) {
+            self.number((*vid).into());
+            self.out.extend(sort.map(u8::from));
+            self.constant(&address.0);
+        }
     }
 
     fn place(&mut self, place: &Place) {

@@ -1,8 +1,9 @@
 //! Which rules, chains and sets are for one device only, and which constants stand in no others.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use portcullis_snapshot::{CmpOp, IfIndex, MetaKey};
+use portcullis_snapshot::{CmpOp, FdbKind, IfIndex, MacAddr, MetaKey};
 
 use crate::network::{Datum, Expr, HookFunction, Network, Rule, Ruleset, Verdict};
 
@@ -38,7 +39,9 @@ pub(super) struct Owners<'n, 's> {
     names: HashMap<[u8; NAME], IfIndex>,
     chains: HashMap<(usize, usize), Owner>,
     sets: HashMap<(usize, usize), Owner>,
-    constants: HashMap<&'n [u8], Owner>,
+    constants: HashMap<Vec<u8>, Owner>,
+    /// Of each device the addresses that the FDB has behind it: VLAN, whether static, sticky, locked.
+    behind: HashMap<IfIndex, Vec<(u16, [bool; 3], MacAddr)>>,
     places: HashMap<IfIndex, Vec<Place>>,
     singled_out: Vec<IfIndex>,
     wildcards: Vec<&'s str>,
@@ -58,6 +61,7 @@ impl<'n, 's> Owners<'n, 's> {
             chains: HashMap::new(),
             sets: HashMap::new(),
             constants: HashMap::new(),
+            behind: HashMap::new(),
             places: HashMap::new(),
             singled_out: Vec::new(),
             wildcards: Vec::new(),
@@ -79,9 +83,14 @@ impl<'n, 's> Owners<'n, 's> {
         self.sets.get(&(table, set)).copied().unwrap_or(Owner::Shared)
     }
 
-    /// Whether a constant stands in rules of this device only.
+    /// Whether a constant is this device's only, and in no longer one of others.
     pub(super) fn is_own(&self, constant: &[u8], device: IfIndex) -> bool {
         self.constants.get(constant) == Some(&Owner::One(device))
+    }
+
+    /// Returns the addresses that are known behind a device, each with where: those of its FDB entries.
+    pub(super) fn behind(&self, device: IfIndex) -> &[(u16, [bool; 3], MacAddr)] {
+        self.behind.get(&device).map_or(&[], Vec::as_slice)
     }
 
     /// Returns what is a device's own among what all share.
@@ -282,6 +291,44 @@ impl<'n, 's> Owners<'n, 's> {
         }
     }
 
+    /// Notes whose a constant is.
+    fn note(&mut self, constant: &[u8], owner: Owner) {
+        match self.constants.get_mut(constant) {
+            Some(known) => *known = known.and(owner),
+            None => drop(self.constants.insert(constant.to_vec(), owner)),
+        }
+    }
+
+    /// The addresses of devices and of what is behind them are theirs: a rule of others that names one tells them apart.
+    fn find_addresses(&mut self) {
+        let netns = self.network.netns();
+        for link in netns.links.known() {
+            if let Some(address) = link.address {
+                self.note(&address.0, Owner::One(link.index));
+            }
+        }
+        for address in netns.addresses.known() {
+            let owner = Owner::One(address.device);
+            match address.address.addr() {
+                IpAddr::V4(ip) => self.note(&ip.octets(), owner),
+                IpAddr::V6(ip) => self.note(&ip.octets(), owner),
+            }
+        }
+        for entry in netns.fdb.known().iter().filter(|entry| entry.kind() != FdbKind::Local) {
+            self.note(&entry.address.0, Owner::One(entry.device));
+            let sort = [entry.kind() == FdbKind::Static, entry.is_sticky(), entry.is_locked()];
+            let behind = (entry.vlan.map_or(0, Into::into), sort, entry.address);
+            self.behind.entry(entry.device).or_default().push(behind);
+        }
+        self.behind.values_mut().for_each(|behind| behind.sort_unstable());
+    }
+
+    /// The devices whose names stand in a constant behind something else.
+    fn names_within(&self, constant: &[u8]) -> impl Iterator<Item = IfIndex> {
+        let places = (WORD..constant.len()).step_by(WORD);
+        places.filter_map(|at| self.named(constant.get(at..)?))
+    }
+
     fn find_constants(&mut self) {
         let mut found: Vec<(&'n [u8], Owner)> = Vec::new();
         let (mut masks, mut bounds, mut wildcards) = (Vec::new(), Vec::new(), Vec::new());
@@ -293,13 +340,16 @@ impl<'n, 's> Owners<'n, 's> {
             let by_name = Self::by_name(rule);
             for (at, expression) in rule.expressions.iter().enumerate() {
                 match expression {
-                    Expr::Meta { key, .. } => loaded = Some(*key),
+                    Expr::Meta { key, .. } => {
+                        // A number of a device within a longer key is not looked for.
+                        unclear |= is_index(*key) && !(guarded && at == 0);
+                        loaded = Some(*key);
+                    }
                     Expr::Cmp { data, op, .. } => {
                         match loaded.take() {
                             Some(key) if is_name(key) && data.len() < NAME => {
                                 wildcards.extend(str::from_utf8(data).ok());
                             }
-                            Some(key) if is_index(key) && !(guarded && at == 1) => unclear = true,
                             _ if guarded && at == 1 => {}
                             _ => match self.named(data) {
                                 Some(device) => names.push((device, owner)),
@@ -326,6 +376,8 @@ impl<'n, 's> Owners<'n, 's> {
                                 }
                                 (None, owner) => owner,
                             };
+                            names
+                                .extend(self.names_within(&range.from).map(|device| (device, Owner::Shared)));
                             if range.from == range.to {
                                 found.push((without_name(&range.from, named), owner));
                             } else {
@@ -341,9 +393,18 @@ impl<'n, 's> Owners<'n, 's> {
                 }
             }
         });
+        // Of a longer bound nobody tells what is in it.
+        unclear |= bounds.iter().any(|(from, _)| !matches!(from.len(), 1 | 2 | 4 | 6 | 8 | 16));
+        self.find_addresses();
         for (constant, owner) in found {
-            let known = self.constants.entry(constant).or_insert(owner);
-            *known = known.and(owner);
+            self.note(constant, owner);
+            // What stands in a longer one is named there, too.
+            let places = (0..constant.len()).step_by(WORD).filter(|_| constant.len() > 6);
+            for at in places {
+                let rest = constant.get(at..).unwrap_or_default();
+                let parts = LENGTHS.into_iter().filter(|len| *len < constant.len());
+                parts.filter_map(|len| rest.get(..len)).for_each(|part| self.note(part, owner));
+            }
         }
         self.singled_out.extend(
             names.iter().filter(|(device, owner)| *owner != Owner::One(*device)).map(|(device, _)| *device),
@@ -357,6 +418,11 @@ impl<'n, 's> Owners<'n, 's> {
         (self.masks, self.bounds, self.wildcards, self.unclear) = (masks, bounds, wildcards, unclear);
     }
 }
+
+/// Values in a register begin at multiples of this (`NFT_REG32_SIZE`).
+const WORD: usize = 4;
+/// How long addresses are: IPv4, MAC, IPv6.
+const LENGTHS: [usize; 3] = [4, 6, 16];
 
 /// What follows a device's name in a constant.
 pub(super) fn without_name(constant: &[u8], named: Option<IfIndex>) -> &[u8] {
