@@ -210,6 +210,7 @@ fn a_pair_between_bridges_is_no_end() {
         link.kind = portcullis_snapshot::LinkKind::Veth;
         link.link = Some(indices[1 - at]);
     }
+    assert!(classes(&snapshot).contains(&vec!["vnet2".to_owned()]));
     let (near, far) = (index(&snapshot, "vnet0"), index(&snapshot, "vnet1"));
     let network = Network::new(&snapshot, snapshot.namespaces[0].id).unwrap();
     let proofs = Prover::new(&network).prove(near, &[Goal::Port(far)]);

@@ -104,6 +104,8 @@ impl<'n, 's> TraitClasses<'n, 's> {
             || self.network.uppers(device).is_some()
             // What is below another device depends on that one.
             || !matches!(link.kind, LinkKind::Plain | LinkKind::Tun(_) | LinkKind::Veth | LinkKind::Bridge(_))
+            // What leaves by it comes in again here.
+            || (matches!(link.kind, LinkKind::Veth) && link.link.is_some() && link.link_netns.is_none())
             || link.phys_switch_id.is_some();
         Traits {
             flags: link.flags,
