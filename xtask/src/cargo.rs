@@ -89,9 +89,8 @@ fn guest_directory(metadata: &Value) -> PathBuf {
 
 fn build(directory: &Path, profile: &str, arguments: &[&str]) -> Result<String, Error> {
     let mut command = cargo();
-    command.args(arguments).args(["--quiet", "--profile", profile, "--target", TARGET]);
-    command.args(["--message-format", "json"]);
-    command.arg("--target-dir").arg(directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    command.args(arguments).args(["--quiet", "--message-format", "json"]);
+    statically(&mut command, directory, profile);
     // Diagnostics go to the terminal; standard output carries the report.
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|source| Error::Io { doing: "run `cargo`".to_owned(), source })?;
@@ -104,6 +103,26 @@ fn build(directory: &Path, profile: &str, arguments: &[&str]) -> Result<String, 
         status: output.status.to_string(),
         message,
     })
+}
+
+/// Has cargo build static programs for a guest, in their own directory.
+fn statically(command: &mut Command, directory: &Path, profile: &str) {
+    command.args(["--profile", profile, "--target", TARGET]);
+    command.arg("--target-dir").arg(directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
+}
+
+/// Returns a command that builds and runs every test of the workspace: what is built for it, the guests run as well.
+///
+/// # Errors
+/// When cargo does not tell where it builds.
+pub(crate) fn test_everything() -> Result<Command, Error> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    // The guests are of this architecture; elsewhere there is nothing to share.
+    if cfg!(target_arch = "x86_64") {
+        statically(&mut command, &guest_directory(&metadata()?), "guest");
+    }
+    Ok(command)
 }
 
 /// Returns the names of all kernel-facing test targets, sorted, each once.

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader};
 use std::process::Stdio;
 
 use crate::Error;
-use crate::cargo::cargo;
+use crate::cargo::test_everything;
 use crate::process::say;
 
 /// What the run on this machine gave.
@@ -19,13 +19,13 @@ pub struct HostRun {
 /// Runs every test of the workspace on this machine, showing the output as it comes.
 ///
 /// # Errors
-/// When cargo cannot be started.
+/// When cargo cannot be started, or does not tell where it builds.
 pub fn test_host(filters: &[String]) -> Result<HostRun, Error> {
     let failed = |source| Error::Io { doing: "run `cargo test --workspace`".to_owned(), source };
     // One pipe for both streams: cargo names the test binary on one, the binary reports on the other.
     let (reader, writer) = io::pipe().map_err(failed)?;
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).args(filters);
+    let mut command = test_everything()?;
+    command.args(["--", "--show-output"]).args(filters);
     command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
     let mut child = command.spawn().map_err(failed)?;
     drop(command); // and with it our ends of the pipe, or reading would not end

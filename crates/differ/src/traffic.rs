@@ -165,17 +165,27 @@ impl Filter {
         };
         let wanted = plain(&self.filter);
         let mut hooks = netns.filters.tc.known().iter().filter(|hook| self.place.is(hook));
-        // A kernel without CONFIG_CLS_U32_MARK takes a mark in and forgets it.
-        let unmarked = {
+        // What a kernel takes in and forgets; the walk goes by what is read.
+        let forgotten = {
             let mut filter = wanted.clone();
-            if let TcClassifier::U32(node) = &mut filter.classifier {
-                node.mark = None;
+            match &mut filter.classifier {
+                // Without CONFIG_CLS_U32_MARK.
+                TcClassifier::U32(node) => node.mark = None,
+                // Before 5.19, whose `fl_policy` ends before it.
+                TcClassifier::Flower(keys) => {
+                    keys.retain(|key| !matches!(key, FlowerKey::Field { field: FlowerField::NumOfVlans, .. }))
+                }
+                // `fw_dump` tells nothing of one that has neither a class nor an action.
+                TcClassifier::Fw { mask } if filter.classid.is_none() && filter.actions.is_empty() => {
+                    (*mask, filter.indev) = (None, None);
+                }
+                _ => {}
             }
             filter
         };
         hooks.any(|hook| {
             let mut found = hook.filters.iter().map(plain);
-            found.any(|found| found == wanted || found == unmarked)
+            found.any(|found| found == wanted || found == forgotten)
         })
     }
 
@@ -197,7 +207,7 @@ impl Filter {
                 let _ = write!(words, "handle {handle} bpf bytecode '{}'{direct}", bytecode(program));
             }
             TcClassifier::Fw { mask } => {
-                let _ = write!(words, "handle {handle:#x}/{mask:#x} fw");
+                let _ = write!(words, "handle {handle:#x}/{:#x} fw", mask.unwrap_or(u32::MAX));
             }
             TcClassifier::Matchall | TcClassifier::Other { .. } => {
                 let _ = write!(words, "handle {handle} {}", self.filter.kind());

@@ -142,8 +142,10 @@ pub enum TcClassifier {
     },
     /// `skb->mark` under a mask is the handle (`fw_classify`).
     Fw {
-        /// The mask (`TCA_FW_MASK`).
-        mask: u32,
+        /// The mask (`TCA_FW_MASK`). `None` if the kernel does not tell: of a filter that has neither a class nor an
+        /// action, `fw_dump` tells the handle alone, and neither the mask nor the device.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mask: Option<u32>,
     },
     /// Another classifier: `basic`, `cgroup`, `route`, `flow` …
     Other {

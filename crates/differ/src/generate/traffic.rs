@@ -99,7 +99,7 @@ impl Writing<'_> {
             }
             _ => {
                 let handle = self.rng.u32(1..4);
-                self.add(chain, priority, protocol, handle, TcClassifier::Fw { mask: u32::MAX }, side);
+                self.add(chain, priority, protocol, handle, TcClassifier::Fw { mask: Some(u32::MAX) }, side);
             }
         }
     }

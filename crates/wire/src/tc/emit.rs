@@ -88,7 +88,8 @@ fn classifier(options: Message, filter: &TcFilter) -> Message {
             const TCA_BPF_FLAGS: u16 = 8;
             bpf(options, program, 4, 5).put_u32(TCA_BPF_FLAGS, u32::from(*direct_action))
         }
-        TcClassifier::Fw { mask } => options.put_u32(TCA_FW_MASK, *mask),
+        TcClassifier::Fw { mask: Some(mask) } => options.put_u32(TCA_FW_MASK, *mask),
+        TcClassifier::Fw { mask: None } => options,
         TcClassifier::Other { .. } => options,
     }
 }

@@ -213,7 +213,9 @@ fn classifier(kind: String, layout: Layout, options: Attributes<'_>) -> TcClassi
         "flower" => Some(TcClassifier::Flower(flower::keys(&own.clone().collect::<Vec<_>>()))),
         "bpf" => Some(bpf_classifier(&options)),
         "fw" => {
-            let mask = options.get(TCA_FW_MASK).and_then(|mask| mask.u32()).unwrap_or(u32::MAX);
+            let mask = options.get(TCA_FW_MASK).and_then(|mask| mask.u32());
+            // Told only if it is not the usual one; and nothing is, of a filter with neither class nor action.
+            let mask = mask.or_else(|| options.clone().next().map(|_| u32::MAX));
             Some(TcClassifier::Fw { mask })
         }
         _ => None,

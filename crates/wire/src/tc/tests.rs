@@ -94,7 +94,7 @@ fn a_list_a_table_and_a_filter() {
 fn a_filter_without_a_chain_is_in_the_first_one() {
     let bytes = payload(3, 1, INFO, |m| m.put_str(TCA_KIND, "fw").nest(TCA_OPTIONS, |options| options));
     let Some(FilterEntry::Filter(found)) = filter_entry(&bytes) else { panic!() };
-    assert_eq!((found.chain, found.classifier), (0, TcClassifier::Fw { mask: u32::MAX }));
+    assert_eq!((found.chain, found.classifier), (0, TcClassifier::Fw { mask: None }));
     // The oldest way of fw has no options at all, but it has a handle.
     let bytes = payload(3, 0x42, INFO, |m| m.put_str(TCA_KIND, "fw"));
     assert!(matches!(filter_entry(&bytes), Some(FilterEntry::Filter(_))));
@@ -471,7 +471,10 @@ fn written_filters_come_back() {
     comes_back(&with(TcClassifier::Matchall, actions));
     let classifier = TcClassifier::Bpf { program, direct_action: true };
     comes_back(&TcFilter { flags: TcFilter::SKIP_SW, ..with(classifier, Vec::new()) });
-    comes_back(&TcFilter { indev: Some("p0".to_owned()), ..with(TcClassifier::Fw { mask: 7 }, Vec::new()) });
+    comes_back(&TcFilter {
+        indev: Some("p0".to_owned()),
+        ..with(TcClassifier::Fw { mask: Some(7) }, Vec::new())
+    });
     let field = |field, value: &[u8], mask: &[u8]| FlowerKey::Field {
         field,
         value: Bytes(value.to_vec()),

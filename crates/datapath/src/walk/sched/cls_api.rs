@@ -75,7 +75,12 @@ impl<F: Frame> Walker<'_, '_, F> {
                 return self.cls_bpf_classify(skb, tc, filter, program, *direct_action);
             }
             // fw_classify
-            TcClassifier::Fw { mask } => skb.mark & mask != 0 && skb.mark & mask == filter.handle,
+            TcClassifier::Fw { mask: Some(mask) } => skb.mark & mask != 0 && skb.mark & mask == filter.handle,
+            // Whatever the mask, it can only take bits away.
+            TcClassifier::Fw { mask: None } => {
+                filter.handle & !skb.mark == 0
+                    && self.tc_undecided(skb, tc, "fw_classify", "the mask of a classifier fw is not told")
+            }
             TcClassifier::Other { kind, .. } => match kind.as_str() {
                 "basic" | "cgroup" | "flow" | "route" | "rsvp" | "rsvp6" | "tcindex" => {
                     self.tc_undecided(skb, tc, "tc_classify", &format!("the classifier {kind}"))
