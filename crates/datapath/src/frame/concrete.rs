@@ -143,6 +143,12 @@ impl<'a> Concrete<'a> {
     /// Returns `count` bytes, 16 at most, as a number in network byte order.
     #[inline]
     fn number(&self, offset: usize, count: usize) -> u128 {
+        // Most frames have sixteen bytes there, which are one load.
+        if let Some(sixteen) = self.bytes.get(offset..).and_then(<[u8]>::first_chunk)
+            && (1..=16).contains(&count)
+        {
+            return u128::from_be_bytes(*sixteen) >> (8 * (16 - count));
+        }
         let mut number = [0; 16];
         let place = number.get_mut(16 - count.min(16)..).unwrap_or_default();
         match self.bytes.get(offset..offset + count) {

@@ -159,6 +159,7 @@ impl<'f, F: Frame> Edited<'f, F> {
 }
 
 impl<F: Frame> Frame for Edited<'_, F> {
+    #[inline]
     fn which(&mut self, field: Field, partition: &dyn Partition) -> Option<usize> {
         if self.writes.is_empty() {
             return self.frame.which(field, partition);

@@ -10,14 +10,16 @@ use crate::frame::{Partition, Set};
 /// The FDB of one bridge.
 #[derive(Debug, Default)]
 pub struct Fdb {
-    by_vid: QuickMap<u16, FdbTable>,
+    /// By VLAN id, in order; VLAN 0 holds the entries that count without VLAN filtering.
+    by_vid: Vec<(u16, FdbTable)>,
 }
 
-/// The entries of one VLAN; VLAN 0 holds those that count without VLAN filtering.
+/// The entries of one VLAN, and the partition of addresses by entry: class n is the n-th.
 #[derive(Debug, Default)]
-struct FdbTable {
+pub(crate) struct FdbTable {
     records: Vec<FdbRecord>,
-    index: HashMap<u64, usize>,
+    /// Where each address stands among them, in the order of the addresses. Not a hash map: guests choose these.
+    index: Vec<(u64, usize)>,
 }
 
 /// One entry, as far as it decides.
@@ -46,67 +48,38 @@ pub enum FdbDst {
 
 impl Fdb {
     pub(super) fn of(netns: &Netns) -> HashMap<IfIndex, Self> {
-        let mut fdbs: HashMap<IfIndex, Self> = HashMap::new();
+        let mut fdbs: HashMap<IfIndex, QuickMap<u16, FdbTable>> = HashMap::new();
         for entry in netns.fdb.known() {
             let Some(bridge) = entry.bridge else { continue };
-            fdbs.entry(bridge).or_default().insert(entry);
+            let by_vid = fdbs.entry(bridge).or_default();
+            by_vid.entry(entry.vlan.map_or(0, Into::into)).or_default().records.push(FdbRecord::new(entry));
         }
-        fdbs
-    }
-
-    fn insert(&mut self, entry: &FdbEntry) {
-        let record = FdbRecord {
-            address: entry.address,
-            dst: match entry.kind() {
-                FdbKind::Local => FdbDst::Local(entry.device),
-                FdbKind::Static | FdbKind::Dynamic => FdbDst::Port(entry.device),
-            },
-            is_static: entry.kind() == FdbKind::Static,
-            sticky: entry.is_sticky(),
-            locked: entry.is_locked(),
+        let ready = |by_vid: QuickMap<u16, FdbTable>| {
+            let mut by_vid: Vec<_> = by_vid.into_iter().collect();
+            by_vid.sort_unstable_by_key(|(vid, _)| *vid);
+            by_vid.iter_mut().for_each(|(_, table)| table.put_in_order());
+            Self { by_vid }
         };
-        let table = self.by_vid.entry(entry.vlan.map_or(0, Into::into)).or_default();
-        table.index.insert(entry.address.to_u64(), table.records.len());
-        table.records.push(record);
+        fdbs.into_iter().map(|(bridge, by_vid)| (bridge, ready(by_vid))).collect()
     }
 
-    /// Returns the partition of addresses by entry in a VLAN, to be asked of a frame (`br_fdb_find_rcu`).
-    pub(crate) fn vlan(&self, vid: u16) -> Option<&impl Partition> {
-        self.by_vid.get(&vid)
-    }
-
-    /// Returns the partition of addresses by where their entries lead, of those that last or of all.
-    pub(crate) fn destinations(
-        &self,
-        vid: u16,
-        port: Option<IfIndex>,
-        lasting: bool,
-    ) -> Option<Destinations<'_>> {
-        self.by_vid.get(&vid).map(|table| Destinations { table, port, lasting })
-    }
-
-    /// Returns the same partition of those entries that neither time nor guests take away.
-    pub(crate) fn lasting(&self, vid: u16) -> Option<Lasting<'_>> {
-        self.by_vid.get(&vid).map(Lasting)
-    }
-
-    /// Returns the entry of a class of [`vlan`](Self::vlan).
-    pub(crate) fn record(&self, vid: u16, class: usize) -> Option<&FdbRecord> {
-        self.by_vid.get(&vid)?.records.get(class)
+    /// Returns the entries of a VLAN.
+    #[inline]
+    pub(crate) fn vlan(&self, vid: u16) -> Option<&FdbTable> {
+        let at = self.by_vid.binary_search_by_key(&vid, |(vid, _)| *vid).ok()?;
+        self.by_vid.get(at).map(|(_, table)| table)
     }
 
     /// Returns the entry of an address.
     #[must_use]
     pub fn find(&self, address: MacAddr, vid: u16) -> Option<&FdbRecord> {
-        let table = self.by_vid.get(&vid)?;
-        table.records.get(*table.index.get(&address.to_u64())?)
+        self.vlan(vid)?.find(address.to_u64())
     }
 
     /// Returns the entries of an address, with their VLAN ids in ascending order.
     pub(crate) fn of_address(&self, address: MacAddr) -> Vec<(u16, &FdbRecord)> {
-        let mut vids: Vec<_> = self.by_vid.keys().copied().collect();
-        vids.sort_unstable();
-        vids.into_iter().filter_map(|vid| Some((vid, self.find(address, vid)?))).collect()
+        let tables = self.by_vid.iter();
+        tables.filter_map(|(vid, table)| Some((*vid, table.find(address.to_u64())?))).collect()
     }
 
     /// Returns every entry with its VLAN id.
@@ -115,7 +88,54 @@ impl Fdb {
     }
 }
 
+impl FdbTable {
+    fn put_in_order(&mut self) {
+        let addresses = self.records.iter().map(|record| record.address.to_u64());
+        self.index = addresses.enumerate().map(|(at, address)| (address, at)).collect();
+        // Of two with the same address the later one counts.
+        self.index.sort_unstable_by_key(|(address, at)| (*address, usize::MAX - at));
+        self.index.dedup_by_key(|(address, _)| *address);
+    }
+
+    fn at(&self, address: u64) -> Option<usize> {
+        let found = self.index.binary_search_by_key(&address, |(address, _)| *address).ok()?;
+        self.index.get(found).map(|(_, at)| *at)
+    }
+
+    fn find(&self, address: u64) -> Option<&FdbRecord> {
+        self.records.get(self.at(address)?)
+    }
+
+    /// Returns the entry of a class.
+    pub(crate) fn record(&self, class: usize) -> Option<&FdbRecord> {
+        self.records.get(class)
+    }
+
+    /// Returns the partition of addresses by where their entries lead, of those that last or of all.
+    pub(crate) const fn destinations(&self, port: Option<IfIndex>, lasting: bool) -> Destinations<'_> {
+        Destinations { table: self, port, lasting }
+    }
+
+    /// Returns the partition of addresses by those entries that neither time nor guests take away.
+    pub(crate) const fn lasting(&self) -> Lasting<'_> {
+        Lasting(self)
+    }
+}
+
 impl FdbRecord {
+    fn new(entry: &FdbEntry) -> Self {
+        Self {
+            address: entry.address,
+            dst: match entry.kind() {
+                FdbKind::Local => FdbDst::Local(entry.device),
+                FdbKind::Static | FdbKind::Dynamic => FdbDst::Port(entry.device),
+            },
+            is_static: entry.kind() == FdbKind::Static,
+            sticky: entry.is_sticky(),
+            locked: entry.is_locked(),
+        }
+    }
+
     /// Whether it stays until somebody takes it away.
     #[must_use]
     pub const fn lasts(&self) -> bool {
@@ -193,7 +213,7 @@ impl Partition for Lasting<'_> {
 
 impl Partition for FdbTable {
     fn class_of(&self, value: u128) -> Option<usize> {
-        self.index.get(&u64::try_from(value).ok()?).copied()
+        self.at(u64::try_from(value).ok()?)
     }
 
     fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {

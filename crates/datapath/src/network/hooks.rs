@@ -67,6 +67,46 @@ pub(crate) enum HookFunction {
     },
 }
 
+/// What stands at the hooks of the families that have some of their own. Every frame asks several times.
+#[derive(Debug, Default)]
+struct Netfilter([[Vec<AtHook>; NfHook::COUNT]; 4]);
+
+impl Netfilter {
+    #[inline]
+    const fn place(family: NftFamily) -> Option<usize> {
+        match family {
+            NftFamily::Bridge => Some(0),
+            NftFamily::Ip => Some(1),
+            NftFamily::Ip6 => Some(2),
+            NftFamily::Arp => Some(3),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn at(&self, family: NftFamily, hook: NfHook) -> &[AtHook] {
+        Self::place(family)
+            .and_then(|family| self.0.get(family)?.get(hook as usize))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    fn push(&mut self, family: NftFamily, hook: NfHook, what: AtHook) {
+        if let Some(hooks) =
+            Self::place(family).and_then(|family| self.0.get_mut(family)?.get_mut(hook as usize))
+        {
+            hooks.push(what);
+        }
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Vec<AtHook>> {
+        self.0.iter().flatten()
+    }
+
+    fn values_mut(&mut self) -> impl Iterator<Item = &mut Vec<AtHook>> {
+        self.0.iter_mut().flatten()
+    }
+}
+
 /// Everything that stands at the hooks of a namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks<'s> {
@@ -82,7 +122,7 @@ pub(crate) struct Hooks<'s> {
     egress: QuickMap<IfIndex, Vec<AtHook>>,
     /// At ingress and egress of every device: that the chains were not read.
     every_device: Vec<AtHook>,
-    netfilter: QuickMap<(NftFamily, NfHook), Vec<AtHook>>,
+    netfilter: Netfilter,
     rulesets: Vec<Ruleset<'s>>,
     xt_tables: Vec<XtTable<'s>>,
     br_netfilter: Option<BrNetfilter>,
@@ -115,8 +155,15 @@ impl<'s> Hooks<'s> {
     }
 
     /// Returns a device's tc filters.
+    #[inline]
     pub(crate) fn tc(&self, device: IfIndex, hook: TcHookKind) -> Option<&Block<'s>> {
         self.tc.get(&(device, hook))
+    }
+
+    /// Whether anything of tc is asked anywhere.
+    #[inline]
+    pub(crate) fn has_any_tc(&self) -> bool {
+        !(self.tc.is_empty() && self.tcx.is_empty() && self.every_tc.is_empty())
     }
 
     /// Whether anything of tc is asked there.
@@ -144,18 +191,21 @@ impl<'s> Hooks<'s> {
     }
 
     /// Returns what stands at nftables' hook of a device's way in.
+    #[inline]
     pub(crate) fn ingress(&self, device: IfIndex) -> &[AtHook] {
         self.ingress.get(&device).unwrap_or(&self.every_device)
     }
 
     /// Returns what stands at nftables' hook of a device's way out.
+    #[inline]
     pub(crate) fn egress(&self, device: IfIndex) -> &[AtHook] {
         self.egress.get(&device).unwrap_or(&self.every_device)
     }
 
     /// Returns what stands at a netfilter hook.
+    #[inline]
     pub(crate) fn netfilter(&self, family: NftFamily, hook: NfHook) -> &[AtHook] {
-        self.netfilter.get(&(family, hook)).map_or(&[], Vec::as_slice)
+        self.netfilter.at(family, hook)
     }
 
     /// Returns a table's rules.
@@ -281,7 +331,7 @@ impl<'s> Hooks<'s> {
         }
         for &family in families {
             if let Some(hook) = NfHook::of(family, chain.hook) {
-                self.netfilter.entry((family, hook)).or_default().push(at_hook.clone());
+                self.netfilter.push(family, hook, at_hook.clone());
             }
         }
     }
@@ -311,7 +361,7 @@ impl<'s> Hooks<'s> {
                     }
                     None => HookFunction::Open(OpenKind::Filter(what())),
                 };
-                self.netfilter.entry((family, hook)).or_default().push(AtHook { priority, function });
+                self.netfilter.push(family, hook, AtHook { priority, function });
             }
             self.xt_tables.extend(ready);
         }
@@ -334,7 +384,7 @@ impl<'s> Hooks<'s> {
         for hook in
             [NfHook::PreRouting, NfHook::LocalIn, NfHook::Forward, NfHook::LocalOut, NfHook::PostRouting]
         {
-            self.netfilter.entry((family, hook)).or_default().push(AtHook::open(what.clone()));
+            self.netfilter.push(family, hook, AtHook::open(what.clone()));
         }
     }
 }
@@ -353,6 +403,8 @@ pub(crate) fn unread<T>(what: &str, reading: &Reading<T>) -> Option<OpenKind> {
 }
 
 impl NfHook {
+    const COUNT: usize = 7;
+
     /// Returns the hook of a family by its number there (`linux/netfilter*.h`).
     const fn of(family: NftFamily, number: u32) -> Option<Self> {
         match (family, number) {

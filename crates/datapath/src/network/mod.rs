@@ -3,6 +3,7 @@
 
 mod alike;
 mod bridge;
+mod classify;
 mod fdb;
 mod fib;
 mod hooks;
@@ -31,13 +32,15 @@ pub(crate) use hooks::{AtHook, HookFunction, Hooks, NfHook, unread};
 pub(crate) use legacy::{Device, Devices, Match, Target, XtRule, XtTable};
 use quick::QuickMap;
 
-pub(crate) use prepared::{Load, Prepared, SLOTS, Test};
+pub(crate) use classify::{Rules, rules_from, take_first};
+pub(crate) use prepared::{Load, Prepared};
 pub(crate) use ruleset::{Datum, Elements, Expr, PayloadSet, Range, Rule, Ruleset, Verdict};
 pub(crate) use traffic_control::{Block, Classifier, Proto, program_name};
 
 /// One namespace, ready to be walked.
 pub struct Network<'s> {
     netns: &'s Netns,
+    links: QuickMap<IfIndex, &'s Link>,
     uppers: QuickMap<IfIndex, Uppers<'s>>,
     bridges: QuickMap<IfIndex, Bridge<'s>>,
     /// Whether a bridge says that its kernel is 6.18 or later, which brought the option `fdb_local_vlan_0`.
@@ -50,11 +53,11 @@ pub struct Network<'s> {
 
 /// A device, shown as [`Network::name`] names it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Naming<'s>(Option<&'s Link>, IfIndex);
+pub(crate) struct Naming<'s>(&'s Netns, IfIndex);
 
 impl std::fmt::Display for Naming<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
+        match self.0.link(self.1) {
             Some(link) => f.write_str(&link.name),
             None => write!(f, "if{}", self.1),
         }
@@ -109,6 +112,7 @@ impl<'s> Network<'s> {
         let recent = bridges.values().any(|bridge| bridge.knows(BoolOpt::FdbLocalVlan0));
         Some(Self {
             netns,
+            links: netns.links.known().iter().map(|link| (link.index, link)).collect(),
             recent,
             uppers: uppers(snapshot, netns),
             bridges,
@@ -127,7 +131,7 @@ impl<'s> Network<'s> {
     /// Returns a device.
     #[must_use]
     pub fn link(&self, device: IfIndex) -> Option<&'s Link> {
-        self.netns.link(device)
+        self.links.get(&device).copied()
     }
 
     /// Returns a device's name, or its number if there is no such device.
@@ -137,8 +141,8 @@ impl<'s> Network<'s> {
     }
 
     /// The same as something that can be shown, for texts that are seldom made.
-    pub(crate) fn naming(&self, device: IfIndex) -> Naming<'s> {
-        Naming(self.link(device), device)
+    pub(crate) const fn naming(&self, device: IfIndex) -> Naming<'s> {
+        Naming(self.netns, device)
     }
 
     /// Returns the bridges, by index.

@@ -1,19 +1,17 @@
 //! Rules of nftables as tests of a packet that is known in full.
 //!
-//! Most rules begin with loads and comparisons that have no effect but that the rule ends where one does not hold. Of
-//! such a beginning there is a list of [`Test`]s here: a packet for which one fails is not matched by the rule, which
-//! need then not be evaluated. What is loaded is told by the expressions' own code, once for each packet and chain.
-//! Where all tests hold the rule is evaluated as ever, unless nothing but a verdict follows.
-
-use std::collections::HashSet;
+//! Most rules begin with loads and comparisons that have no effect but that the rule ends where one does not hold. Of such
+//! a beginning there are tests here, sorted by what they are of ([`Dimension`]): a packet for which one fails is not
+//! matched by the rule, which need then not be evaluated. What is loaded is told by the expressions' own code. Where all
+//! tests hold the rule is evaluated as ever, unless nothing but a verdict follows.
 
 use portcullis_snapshot::{CmpOp, IfIndex, Link, MetaKey, Netns, PayloadBase, Register};
 
-use super::quick::{FACTOR, QuickMap};
+use super::classify::{Bits, Dimension, Ranges, Rules, Test, rules_from};
 use super::ruleset::{Chain, Datum, Elements, Expr, Verdict};
 
 /// So many different things are loaded for tests in a chain; rules that would load more are evaluated.
-pub(crate) const SLOTS: usize = 32;
+const SLOTS: usize = 64;
 /// Longer values are not tested, as they are numbers here.
 const LONGEST: usize = 16;
 /// `IFNAMSIZ`.
@@ -24,25 +22,12 @@ const IFNAMSIZ: usize = 16;
 pub(crate) struct Prepared<'s> {
     /// What is loaded, by slot.
     pub(crate) loads: Vec<Load>,
-    /// The tests of all rules, one after the other.
-    pub(crate) tests: Vec<Test>,
-    /// For each rule, in order.
-    pub(crate) guards: Vec<Guard<'s>>,
-    /// Rules that want something to have one value, by what and by the value.
-    pub(crate) groups: Vec<Group>,
-    /// The others, in order.
-    pub(crate) every: Vec<u32>,
-}
-
-/// Rules that want the same bits of the same load to have one value each: of all of them, only those of the value that a
-/// packet has are looked at.
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) slot: u8,
-    mask: u128,
-    /// A bit for each value, which most that are not among them do not share.
-    sieve: u64,
-    rules: QuickMap<u128, Vec<u32>>,
+    /// What is tested.
+    pub(crate) dimensions: Vec<Dimension>,
+    /// Of each rule its verdict, if the tests are all there is before it.
+    pub(crate) verdicts: Vec<Option<Verdict<'s>>>,
+    /// All of them.
+    pub(crate) all: Rules,
 }
 
 /// What a rule loads.
@@ -50,52 +35,6 @@ pub(crate) struct Group {
 pub(crate) enum Load {
     Payload { base: PayloadBase, offset: usize, len: usize },
     Meta { key: MetaKey, len: usize },
-}
-
-/// Which tests a rule begins with, and what it does where they hold.
-#[derive(Debug)]
-pub(crate) struct Guard<'s> {
-    /// The first of its tests, and the first behind them.
-    pub(crate) tests: (u32, u32),
-    /// Its verdict, if the tests are all there is before it.
-    pub(crate) verdict: Option<Verdict<'s>>,
-}
-
-/// A comparison of something that was loaded: a number whose first byte is its highest, whatever its length.
-#[derive(Debug)]
-pub(crate) struct Test {
-    pub(crate) slot: u8,
-    negated: bool,
-    how: How,
-}
-
-#[derive(Debug)]
-enum How {
-    Equal { mask: u128, wanted: u128 },
-    Between(Box<Between>),
-    Among(Box<Among>),
-}
-
-/// `(value & mask) ^ xor` lies in a range.
-#[derive(Debug)]
-struct Between {
-    of: Bits,
-    from: u128,
-    to: u128,
-}
-
-/// It lies in one of several, in order and apart.
-#[derive(Debug)]
-struct Among {
-    of: Bits,
-    ranges: Vec<(u128, u128)>,
-}
-
-/// What expressions made of a loaded value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bits {
-    mask: u128,
-    xor: u128,
 }
 
 /// What a register holds, while a rule is looked through.
@@ -108,48 +47,7 @@ struct Held {
     tested: bool,
 }
 
-impl Test {
-    /// The one value that it wants, and of what.
-    const fn wants(&self) -> Option<((u8, u128), u128)> {
-        match self.how {
-            How::Equal { mask, wanted } if !self.negated => Some(((self.slot, mask), wanted)),
-            _ => None,
-        }
-    }
-
-    /// Takes another test's bounds over, if both are ranges of the same.
-    fn narrow(&mut self, other: &Self) -> bool {
-        let alike = self.slot == other.slot && !self.negated && !other.negated;
-        match (&mut self.how, &other.how) {
-            (How::Between(this), How::Between(other)) if alike && this.of == other.of => {
-                (this.from, this.to) = (this.from.max(other.from), this.to.min(other.to));
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether a value that was loaded passes.
-    #[inline]
-    pub(crate) fn holds(&self, value: u128) -> bool {
-        let found = match &self.how {
-            How::Equal { mask, wanted } => value & mask == *wanted,
-            How::Between(between) => (between.from..=between.to).contains(&between.of.of(value)),
-            How::Among(among) => {
-                let value = among.of.of(value);
-                let before = among.ranges.partition_point(|(from, _)| *from <= value);
-                before.checked_sub(1).and_then(|at| among.ranges.get(at)).is_some_and(|(_, to)| value <= *to)
-            }
-        };
-        found != self.negated
-    }
-}
-
 impl Bits {
-    const fn of(self, value: u128) -> u128 {
-        (value & self.mask) ^ self.xor
-    }
-
     /// The same of the first bytes only.
     const fn first(self, len: usize) -> Self {
         let mask = first_bytes(len);
@@ -157,74 +55,21 @@ impl Bits {
     }
 }
 
-impl Group {
-    /// Returns the rules for a value, in order.
-    #[inline]
-    pub(crate) fn rules(&self, value: u128) -> &[u32] {
-        let value = value & self.mask;
-        if self.sieve & sieve(value) == 0 {
-            return &[];
-        }
-        self.rules.get(&value).map_or(&[], Vec::as_slice)
-    }
-}
-
-/// One bit of 64, by a value.
-const fn sieve(value: u128) -> u64 {
-    let mixed = (value as u64 ^ ((value >> 64) as u64).rotate_left(7)).wrapping_mul(FACTOR);
-    1 << (mixed >> 58)
-}
-
-/// A rule's tests and verdict, before it is put in its place.
-struct Looked<'s> {
-    tests: Vec<Test>,
-    verdict: Option<Verdict<'s>>,
-}
-
 impl<'s> Prepared<'s> {
     /// Makes a chain's rules ready.
     pub(crate) fn new(chain: &Chain<'s>, sets: &[Elements<'s>], names: &DeviceNames) -> Self {
         let mut this = Self::default();
-        let mut rules = Vec::new();
+        let mut rules = Vec::with_capacity(chain.rules.len());
         for rule in &chain.rules {
             let mut tests = Vec::new();
             let verdict = this.rule(&rule.expressions, sets, &mut tests);
             this.name_devices(&mut tests, names);
-            rules.push(Looked { tests, verdict });
+            this.verdicts.push(verdict);
+            rules.push(tests);
         }
-        let mut values: QuickMap<(u8, u128), HashSet<u128>> = QuickMap::default();
-        for (place, wanted) in rules.iter().flat_map(|rule| &rule.tests).filter_map(Test::wants) {
-            values.entry(place).or_default().insert(wanted);
-        }
-        let mut places: QuickMap<(u8, u128), usize> = QuickMap::default();
-        for (at, Looked { mut tests, verdict }) in (0u32..).zip(rules) {
-            // By what tells the most rules apart.
-            let apart = |test: &Test| {
-                test.wants()
-                    .and_then(|(place, _)| values.get(&place))
-                    .map(HashSet::len)
-                    .filter(|len| *len > 1)
-            };
-            let best = (0..tests.len()).rev().max_by_key(|at| tests.get(*at).and_then(apart));
-            let best = best.filter(|at| tests.get(*at).and_then(apart).is_some());
-            match best.map(|at| tests.remove(at)).and_then(|test| test.wants()) {
-                Some(((slot, mask), wanted)) => {
-                    let place = *places.entry((slot, mask)).or_insert(this.groups.len());
-                    if place == this.groups.len() {
-                        this.groups.push(Group { slot, mask, sieve: 0, rules: QuickMap::default() });
-                    }
-                    if let Some(group) = this.groups.get_mut(place) {
-                        group.sieve |= sieve(wanted);
-                        group.rules.entry(wanted).or_default().push(at);
-                    }
-                }
-                None => this.every.push(at),
-            }
-            let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-            let first = place(this.tests.len());
-            this.tests.append(&mut tests);
-            this.guards.push(Guard { tests: (first, place(this.tests.len())), verdict });
-        }
+        this.all = rules_from(0, rules.len());
+        let len = |slot: u8| this.loads.get(usize::from(slot)).map_or(LONGEST, |load| load.len());
+        this.dimensions = Dimension::of(rules, len);
         this
     }
 
@@ -236,13 +81,14 @@ impl<'s> Prepared<'s> {
                 Some(Load::Meta { key: MetaKey::OifName, .. }) => MetaKey::Oif,
                 _ => continue,
             };
-            let How::Equal { mask: u128::MAX, wanted } = test.how else { continue };
-            if let Some(device) = names.device(wanted)
+            let [(from, to)] = *test.within.as_slice() else { continue };
+            if test.of == Bits::ALL
+                && from == to
+                && let Some(device) = names.device(from)
                 && let Some(slot) = self.slot(Load::Meta { key, len: 4 })
             {
-                let wanted = number(&device.0.to_ne_bytes()).unwrap_or_default();
-                *test =
-                    Test { slot, negated: test.negated, how: How::Equal { mask: first_bytes(4), wanted } };
+                let number = number(&device.0.to_ne_bytes()).unwrap_or_default();
+                *test = Test { slot, of: Bits::ALL, within: vec![(number, number)], negated: test.negated };
             }
         }
     }
@@ -280,10 +126,7 @@ impl<'s> Prepared<'s> {
                     let (sreg, len) = compared(other, sets)?;
                     let one = find(&mut held, sreg, len)?;
                     one.tested = true;
-                    let test = test(other, sets, one.slot, one.of.first(len))?;
-                    if !tests.last_mut().is_some_and(|last| last.narrow(&test)) {
-                        tests.push(test);
-                    }
+                    tests.push(test(other, sets, one.slot, one.of.first(len))?);
                 }
             }
         }
@@ -298,8 +141,7 @@ impl<'s> Prepared<'s> {
             Load::Payload { .. } | Load::Meta { .. } => (1..=LONGEST).contains(&len),
         };
         let slot = self.slot(load).filter(|_| known)?;
-        let of = Bits { mask: u128::MAX, xor: 0 };
-        hold(held, Held { sreg: dreg, slot, len, of, tested: false })
+        hold(held, Held { sreg: dreg, slot, len, of: Bits::ALL, tested: false })
     }
 
     /// Finds the slot of a load, while there are any.
@@ -372,17 +214,13 @@ fn compared(expression: &Expr<'_>, sets: &[Elements<'_>]) -> Option<(Register, u
 }
 
 fn test(expression: &Expr<'_>, sets: &[Elements<'_>], slot: u8, of: Bits) -> Option<Test> {
-    let between = |from, to, negated| {
-        Some(Test { slot, negated, how: How::Between(Box::new(Between { of, from, to })) })
-    };
+    let test = |within, negated| Some(Test { slot, of, within, negated });
+    let between = |from, to, negated| test(if from <= to { vec![(from, to)] } else { Vec::new() }, negated);
     match *expression {
         Expr::Cmp { op, data, .. } => {
             let data = number(data)?;
             match op {
-                CmpOp::Eq | CmpOp::Neq => {
-                    let how = How::Equal { mask: of.mask, wanted: data ^ of.xor };
-                    Some(Test { slot, negated: op == CmpOp::Neq, how })
-                }
+                CmpOp::Eq | CmpOp::Neq => between(data, data, op == CmpOp::Neq),
                 CmpOp::Lt => between(data, u128::MAX, true),
                 CmpOp::Lte => between(0, data, false),
                 CmpOp::Gt => between(0, data, true),
@@ -393,15 +231,14 @@ fn test(expression: &Expr<'_>, sets: &[Elements<'_>], slot: u8, of: Bits) -> Opt
             between(number(from)?, number(to)?, negated)
         }
         Expr::Lookup { set, dreg, inverted, .. } => {
-            let ranges = ranges(sets.get(set)?, dreg.is_some() && !inverted)?;
-            Some(Test { slot, negated: inverted, how: How::Among(Box::new(Among { of, ranges })) })
+            test(ranges(sets.get(set)?, dreg.is_some() && !inverted)?, inverted)
         }
         _ => None,
     }
 }
 
 /// The keys in a set, in order and apart; `None` if something else decides too.
-fn ranges(elements: &Elements<'_>, is_map: bool) -> Option<Vec<(u128, u128)>> {
+fn ranges(elements: &Elements<'_>, is_map: bool) -> Option<Ranges> {
     let len = elements.set.key_len as usize;
     let decides = |datum: Datum<'_>| is_map || matches!(datum, Datum::Open);
     if elements.set.changes()

@@ -16,12 +16,13 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         bridge: &'b Bridge<'s>,
         vid: u16,
     ) -> Option<&'b FdbRecord> {
+        let table = bridge.fdb.vlan(vid)?;
         let class = if self.ever() {
-            self.frame.which(field, &bridge.fdb.lasting(vid)?)?
+            self.frame.which(field, &table.lasting())?
         } else {
-            self.frame.which(field, bridge.fdb.vlan(vid)?)?
+            self.frame.which(field, table)?
         };
-        bridge.fdb.record(vid, class)
+        table.record(class)
     }
 
     /// The entry of the frame's destination, as far as it matters.
@@ -31,7 +32,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             Aim::Host => None,
             Aim::Port(port) => Some(port),
         };
-        let destinations = bridge.fdb.destinations(vid, port, self.ever())?;
+        let destinations = bridge.fdb.vlan(vid)?.destinations(port, self.ever());
         let class = self.frame.which(Field::Dst, &destinations)?;
         Some(match (Destinations::of(class), port) {
             (Destination::Up, _) => FdbDst::Local(bridge.link.index),

@@ -126,7 +126,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         dst: Option<MacAddr>,
     ) {
         let (on, to) = (bridge.link.index, port.link.index);
-        let at = At::Leaving { bridged: *bridged, bridge: on, port: to, flooded, dst };
+        let at = || At::Leaving { bridged: *bridged, bridge: on, port: to, flooded, dst };
         if !self.pauses(at, &bridged.skb) {
             self.copy(|walker| walker.br_forward_copy(bridged, bridge, port, flooded, dst));
         }
@@ -148,7 +148,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             skb.hwtag = Self::br_handle_vlan(entry, skb.hwtag);
         }
         let (on, to) = (bridge.link.index, port.link.index);
-        let of = RulesOf::Leaving { bridged: *bridged, bridge: on, port: to, flooded, dst };
+        let of = || RulesOf::Leaving { bridged: *bridged, bridge: on, port: to, flooded, dst };
         // What br_netfilter has shown to the host's rules it shows to later ones, too: there is no pause between.
         let passed = if self.network.hooks().br_netfilter().is_none() {
             self.at_rules(of, |walker| walker.br_forward_hooks(&mut skb, bridge, port))

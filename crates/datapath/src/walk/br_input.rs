@@ -184,14 +184,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
             skb.pkt_type = PacketType::Host;
         }
-        let of = RulesOf::Bridge { bridge: bridge.link.index, port: port.link.index, stolen: false };
+        let of = || RulesOf::Bridge { bridge: bridge.link.index, port: port.link.index, stolen: false };
         self.at_rules(of, |walker| walker.nf_hook_bridge_pre(&mut skb, bridge))?;
         self.behind_pre_routing(skb, bridge, port)
     }
 
     /// Goes on between two rules of the bridge's PRE_ROUTING.
     pub(super) fn bridge_from(&mut self, mut skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, stolen: bool) {
-        let of = RulesOf::Bridge { bridge: bridge.link.index, port: port.link.index, stolen };
+        let of = || RulesOf::Bridge { bridge: bridge.link.index, port: port.link.index, stolen };
         let passed = self.at_rules(of, |walker| walker.nf_hook_bridge_pre(&mut skb, bridge));
         if passed.is_some()
             && let Some(skb) = self.behind_pre_routing(skb, bridge, port)
@@ -213,7 +213,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             );
             return Some(skb);
         }
-        let at = At::Finish { bridge: bridge.link.index, port: port.link.index };
+        let at = || At::Finish { bridge: bridge.link.index, port: port.link.index };
         if !self.pauses(at, &skb) {
             self.br_handle_frame_finish(skb, bridge, port);
         }
@@ -457,7 +457,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     pub(super) fn up_from(&mut self, mut skb: Skb, brdev: IfIndex) {
         // The hook still sees the port as its ingress device, so it is asked before the change of device shows.
         let state = NfState { family: NftFamily::Bridge, hook: NfHook::LocalIn, iif: skb.port, oif: None };
-        let of = RulesOf::Up { bridge: brdev };
+        let of = || RulesOf::Up { bridge: brdev };
         if self.at_rules(of, |walker| walker.nf_hook(&mut skb, "br_pass_frame_up", state)).is_none() {
             return;
         }

@@ -145,11 +145,13 @@ pub fn walk_segment<F: Frame>(
     frame: &mut F,
     manner: impl Into<Manner>,
 ) -> Segment {
+    let mut walk = Walk::default();
     let frame = &mut Edited::new(frame);
-    let mut walker = Walker::new(network, frame, manner.into());
+    let mut walker = Walker::new(network, frame, manner.into(), &mut walk);
     walker.entered = Some(Vec::new());
     walker.netif_receive(ingress);
-    Segment { walk: walker.walk, entered: walker.entered.unwrap_or_default() }
+    let entered = walker.entered.unwrap_or_default();
+    Segment { walk, entered }
 }
 
 /// Walks one frame on from where a walk paused, up to the next places. Questions that were open before are not among those
@@ -160,18 +162,24 @@ pub fn walk_from<F: Frame>(
     frame: &mut F,
     manner: impl Into<Manner>,
 ) -> Segment {
+    let mut walk = Walk { learned: entry.learned.clone(), ..Walk::default() };
     let frame = &mut Edited::again(frame, &entry.writes);
-    let mut walker = Walker::new(network, frame, manner.into());
+    let mut walker = Walker::new(network, frame, manner.into(), &mut walk);
     walker.entered = Some(Vec::new());
     walker.rounds = entry.rounds;
-    walker.walk.learned.clone_from(&entry.learned);
     walker.resume(&entry.at, entry.skb);
-    Segment { walk: walker.walk, entered: walker.entered.unwrap_or_default() }
+    let entered = walker.entered.unwrap_or_default();
+    Segment { walk, entered }
 }
 
 impl<F: Frame> Walker<'_, '_, F> {
     /// Pauses here, if the walk is to.
-    pub(super) fn pauses(&mut self, at: At, skb: &Skb) -> bool {
+    #[inline]
+    pub(super) fn pauses(&mut self, at: impl FnOnce() -> At, skb: &Skb) -> bool {
+        self.entered.is_some() && self.pauses_at(at(), skb)
+    }
+
+    fn pauses_at(&mut self, at: At, skb: &Skb) -> bool {
         let Some(entered) = &mut self.entered else { return false };
         let open = self.walk.questions(skb.assumes).cloned().collect();
         let skb = Skb { assumes: Assumes::default(), ..*skb };
@@ -205,7 +213,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
         let Some(Rules { of, hook, function }) = self.rules else { return false };
         let position = Position { hook, function, chain, next, stack: stack.to_vec() };
-        self.pauses(At::Rules(of, position), skb)
+        self.pauses_at(At::Rules(of, position), skb)
     }
 
     fn resume(&mut self, at: &At, skb: Skb) {

@@ -219,10 +219,7 @@ pub fn walk_into<F: Frame>(
 ) {
     into.clear();
     let frame = &mut Edited::new(frame);
-    let mut walker = Walker::new(network, frame, manner.into());
-    walker.walk = std::mem::take(into);
-    walker.netif_receive(ingress);
-    *into = walker.walk;
+    Walker::new(network, frame, manner.into(), into).netif_receive(ingress);
 }
 
 /// A walk under way.
@@ -230,7 +227,7 @@ pub(crate) struct Walker<'w, 's, F> {
     pub(crate) network: &'w Network<'s>,
     pub(crate) frame: &'w mut Edited<'w, F>,
     manner: Manner,
-    pub(crate) walk: Walk,
+    pub(crate) walk: &'w mut Walk,
     /// How often a frame was handed to `__netif_receive_skb_core`, lest stacked devices walk for ever.
     rounds: u16,
     /// Where the walk paused, if it is to.
@@ -242,24 +239,21 @@ pub(crate) struct Walker<'w, 's, F> {
 }
 
 impl<'w, 's, F: Frame> Walker<'w, 's, F> {
-    fn new(network: &'w Network<'s>, frame: &'w mut Edited<'w, F>, mut manner: Manner) -> Self {
+    fn new(
+        network: &'w Network<'s>,
+        frame: &'w mut Edited<'w, F>,
+        mut manner: Manner,
+        walk: &'w mut Walk,
+    ) -> Self {
         if network.hooks().sends_elsewhere() {
             // No port can be passed over: what leaves by it may come back.
             manner.aim = Aim::Everywhere;
         }
-        Self {
-            network,
-            frame,
-            manner,
-            walk: Walk::default(),
-            rounds: 0,
-            entered: None,
-            rules: None,
-            start_at: None,
-        }
+        Self { network, frame, manner, walk, rounds: 0, entered: None, rules: None, start_at: None }
     }
 
     /// Writes down a step, if steps are wanted. The arguments are formatted only then.
+    #[inline(always)]
     pub(crate) fn step(
         &mut self,
         function: &'static str,
@@ -268,9 +262,20 @@ impl<'w, 's, F: Frame> Walker<'w, 's, F> {
         because: fmt::Arguments<'_>,
     ) {
         if self.manner.trace == Trace::Steps {
-            let (decision, because) = (decision.to_string(), because.to_string());
-            self.walk.steps.push(Step { function, device, decision, because });
+            self.write_step(function, device, decision, because);
         }
+    }
+
+    #[cold]
+    fn write_step(
+        &mut self,
+        function: &'static str,
+        device: IfIndex,
+        decision: fmt::Arguments<'_>,
+        because: fmt::Arguments<'_>,
+    ) {
+        let (decision, because) = (decision.to_string(), because.to_string());
+        self.walk.steps.push(Step { function, device, decision, because });
     }
 
     /// Ends one way of the frame, and writes down the step.

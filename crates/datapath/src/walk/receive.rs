@@ -89,7 +89,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     pub(super) fn netif_receive_skb_core(&mut self, mut skb: Skb) {
         skb.behind_tag = false;
         while let Some(passed) = self.ingress_filters(skb) {
-            if self.pauses(At::Received, &passed) {
+            if self.pauses(|| At::Received, &passed) {
                 return;
             }
             let Some(next) = self.handed_over(passed) else { return };
@@ -123,7 +123,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// Goes on between two rules of the device's own.
     pub(super) fn ingress_from(&mut self, mut skb: Skb) {
         if self.nf_ingress(&mut skb).is_some()
-            && !self.pauses(At::Received, &skb)
+            && !self.pauses(|| At::Received, &skb)
             && let Some(next) = self.handed_over(skb)
         {
             self.netif_receive_skb_core(next);
@@ -183,7 +183,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     fn nf_ingress(&mut self, skb: &mut Skb) -> Option<()> {
         let (family, hook) = (NftFamily::Netdev, NfHook::Ingress);
         let state = NfState { family, hook, iif: Some(skb.dev), oif: None };
-        self.at_rules(RulesOf::Ingress, |walker| walker.nf_hook(skb, "nf_ingress", state))
+        self.at_rules(|| RulesOf::Ingress, |walker| walker.nf_hook(skb, "nf_ingress", state))
     }
 
     /// `__dev_queue_xmit` of a device: nftables' `netdev` egress hook, then tc's.
@@ -290,7 +290,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// `deliver_ptype_list_skb`: the protocol handlers.
     fn deliver_skb(&mut self, skb: Skb) {
-        if !self.passes_over_the_stack() && !self.pauses(At::Stack, &skb) {
+        if !self.passes_over_the_stack() && !self.pauses(|| At::Stack, &skb) {
             self.deliver(skb);
         }
     }

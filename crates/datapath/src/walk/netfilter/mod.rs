@@ -37,7 +37,7 @@ use portcullis_snapshot::{IfIndex, NftFamily};
 use super::entry::{Rules, RulesOf};
 use super::{Skb, Walker};
 use crate::frame::Frame;
-use crate::network::{HookFunction, NfHook};
+use crate::network::{AtHook, HookFunction, NfHook};
 
 /// Where a packet is while hooks are asked (`struct nf_hook_state`).
 #[derive(Debug, Clone, Copy)]
@@ -69,12 +69,17 @@ pub(crate) const BR_NF_HOOK_THRESH: &str = "br_nf_hook_thresh";
 
 impl<F: Frame> Walker<'_, '_, F> {
     /// Does something at whose rules the walk can pause.
-    pub(in crate::walk) fn at_rules<T>(&mut self, of: RulesOf, with: impl FnOnce(&mut Self) -> T) -> T {
+    #[inline]
+    pub(in crate::walk) fn at_rules<T>(
+        &mut self,
+        of: impl FnOnce() -> RulesOf,
+        with: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         if self.entered.is_none() {
             // It pauses nowhere.
             return with(self);
         }
-        let rules = Rules { of, hook: NfHook::Ingress, function: 0 };
+        let rules = Rules { of: of(), hook: NfHook::Ingress, function: 0 };
         let before = self.rules.replace(rules);
         let result = with(self);
         self.rules = before;
@@ -82,30 +87,14 @@ impl<F: Frame> Walker<'_, '_, F> {
     }
 
     /// `nf_hook_slow`: asks whatever stands at a hook, in order. `None` if the packet ends here.
+    #[inline(always)]
     pub(crate) fn nf_hook(&mut self, skb: &mut Skb, function: &'static str, state: NfState) -> Option<()> {
         self.nf_hook_between(skb, function, state, i32::MIN..=i32::MAX)
     }
 
     /// The same for functions of some priorities only (`br_nf_hook_thresh`).
+    #[inline(always)]
     pub(crate) fn nf_hook_between(
-        &mut self,
-        skb: &mut Skb,
-        function: &'static str,
-        state: NfState,
-        priorities: std::ops::RangeInclusive<i32>,
-    ) -> Option<()> {
-        if self.entered.is_none() {
-            return self.nf_hook_functions(skb, function, state, priorities);
-        }
-        let outer = self.rules;
-        // Hooks that rules of this one lead to are others.
-        self.rules = outer.filter(|rules| rules.of.are_at(state.family, state.hook));
-        let passed = self.nf_hook_functions(skb, function, state, priorities);
-        self.rules = outer;
-        passed
-    }
-
-    fn nf_hook_functions(
         &mut self,
         skb: &mut Skb,
         function: &'static str,
@@ -118,7 +107,42 @@ impl<F: Frame> Walker<'_, '_, F> {
             (NftFamily::Netdev, _) => network.hooks().ingress(state.iif?),
             (family, hook) => network.hooks().netfilter(family, hook),
         };
-        if functions.is_empty() || self.start_at.as_ref().is_some_and(|start| start.hook != state.hook) {
+        // At most hooks nothing stands.
+        if functions.is_empty() {
+            Some(())
+        } else {
+            self.nf_hook_slow(skb, function, state, priorities, functions)
+        }
+    }
+
+    fn nf_hook_slow(
+        &mut self,
+        skb: &mut Skb,
+        function: &'static str,
+        state: NfState,
+        priorities: std::ops::RangeInclusive<i32>,
+        functions: &[AtHook],
+    ) -> Option<()> {
+        if self.entered.is_none() {
+            return self.nf_hook_functions(skb, function, state, priorities, functions);
+        }
+        let outer = self.rules;
+        // Hooks that rules of this one lead to are others.
+        self.rules = outer.filter(|rules| rules.of.are_at(state.family, state.hook));
+        let passed = self.nf_hook_functions(skb, function, state, priorities, functions);
+        self.rules = outer;
+        passed
+    }
+
+    fn nf_hook_functions(
+        &mut self,
+        skb: &mut Skb,
+        function: &'static str,
+        state: NfState,
+        priorities: std::ops::RangeInclusive<i32>,
+        functions: &[AtHook],
+    ) -> Option<()> {
+        if self.start_at.as_ref().is_some_and(|start| start.hook != state.hook) {
             return Some(());
         }
         let functions = functions.iter().enumerate();

@@ -79,16 +79,30 @@ impl Tc<'_, '_> {
 
 impl<F: Frame> Walker<'_, '_, F> {
     /// `sch_handle_ingress` (net/core/dev.c): tcx programs, then tc filters.
+    #[inline]
     pub(super) fn sch_handle_ingress(&mut self, skb: &mut Skb) -> Option<()> {
         self.sch_handle(skb, skb.dev, TcHookKind::Ingress, "sch_handle_ingress")
     }
 
     /// `sch_handle_egress` (net/core/dev.c) of the device that a packet leaves by.
+    #[inline]
     pub(super) fn sch_handle_egress(&mut self, skb: &mut Skb, device: IfIndex) -> Option<()> {
         self.sch_handle(skb, device, TcHookKind::Egress, "sch_handle_egress")
     }
 
+    #[inline]
     fn sch_handle(
+        &mut self,
+        skb: &mut Skb,
+        device: IfIndex,
+        hook: TcHookKind,
+        function: &'static str,
+    ) -> Option<()> {
+        if self.network.hooks().has_any_tc() { self.tc_run(skb, device, hook, function) } else { Some(()) }
+    }
+
+    /// `tcx_run`, `tc_run`.
+    fn tc_run(
         &mut self,
         skb: &mut Skb,
         device: IfIndex,
