@@ -1,10 +1,9 @@
 //! What a rule sees: one namespace, its bridges with roles and policy, and the means to walk frames.
 //!
-//! Ports that are alike (same role, same settings, same filters) are grouped, so that a rule walks its frames once for
+//! Ports that are alike (same role, same settings, filters that differ in their own addresses only) are grouped, so that a rule walks its frames once for
 //! each group and still reports every port. No rule's knowledge lives here.
 
 mod alike;
-mod singled_out;
 mod view;
 
 use std::collections::HashMap;
@@ -58,8 +57,8 @@ impl<'s> Context<'s> {
             bridges: Vec::new(),
             claims: OnceLock::new(),
         };
-        let index = alike::Index::new(&context);
-        let bridge = |link| BridgeView::new(&context, &roles, &index, link);
+        let classes = context.network.alike();
+        let bridge = |link| BridgeView::new(&context, &roles, &classes, link);
         let bridges = netns.bridges().filter_map(bridge).collect();
         context.bridges = bridges;
         Some(context)

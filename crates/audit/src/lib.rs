@@ -17,6 +17,7 @@ mod remedy;
 mod roles;
 mod rule;
 pub mod rules;
+mod shown;
 #[cfg(test)]
 mod testing;
 
@@ -29,3 +30,4 @@ pub use probe::{Destination, Hit, Probe, Reach};
 pub use proven::Sent;
 pub use roles::Roles;
 pub use rule::{RemedyDoc, Rule, RuleDoc, RuleId, refs};
+pub use shown::{Blanks, Shown};

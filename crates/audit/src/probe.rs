@@ -109,10 +109,10 @@ pub struct Hit<'p> {
 }
 
 impl Hit<'_> {
-    /// Returns the frame for a port that is alike.
+    /// Returns the frame for the port that it was found for.
     #[must_use]
-    pub fn frame(&self, bridge: &BridgeView<'_>, port: &PortView<'_>) -> Vec<u8> {
-        self.sent.frame(bridge, port)
+    pub fn frame(&self, bridge: &BridgeView<'_>, first: &PortView<'_>) -> Vec<u8> {
+        self.sent.frame(bridge, first)
     }
 
     /// Returns how the host's stack took it in, if it did.

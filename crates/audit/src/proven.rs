@@ -9,6 +9,7 @@ use portcullis_snapshot::MacAddr;
 
 use crate::context::{Alike, BridgeView, Context, PortView, Tag};
 use crate::probe::{Destination, Hit, Probe, Reach};
+use crate::shown::Blanks;
 
 /// What is said of a frame that gets through later only.
 pub(crate) const LATER: &str =
@@ -22,8 +23,8 @@ pub enum Sent<'p> {
     Proven {
         /// The frame, as it is for the first port of a group.
         frame: Vec<u8>,
-        /// The address of that port's guest, and of the port itself.
-        first: [Option<MacAddr>; 2],
+        /// What in it is that port's own.
+        first: Blanks,
     },
 }
 
@@ -31,7 +32,7 @@ impl Sent<'_> {
     /// Returns the frame of a proof, which was made for one port, to be sent by those that are alike too.
     #[must_use]
     pub fn proven(exposure: &Exposure, first: &PortView<'_>) -> Self {
-        Self::Proven { frame: exposure.frame.to_vec(), first: [Some(first.source), first.link.address] }
+        Self::Proven { frame: exposure.frame.to_vec(), first: Blanks::of(first) }
     }
 
     /// Returns the frame for a port that is alike.
@@ -39,21 +40,7 @@ impl Sent<'_> {
     pub fn frame(&self, bridge: &BridgeView<'_>, port: &PortView<'_>) -> Vec<u8> {
         match self {
             Self::Probe(probe, tags) => probe.frame(bridge, port, tags).unwrap_or_default(),
-            Self::Proven { frame, first } => {
-                let mut frame = frame.clone();
-                // Destination and source.
-                for address in frame.chunks_mut(6).take(2) {
-                    for (known, own) in first.iter().zip([Some(port.source), port.link.address]) {
-                        if let (Some(known), Some(own)) = (known, own)
-                            && *address == known.0
-                        {
-                            address.copy_from_slice(&own.0);
-                            break;
-                        }
-                    }
-                }
-                frame
-            }
+            Self::Proven { frame, first } => first.replaced(frame, &Blanks::of(port)),
         }
     }
 

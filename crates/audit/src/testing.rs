@@ -379,21 +379,6 @@ impl Host {
         read(&mut self.netns().filters.nft_tables).push(table);
     }
 
-    /// A rule of nftables that compares something with a constant.
-    pub(crate) fn nft_constant(&mut self, data: &[u8]) {
-        let compare = NftExpr::Cmp { sreg: 4, op: CmpOp::Eq, data: data.into() };
-        let rule = NftRule { handle: 1, expressions: vec![compare] };
-        let chain = NftChain { name: "chain".to_owned(), rules: vec![rule] };
-        let table = NftTable {
-            family: NftFamily::Bridge,
-            name: "table".to_owned(),
-            dormant: false,
-            chains: vec![chain],
-            sets: Vec::new(),
-        };
-        read(&mut self.netns().filters.nft_tables).push(table);
-    }
-
     pub(crate) fn audit(&self) -> AuditReport {
         audit(&self.snapshot, &Policy::default(), TODAY)
     }

@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use portcullis_datapath::Network;
 use portcullis_prove::{Goal, HostProtocol, Prover};
 use portcullis_snapshot::{
-    Bytes, CmpOp, IfIndex, Link, MetaKey, NftElement, NftExpr, NftRule, NftSet, NftTable, NftVerdict,
-    PayloadBase, PortKind, PortOptions, Reading, Snapshot,
+    Bytes, CmpOp, IfIndex, IptHeader, LegacyChain, LegacyFamily, LegacyHeader, LegacyRule, LegacyTable,
+    LegacyTarget, Link, MacAddr, Mdb, MdbEntry, MdbGroup, MetaKey, NftElement, NftExpr, NftRule, NftSet,
+    NftTable, NftVerdict, PayloadBase, PortKind, PortOptions, Reading, Snapshot, XtAddress, XtDevice,
+    XtInterface, XtMatch, XtValue, XtVerdict,
 };
 use portcullis_testnet::{AntiSpoofing, large_host};
 
@@ -196,6 +198,84 @@ fn rules_of(snapshot: &mut Snapshot, change: impl Fn(&mut Vec<NftRule>)) {
     };
     let chains = tables.iter_mut().flat_map(|table| &mut table.chains);
     change(&mut chains.into_iter().find(|chain| chain.name == "I-vnet3").unwrap().rules);
+}
+
+#[test]
+fn groups_of_one_guest_each_tell_ports_not_apart() {
+    let mut snapshot = large_host(6, 1, AntiSpoofing::Libvirt);
+    let index = |snapshot: &Snapshot, name: &str| snapshot.namespaces[0].link_named(name).unwrap().index;
+    let member = |port: IfIndex, group: &str| MdbEntry {
+        bridge: IfIndex(10),
+        port,
+        group: MdbGroup::Ipv6(group.parse().unwrap()),
+        source: None,
+        vlan: None,
+        permanent: false,
+        flags: 0,
+        mode: None,
+    };
+    let guests: Vec<_> = (0..6).map(|at| index(&snapshot, &format!("vnet{at}"))).collect();
+    let mut entries: Vec<_> =
+        guests.iter().map(|port| member(*port, &format!("ff02::1:ff00:{}", port.0))).collect();
+    let mdb = |snapshot: &mut Snapshot, entries: &[MdbEntry]| {
+        snapshot.namespaces[0].mdb = Reading::Read(Mdb { entries: entries.to_vec(), ..Mdb::default() });
+    };
+    mdb(&mut snapshot, &entries);
+    assert_eq!(classes(&snapshot).len(), 2);
+    // A group with a name of its own is the same for all, or sets apart.
+    entries.push(member(guests[3], "ff02::fb"));
+    mdb(&mut snapshot, &entries);
+    assert!(classes(&snapshot).contains(&vec!["vnet3".to_owned()]));
+    entries.extend(guests.iter().filter(|port| **port != guests[3]).map(|port| member(*port, "ff02::fb")));
+    mdb(&mut snapshot, &entries);
+    assert_eq!(classes(&snapshot).len(), 2);
+}
+
+/// Rules of the other tools tell apart whom they name, and nobody else.
+#[test]
+fn what_legacy_rules_name_is_set_apart() {
+    let device =
+        |name: &str| Some(XtDevice { interface: XtInterface::Name(name.to_owned()), inverted: false });
+    let source = |address: &str, mask: &str| {
+        let (address, mask) = (address.parse().unwrap(), mask.parse().unwrap());
+        Some(XtAddress { address, mask, inverted: false })
+    };
+    let mac = XtMatch::Mac(XtValue { value: MacAddr([0x52, 0x54, 0, 0, 0, 3]), inverted: false });
+    let established = XtMatch::State { mask: 2 };
+    let none = IptHeader::default;
+    let cases: Vec<(&str, IptHeader, Vec<XtMatch>, usize)> = vec![
+        ("a bridge", IptHeader { input: device("br0"), ..none() }, vec![established.clone()], 2),
+        ("a network", IptHeader { source: source("10.0.0.0", "255.255.0.0"), ..none() }, Vec::new(), 2),
+        ("a port", IptHeader { input: device("vnet3"), ..none() }, Vec::new(), 3),
+        ("a guest's address", none(), vec![mac], 3),
+        (
+            "a guest's IP address",
+            IptHeader { source: source("10.0.0.5", "255.255.255.255"), ..none() },
+            vec![],
+            3,
+        ),
+        ("some guests", IptHeader { source: source("10.0.0.4", "255.255.255.254"), ..none() }, vec![], 4),
+    ];
+    for (what, header, matches, count) in cases {
+        let mut snapshot = large_host(6, 1, AntiSpoofing::Libvirt);
+        let rule = LegacyRule {
+            header: LegacyHeader::Ip(header),
+            matches,
+            watchers: Vec::new(),
+            target: LegacyTarget::Verdict(XtVerdict::Drop),
+        };
+        let (name, policy) = ("INPUT".to_owned(), XtVerdict::Accept);
+        let chain = LegacyChain { name, hook: Some(1), policy, rules: vec![rule] };
+        snapshot.namespaces[0].filters.legacy_tables = Reading::Read(vec![LegacyTable {
+            family: LegacyFamily::Iptables,
+            table: "filter".to_owned(),
+            entries: None,
+            chains: Reading::Read(vec![chain]),
+        }]);
+        let classes = classes(&snapshot);
+        assert_eq!(classes.len(), count, "{what}: {classes:?}");
+        assert_eq!(classes.contains(&vec!["vnet3".to_owned()]), count == 3, "{what}: {classes:?}");
+    }
 }
 
 #[test]

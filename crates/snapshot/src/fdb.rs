@@ -139,7 +139,7 @@ pub struct MdbEntry {
 }
 
 /// What a group entry goes by (`struct br_mdb_entry`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MdbGroup {
     /// An IPv4 group.

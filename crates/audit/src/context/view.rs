@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use portcullis_datapath::network::{Bridge, FdbDst};
+use portcullis_datapath::network::{self, Bridge, FdbDst};
 use portcullis_snapshot::{
     BridgeOptions, EtherType, IfIndex, Link, MacAddr, PortOptions, VlanEntry, VlanFlags, VlanId, VlanTable,
 };
@@ -58,18 +58,21 @@ pub struct PortView<'s> {
     /// How a guest tags a frame so that the bridge lets it into one of the port's VLANs, one way for each sort of
     /// VLAN. Without VLAN filtering the only way is not to tag.
     pub tags: Vec<Vec<Tag>>,
+    /// What is its own in rules: at the same place there stands what is another's that is alike
+    /// ([`network::Alike::constants`]).
+    pub own: Vec<Vec<u8>>,
 }
 
 impl<'s> BridgeView<'s> {
     pub(super) fn new(
         context: &Context<'s>,
         roles: &Roles<'_>,
-        index: &alike::Index<'s>,
+        classes: &network::Alike,
         link: &'s Link,
     ) -> Option<Self> {
         let bridge = context.network().bridge(link.index)?;
         let mut sources = sources(bridge);
-        let port = |port: &portcullis_datapath::network::Port<'s>| {
+        let port = |port: &network::Port<'s>| {
             let names = std::iter::once(&port.link.name).chain(&port.link.altnames).map(String::as_str);
             let stated = context.policy().role(context.label(), &link.name, names);
             let source = sources.remove(&port.link.index);
@@ -86,10 +89,11 @@ impl<'s> BridgeView<'s> {
                     .unwrap_or_else(|| made_up(port.link.index)),
                 source_in_fdb: source.is_some(),
                 tags: tags(context, bridge, port.vlans),
+                own: classes.constants(port.link.index).to_vec(),
             }
         };
         let ports: Vec<_> = bridge.ports.iter().map(port).collect();
-        let groups = alike::group(context, index, &ports);
+        let groups = alike::group(classes, &ports);
         let policy = context.policy().bridge(context.label(), &link.name);
         Some(Self {
             link,

@@ -83,13 +83,13 @@ fn check_bridge(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut F
              rp_filter nor arp_filter nor a policy rule for {device} applies. A guest learns all of them."
         );
         for port in alike.members() {
-            let frame = best.frame(bridge, port);
+            let shown = context.shown(bridge, (alike.first, port), best);
             let finding = context
                 .finding(&DOC, bridge, Some(port), title.clone(), why.clone())
                 .severity(severity)
                 .evidence("addresses discovered", discovered.join(" "))
                 .evidence(remedy::sysctl_name("ipv4", &device, "arp_ignore"), ignore(context, bridge))
-                .witness(port, frame, format!("the host's ARP on {device}, which answers"))
+                .witness(shown.port, shown.frame, format!("the host's ARP on {device}, which answers"))
                 .unproven(best.questions.iter().cloned());
             findings.push(finding.remedies([remedy::sysctl(
                 context,

@@ -78,13 +78,14 @@ fn taken_out(context: &Context<'_>, bridge: &BridgeView<'_>, alike: &Alike<'_, '
         let why = "Something on the port's ingress or in the bridge's prerouting hook hands the frame to the stack of the \
                    port device, past the bridge and all that it filters: the host takes it in there.";
         for port in alike.members() {
-            let name = &port.link.name;
+            let shown = context.shown(bridge, (alike.first, port), &hit);
+            let on = format!("the host's stack on {}", shown.port.name);
             let title = format!("frames taken out of the bridge's path reach the host's {taken}");
             let finding = context
                 .finding(&DOC, bridge, Some(port), title, why)
                 .severity(Severity::High)
                 .evidence("addressed to", hit.sent.to().words())
-                .witness(port, hit.frame(bridge, port), format!("the host's stack on {name}"));
+                .witness(shown.port, shown.frame, on);
             findings.push(finding.remedies([by_hand(&REVIEW, "Read what stands there.", Vec::new())]));
         }
         return;

@@ -107,7 +107,7 @@ fn check_alike(
         return open.extend(others.flat_map(|claim| context.assumed(alike, claim.proof.goal)));
     };
     for port in alike.members() {
-        findings.push(finding(context, bridge, port, (&reached, alike.first.link.index), &best));
+        findings.push(finding(context, bridge, (port, alike.first), &reached, &best));
     }
 }
 
@@ -139,12 +139,12 @@ fn by_proof<'c>(
 fn finding(
     context: &Context<'_>,
     bridge: &BridgeView<'_>,
-    port: &PortView<'_>,
-    (reached, stands_for): (&BTreeSet<IfIndex>, IfIndex),
+    (port, first): (&PortView<'_>, &PortView<'_>),
+    reached: &BTreeSet<IfIndex>,
     (sent, questions): &(Sent<'_>, Vec<String>),
 ) -> Finding {
     // What was found for the first port of the group is read for this one by exchanging the two.
-    let exchange = |index: &IfIndex| if *index == port.link.index { stands_for } else { *index };
+    let exchange = |index: &IfIndex| if *index == port.link.index { first.link.index } else { *index };
     let others: BTreeSet<_> = reached.iter().map(exchange).collect();
     let names: Vec<_> = others.iter().take(LISTED).map(|index| context.name(*index)).collect();
     let more = others.len().saturating_sub(LISTED);
@@ -163,7 +163,12 @@ fn finding(
         "The port is not isolated. br_skb_isolated stops a frame only if the port it comes in by and the port it \
          leaves by are both isolated, so guests behind this port reach the others by broadcast and by address."
     };
-    let reaches = names.first().cloned().unwrap_or_default();
+    let aim = others.first().map_or(Aim::Everywhere, |to| Aim::Port(*to));
+    let arrives =
+        |outcome: &Outcome| matches!(outcome, Outcome::Port(left) if others.first() == Some(&left.device));
+    let shown = context.shown_if(bridge, (first, port), (sent, aim), arrives);
+    let reached = if shown.port.index == port.link.index { others.first() } else { reached.first() };
+    let reaches = reached.map(|index| context.name(*index)).unwrap_or_default();
     let wrong: Vec<_> = std::iter::once(port)
         .chain(others.iter().filter_map(|index| bridge.port(*index)))
         .filter(|port| port.options.isolated != Some(true))
@@ -178,7 +183,7 @@ fn finding(
         .severity(severity)
         .evidence("guest ports reached", listed)
         .evidence(format!("isolated of {}", port.link.name), if isolated { "on" } else { "off" })
-        .witness(port, sent.frame(bridge, port), reaches)
+        .witness(shown.port, shown.frame, reaches)
         .unproven(questions.iter().cloned());
     finding.remedies([crate::Remedy {
         method: ISOLATED.method,

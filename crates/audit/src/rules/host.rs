@@ -146,8 +146,8 @@ impl Case<'_> {
                     let finding = finding.remedies(remedies(bridge));
                     let reaches: Arc<str> = format!("the host's {} on {device}", self.protocol).into();
                     findings.extend(alike.members().map(|port| {
-                        let frame = best.frame(bridge, port);
-                        finding.at(port).witness(port, frame, reaches.clone())
+                        let shown = context.shown(bridge, (alike.first, port), best);
+                        finding.at(port).witness(shown.port, shown.frame, reaches.clone())
                     }));
                 }
                 if reach.hits.is_empty() {

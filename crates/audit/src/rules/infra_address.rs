@@ -18,6 +18,7 @@ use crate::probe::{Destination, Hit, Probe};
 use crate::proven::Sent;
 use crate::remedy::{self, docs};
 use crate::rule::{RemedyDoc, Rule, RuleDoc, RuleId, refs};
+use crate::shown::Shown;
 
 /// The rule.
 pub struct InfraAddress;
@@ -79,8 +80,9 @@ fn check_bridge(context: &Context<'_>, bridge: &BridgeView<'_>, findings: &mut F
         // The best witness is one that nothing could have stopped.
         let Some(best) = reached.iter().min_by_key(|reached| reached.questions.len()) else { continue };
         for (at, port) in alike.members().enumerate() {
-            let frame = best.frames.get(at).cloned().unwrap_or_default();
-            findings.push(finding(context, bridge, port, &reached, best, frame));
+            if let Some(shown) = best.frames.get(at).cloned() {
+                findings.push(finding(context, bridge, port, &reached, best, shown));
+            }
         }
     }
 }
@@ -94,7 +96,7 @@ struct Reached {
     on: IfIndex,
     questions: Vec<String>,
     /// The frame, for each port of the group.
-    frames: Vec<Vec<u8>>,
+    frames: Vec<Shown>,
 }
 
 fn reach(
@@ -112,7 +114,7 @@ fn reach(
     let probes = probes(address);
     let reach = context.reach(bridge, alike.first, (Aim::Host, &probes), elsewhere);
     let best = reach.best()?;
-    let frames = alike.members().map(|port| best.frame(bridge, port)).collect();
+    let frames = alike.members().map(|port| context.shown(bridge, (alike.first, port), best)).collect();
     Some(Reached { address, of, on: best.host()?.device, questions: best.questions.clone(), frames })
 }
 
@@ -130,7 +132,7 @@ fn by_proof(
     let hit = context.proven_hit(alike, Goal::Infrastructure, delivered)?;
     let on = hit.host()?.device;
     let (of, net) = targets.iter().find(|(of, net)| *of != on && is_to(&hit, net.addr()))?;
-    let frames = alike.members().map(|port| hit.frame(bridge, port)).collect();
+    let frames = alike.members().map(|port| context.shown(bridge, (alike.first, port), &hit)).collect();
     Some(Reached { address: net.addr(), of: *of, on, questions: Vec::new(), frames })
 }
 
@@ -156,7 +158,7 @@ fn finding(
     port: &PortView<'_>,
     reached: &[Reached],
     best: &Reached,
-    frame: Vec<u8>,
+    shown: Shown,
 ) -> Finding {
     let name = context.name(best.on);
     let denied = context.access_at(bridge, best.on) == Access::Deny;
@@ -172,7 +174,7 @@ fn finding(
         .severity(if denied { Severity::High } else { Severity::Medium })
         .evidence("addresses reached", listed.join(" "))
         .evidence("listening sockets there", services::listed(context, best.on, &addresses))
-        .witness(port, frame, format!("the host's {} on {name}", best.address))
+        .witness(shown.port, shown.frame, format!("the host's {} on {name}", best.address))
         .unproven(best.questions.iter().cloned())
         .remedies(remedies(context, bridge, denied))
 }

@@ -11,9 +11,10 @@ use portcullis_snapshot::{EtherType, StpState};
 use super::host;
 use crate::context::{BridgeView, Context, PortView};
 use crate::finding::{Finding, Findings, Severity};
-use crate::probe::{Destination, Hit, Probe, Reach};
+use crate::probe::{Destination, Probe, Reach};
 use crate::remedy::{self, docs};
 use crate::rule::{Rule, RuleDoc, RuleId, refs};
+use crate::shown::Shown;
 
 /// The rule.
 pub struct LinkLocalToHost;
@@ -61,7 +62,11 @@ impl Rule for LinkLocalToHost {
                 reach.hits.retain(|hit| matches!(hit.sent.to(), Destination::LinkLocal(_)));
                 if let Some(best) = reach.best() {
                     let (title, ways) = (title(&reach), reach.ways());
-                    let finding = |port| finding(context, bridge, port, best, (&title, &ways));
+                    let finding = |port| {
+                        let shown = context.shown(bridge, (alike.first, port), best);
+                        finding(context, bridge, port, shown, (&title, &ways))
+                            .unproven(best.questions.iter().cloned())
+                    };
                     findings.extend(alike.members().map(finding));
                 }
                 if reach.hits.is_empty() {
@@ -107,7 +112,7 @@ fn finding(
     context: &Context<'_>,
     bridge: &BridgeView<'_>,
     port: &PortView<'_>,
-    best: &Hit<'_>,
+    shown: Shown,
     (title, ways): (&Arc<str>, &str),
 ) -> Finding {
     let stp = match bridge.options.stp_state {
@@ -121,13 +126,13 @@ fn finding(
          on any of the host's addresses, past rules that match the bridge."
     );
     let mask = port.options.group_fwd_mask.unwrap_or(0) | bridge.options.group_fwd_mask.unwrap_or(0);
+    let on = format!("the host's stack on {}", shown.port.name);
     let finding = context
         .finding(&DOC, bridge, Some(port), title.clone(), why)
         .evidence("reached by", ways)
         .evidence(format!("group_fwd_mask of {} and {name}", bridge.link.name), format!("{mask:#06x}"))
         .evidence(format!("stp_state of {}", bridge.link.name), stp)
-        .witness(port, best.frame(bridge, port), format!("the host's stack on {name}"))
-        .unproven(best.questions.iter().cloned());
+        .witness(shown.port, shown.frame, on);
     finding.remedies([remedy::drop_link_local(context, bridge, port), remedy::tc_link_local(context, port)])
 }
 

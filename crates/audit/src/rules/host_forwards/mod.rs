@@ -17,6 +17,7 @@ use crate::finding::{Findings, Severity};
 use crate::probe::Probe;
 use crate::remedy::docs;
 use crate::rule::{Rule, RuleDoc, RuleId, refs};
+use crate::shown::Shown;
 
 /// The rule.
 pub struct HostForwards;
@@ -75,7 +76,8 @@ fn check_alike(
         let reach = context.reach(bridge, alike.first, (Aim::Host, std::slice::from_ref(probe)), forwarded);
         for hit in reach.hits {
             let Outcome::Forwarded { from, device, .. } = hit.outcome else { continue };
-            let frames = || alike.members().map(|port| hit.frame(bridge, port)).collect();
+            let frames =
+                || alike.members().map(|port| context.shown(bridge, (alike.first, port), &hit)).collect();
             let way = out.entry(device).or_insert_with(|| Way {
                 from,
                 frames: frames(),
@@ -92,7 +94,7 @@ fn check_alike(
         && let Some(hit) = context.proven_hit(alike, Goal::Infrastructure, forwarded)
         && let Outcome::Forwarded { from, device, .. } = hit.outcome
     {
-        let frames = alike.members().map(|port| hit.frame(bridge, port)).collect();
+        let frames = alike.members().map(|port| context.shown(bridge, (alike.first, port), &hit)).collect();
         out.insert(device, Way { from, frames, questions: Vec::new(), spoofed: false });
     }
     let back = out.remove(&bridge.link.index);
@@ -110,7 +112,7 @@ fn check_alike(
 struct Way {
     from: IfIndex,
     /// One for each port of the group.
-    frames: Vec<Vec<u8>>,
+    frames: Vec<Shown>,
     questions: Vec<String>,
     /// Whether a source that is nobody's is let through.
     spoofed: bool,

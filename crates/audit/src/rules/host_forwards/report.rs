@@ -29,17 +29,14 @@ pub(super) fn onward(
         names.join(", "),
         if spoofed { ", under a source address of its choice" } else { "" }
     );
+    let shown = way.frames.get(at)?.clone();
     let finding = context
         .finding(&DOC, bridge, Some(port), format!("the host routes guests' packets on from {from}"), why)
         .severity(if denied { Severity::Critical } else { Severity::Medium })
         .evidence("leave by", names.join(" "))
         .evidence("forged sources", if spoofed { "let through" } else { "refused" })
         .evidence("forwarding", settings(context, way.from))
-        .witness(
-            port.link,
-            way.frames.get(at)?.clone(),
-            format!("{}, routed on from {from}", context.name(*device)),
-        )
+        .witness(shown.port, shown.frame, format!("{}, routed on from {from}", context.name(*device)))
         .unproven(way.questions.iter().cloned());
     let mut remedies = vec![forwarding_off(context, way.from)];
     if denied {
@@ -73,12 +70,13 @@ pub(super) fn between_isolated(
             ],
         ),
     };
+    let shown = way.frames.get(at)?.clone();
     let finding = context
         .finding(&DOC, bridge, Some(port), "isolated guests meet through the host's router", why)
         .severity(Severity::High)
         .evidence(format!("isolated of {}", port.link.name), "on")
         .evidence("forwarding", settings(context, way.from))
-        .witness(port, way.frames.get(at)?.clone(), format!("{name} again, routed by the host"))
+        .witness(shown.port, shown.frame, format!("{name} again, routed by the host"))
         .unproven(way.questions.iter().cloned());
     Some(finding.remedies([nft, forwarding_off(context, way.from)]))
 }

@@ -15,6 +15,7 @@ use crate::policy::Access;
 use crate::probe::{Destination, Probe};
 use crate::remedy::{self, docs};
 use crate::rule::{Rule, RuleDoc, RuleId, refs};
+use crate::shown::Shown;
 
 /// The rule.
 pub struct RogueRa;
@@ -106,21 +107,23 @@ fn check_alike(
             let finding = believes(context, (bridge, port), device, place, &ways);
             finding.unproven(best.questions.iter().cloned())
         };
-        let witnessed = |finding: Finding, port: &PortView<'_>, device: &str| {
-            let frame = best.frame(bridge, port);
-            finding.witness(port, frame, format!("the host's router discovery on {device}"))
+        let witnessed = |finding: Finding, port: &PortView<'_>, device: Option<&str>| {
+            let Shown { port, frame } = context.shown(bridge, (alike.first, port), best);
+            let reaches = format!("the host's router discovery on {}", device.unwrap_or(&port.name));
+            finding.witness(port, frame, reaches)
         };
         if on_port {
             findings.extend(alike.members().map(|port| {
                 let finding = finding(Some(port), port.link, "the port device");
                 let drop = remedy::drop_link_local(context, bridge, port);
-                witnessed(finding.remedies([drop]), port, &port.link.name)
+                witnessed(finding.remedies([drop]), port, None)
             }));
         } else if let Some(device) = context.network().link(on) {
             let denied = context.access_at(bridge, on) == Access::Deny;
             let closing = if denied { remedy::vlan_filtering(context, bridge) } else { None };
             let finding = finding(None, device, &device.name).remedies(closing);
-            findings.extend(alike.members().map(|port| witnessed(finding.at(port), port, &device.name)));
+            findings
+                .extend(alike.members().map(|port| witnessed(finding.at(port), port, Some(&device.name))));
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The rules that are for one device, with its own constants left open.
 
 use std::collections::{HashMap, HashSet};
+use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use portcullis_snapshot::{IfIndex, MacAddr};
 
-use super::owners::{Owner, Owners, Place, without_name};
+use super::owners::{Owner, Owners, Place, group_octets, without_name};
 use crate::network::{AtHook, Datum, Expr, FdbDst, HookFunction, Network, Verdict};
 
 /// No sane ruleset jumps deeper (`NFT_JUMP_STACK_SIZE`).
@@ -41,15 +42,17 @@ impl<'n, 's> Digests<'n, 's> {
     }
 
     /// Returns what a device's own rules come to; the same for two devices if one's are the other's but for constants that
-    /// nothing else tells apart.
-    pub(super) fn of(&self, device: IfIndex) -> Vec<u8> {
+    /// nothing else tells apart. These come with it, in the order in which they were met.
+    pub(super) fn of(&self, device: IfIndex) -> (Vec<u8>, Vec<Vec<u8>>) {
         let mut digest = Digest { of: self, device, out: Vec::new(), open: HashMap::new() };
         let hooks = self.network.hooks();
         digest.at_device(hooks.ingress(device));
         digest.at_device(hooks.egress(device));
         self.owners.places(device).iter().for_each(|place| digest.place(place));
         digest.addresses();
-        digest.out
+        let mut constants: Vec<_> = digest.open.into_iter().collect();
+        constants.sort_unstable_by_key(|(_, number)| *number);
+        (digest.out, constants.into_iter().map(|(constant, _)| constant).collect())
     }
 }
 
@@ -58,7 +61,7 @@ struct Digest<'d, 'n, 's> {
     device: IfIndex,
     out: Vec<u8>,
     /// The constants that were left open, in the order in which they came.
-    open: HashMap<&'n [u8], usize>,
+    open: HashMap<Vec<u8>, usize>,
 }
 
 impl<'n> Digest<'_, 'n, '_> {
@@ -100,6 +103,11 @@ impl<'n> Digest<'_, 'n, '_> {
             self.number((*vid).into());
             self.out.extend(sort.map(u8::from));
             self.constant(&address.0);
+        }
+        for (vid, group) in of.owners.groups(self.device) {
+            self.number((*vid).into());
+            self.text(&discriminant(group));
+            group_octets(*group).iter().for_each(|part| self.constant(part));
         }
     }
 
@@ -227,7 +235,7 @@ impl<'n> Digest<'_, 'n, '_> {
     }
 
     /// A constant: left open if it is the device's own, and nothing tells it apart from another.
-    fn constant(&mut self, constant: &'n [u8]) {
+    fn constant(&mut self, constant: &[u8]) {
         self.number(constant.len());
         if self.of.owners.named(constant) == Some(self.device) {
             return self.out.push(b'S');
@@ -236,7 +244,7 @@ impl<'n> Digest<'_, 'n, '_> {
             return self.out.extend(constant);
         }
         let next = self.open.len();
-        let number = *self.open.entry(constant).or_insert(next);
+        let number = *self.open.entry(constant.to_vec()).or_insert(next);
         self.out.push(b'?');
         self.number(number);
         if number == next {
@@ -283,10 +291,10 @@ impl<'n> Digest<'_, 'n, '_> {
             self.out.extend(within);
         }
         for mask in of.owners.masks.iter().filter(|mask| mask.len() == constant.len()) {
-            self.out.extend(constant.iter().zip(*mask).map(|(byte, mask)| byte & mask));
+            self.out.extend(constant.iter().zip(mask).map(|(byte, mask)| byte & mask));
         }
         for (from, to) in of.owners.bounds.iter().filter(|(from, _)| from.len() == constant.len()) {
-            self.out.push(u8::from(*from <= constant) << 1 | u8::from(constant <= *to));
+            self.out.push(u8::from(from.as_slice() <= constant) << 1 | u8::from(constant <= to.as_slice()));
         }
     }
 }

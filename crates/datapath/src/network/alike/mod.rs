@@ -9,6 +9,7 @@
 mod digest;
 mod owners;
 mod traits;
+mod xt;
 
 use std::collections::HashMap;
 
@@ -24,6 +25,7 @@ use traits::TraitClasses;
 pub struct Alike {
     classes: Vec<Vec<IfIndex>>,
     class_of: HashMap<IfIndex, usize>,
+    constants: HashMap<IfIndex, Vec<Vec<u8>>>,
 }
 
 impl Alike {
@@ -37,6 +39,14 @@ impl Alike {
     #[must_use]
     pub fn class(&self, port: IfIndex) -> Option<usize> {
         self.class_of.get(&port).copied()
+    }
+
+    /// Returns the constants of rules that are this port's alone, and the addresses that are known behind it: what stands
+    /// for it where, at the same place, others stand for the other ports of its class. They are as registers hold them: an
+    /// IPv4 address in four bytes, a MAC address in six, perhaps filled up with zeros, others one behind the other.
+    #[must_use]
+    pub fn constants(&self, port: IfIndex) -> &[Vec<u8>] {
+        self.constants.get(&port).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -55,8 +65,11 @@ impl Network<'_> {
         let mut traits = TraitClasses::new(self, &owners);
         let digests = Digests::new(self, &owners);
         let mut numbers: HashMap<Key, usize> = HashMap::new();
+        let mut constants = HashMap::new();
         let mut number = |device| {
-            let key = Key { traits: traits.class(device), digest: digests.of(device) };
+            let (digest, own) = digests.of(device);
+            constants.insert(device, own);
+            let key = Key { traits: traits.class(device), digest };
             let next = numbers.len();
             *numbers.entry(key).or_insert(next)
         };
@@ -80,6 +93,7 @@ impl Network<'_> {
                 alike.class_of.insert(port, class);
             }
         }
+        alike.constants = constants;
         alike
     }
 }

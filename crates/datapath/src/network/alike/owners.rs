@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use portcullis_snapshot::{CmpOp, FdbKind, IfIndex, MacAddr, MetaKey};
+use portcullis_snapshot::{CmpOp, FdbKind, IfIndex, MacAddr, MdbGroup, Membership, MetaKey};
 
+use super::traits::SOLICITED;
+use super::xt::Named;
 use crate::network::{Datum, Expr, HookFunction, Network, Rule, Ruleset, Verdict};
 
 /// `IFNAMSIZ`: how long a name is in a register.
@@ -42,12 +44,14 @@ pub(super) struct Owners<'n, 's> {
     constants: HashMap<Vec<u8>, Owner>,
     /// Of each device the addresses that the FDB has behind it: VLAN, whether static, sticky, locked.
     behind: HashMap<IfIndex, Vec<(u16, [bool; 3], MacAddr)>>,
+    /// Of each device the multicast groups that it is a member of, by VLAN.
+    groups: HashMap<IfIndex, Vec<(u16, MdbGroup)>>,
     places: HashMap<IfIndex, Vec<Place>>,
     singled_out: Vec<IfIndex>,
     wildcards: Vec<&'s str>,
     /// The masks and bounds that rules of all compare with.
-    pub(super) masks: Vec<&'n [u8]>,
-    pub(super) bounds: Vec<(&'n [u8], &'n [u8])>,
+    pub(super) masks: Vec<Vec<u8>>,
+    pub(super) bounds: Vec<(Vec<u8>, Vec<u8>)>,
     unclear: bool,
 }
 
@@ -62,6 +66,7 @@ impl<'n, 's> Owners<'n, 's> {
             sets: HashMap::new(),
             constants: HashMap::new(),
             behind: HashMap::new(),
+            groups: HashMap::new(),
             places: HashMap::new(),
             singled_out: Vec::new(),
             wildcards: Vec::new(),
@@ -91,6 +96,11 @@ impl<'n, 's> Owners<'n, 's> {
     /// Returns the addresses that are known behind a device, each with where: those of its FDB entries.
     pub(super) fn behind(&self, device: IfIndex) -> &[(u16, [bool; 3], MacAddr)] {
         self.behind.get(&device).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the multicast groups that a device is a member of, by VLAN.
+    pub(super) fn groups(&self, device: IfIndex) -> &[(u16, MdbGroup)] {
+        self.groups.get(&device).map_or(&[], Vec::as_slice)
     }
 
     /// Returns what is a device's own among what all share.
@@ -323,6 +333,33 @@ impl<'n, 's> Owners<'n, 's> {
         self.behind.values_mut().for_each(|behind| behind.sort_unstable());
     }
 
+    /// A group that one port alone is a member of, and that is made from an address, is what that address is.
+    fn find_groups(&mut self) {
+        let network = self.network;
+        for bridge in network.bridges() {
+            for entry in &bridge.groups {
+                let owner = Owner::One(entry.port);
+                let vid = entry.vlan.map_or(0, Into::into);
+                let groups = self.groups.entry(entry.port).or_default();
+                if !groups.contains(&(vid, entry.group)) {
+                    groups.push((vid, entry.group));
+                }
+                let [address, mac] = group_octets(entry.group);
+                let owner = if self.is_of_one_address(entry.group) { owner } else { Owner::Shared };
+                self.note(&address, owner);
+                self.note(&mac, owner);
+            }
+        }
+        self.groups.values_mut().for_each(|groups| groups.sort_unstable());
+    }
+
+    /// Whether a group is a solicited-node one, and none that the host listens to.
+    fn is_of_one_address(&self, group: MdbGroup) -> bool {
+        let MdbGroup::Ipv6(group) = group else { return false };
+        let listens = |membership: &Membership| membership.group == IpAddr::V6(group);
+        SOLICITED.contains(&group) && !self.network.netns().memberships.known().iter().any(listens)
+    }
+
     /// The devices whose names stand in a constant behind something else.
     fn names_within(&self, constant: &[u8]) -> impl Iterator<Item = IfIndex> {
         let places = (WORD..constant.len()).step_by(WORD);
@@ -334,6 +371,7 @@ impl<'n, 's> Owners<'n, 's> {
         let (mut masks, mut bounds, mut wildcards) = (Vec::new(), Vec::new(), Vec::new());
         let mut unclear = false;
         let mut names: Vec<(IfIndex, Owner)> = Vec::new();
+        let mut named = Named::default();
         self.each_rule(&mut |table, ruleset, rule, owner| {
             let mut loaded = None;
             let guarded = self.guard(rule).is_some();
@@ -357,11 +395,11 @@ impl<'n, 's> Owners<'n, 's> {
                             },
                         }
                         if !matches!(op, CmpOp::Eq | CmpOp::Neq) {
-                            bounds.push((*data, *data));
+                            bounds.push((data.to_vec(), data.to_vec()));
                         }
                     }
-                    Expr::Range { from, to, .. } => bounds.push((*from, *to)),
-                    Expr::Bitwise { mask, .. } => masks.push(*mask),
+                    Expr::Range { from, to, .. } => bounds.push((from.to_vec(), to.to_vec())),
+                    Expr::Bitwise { mask, .. } => masks.push(mask.to_vec()),
                     Expr::Immediate { data, .. } => found.push((data, owner)),
                     Expr::Lookup { set, .. } => {
                         loaded = None;
@@ -381,21 +419,32 @@ impl<'n, 's> Owners<'n, 's> {
                             if range.from == range.to {
                                 found.push((without_name(&range.from, named), owner));
                             } else {
-                                bounds.push((&range.from, &range.to));
+                                bounds.push((range.from.to_vec(), range.to.to_vec()));
                             }
                             if let Datum::Value(value) = range.data {
                                 found.push((value, owner));
                             }
                         }
                     }
-                    Expr::XtMatch(_) | Expr::XtTarget(_) => unclear = true,
+                    Expr::XtMatch(xt) => named.resolved(xt),
+                    Expr::XtTarget(target) => named.target(target),
                     _ => {}
                 }
             }
         });
+        self.network.netns().filters.legacy_tables.known().iter().for_each(|table| named.table(table));
+        unclear |= named.unclear;
+        masks.append(&mut named.masks);
+        bounds.append(&mut named.bounds);
+        wildcards.append(&mut named.beginnings);
         // Of a longer bound nobody tells what is in it.
         unclear |= bounds.iter().any(|(from, _)| !matches!(from.len(), 1 | 2 | 4 | 6 | 8 | 16));
         self.find_addresses();
+        self.find_groups();
+        named.addresses.iter().for_each(|address| self.note(address, Owner::Shared));
+        let named = named.devices.into_iter().filter_map(|name| self.names.get(&name_bytes(name)).copied());
+        let named: Vec<_> = named.collect();
+        self.singled_out.extend(named);
         for (constant, owner) in found {
             self.note(constant, owner);
             // What stands in a longer one is named there, too.
@@ -427,6 +476,21 @@ const LENGTHS: [usize; 3] = [4, 6, 16];
 /// What follows a device's name in a constant.
 pub(super) fn without_name(constant: &[u8], named: Option<IfIndex>) -> &[u8] {
     if named.is_some() { constant.get(NAME..).unwrap_or_default() } else { constant }
+}
+
+/// The address of a multicast group, and the MAC address that frames to it have (`ip_eth_mc_map`, `ipv6_eth_mc_map`).
+pub(super) fn group_octets(group: MdbGroup) -> [Vec<u8>; 2] {
+    match group {
+        MdbGroup::Ipv4(group) => {
+            let [_, b, c, d] = group.octets();
+            [group.octets().to_vec(), vec![1, 0, 0x5e, b & 0x7f, c, d]]
+        }
+        MdbGroup::Ipv6(group) => {
+            let [.., a, b, c, d] = group.octets();
+            [group.octets().to_vec(), vec![0x33, 0x33, a, b, c, d]]
+        }
+        MdbGroup::Mac(group) => [group.0.to_vec(), group.0.to_vec()],
+    }
 }
 
 fn name_bytes(name: &str) -> [u8; NAME] {

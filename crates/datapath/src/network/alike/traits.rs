@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 use portcullis_snapshot::{
-    BridgeOptions, FdbKind, IfIndex, Ipv4Conf, Ipv6Conf, LegacyTable, Link, LinkFlags, LinkKind, PortOptions,
-    TcFilter, TcHookKind, U32Table, VlanEntry, XdpProgram,
+    BridgeOptions, FdbKind, IfIndex, Ipv4Conf, Ipv6Conf, Link, LinkFlags, LinkKind, PortOptions, TcFilter,
+    TcHookKind, U32Table, VlanEntry, XdpProgram,
 };
 
 use super::owners::Owners;
@@ -20,7 +20,8 @@ const LAST_KNOWN: u16 = 49;
 type Filters<'s> = (TcHookKind, &'s [TcFilter], &'s [U32Table]);
 
 /// The solicited-node groups (RFC 4291, 2.7.1).
-const SOLICITED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0), 104);
+pub(super) const SOLICITED: Ipv6Net =
+    Ipv6Net::new_assert(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0), 104);
 
 /// What is compared.
 #[derive(PartialEq)]
@@ -45,6 +46,8 @@ struct Traits<'s> {
     addresses: usize,
     /// The groups that it joined, but for those that come with its own addresses; and how many these are.
     groups: (Vec<IpAddr>, usize),
+    /// Whether it leads to a multicast router.
+    router: bool,
     /// The VRF that a bridge is in.
     vrf: Option<IfIndex>,
     /// With which wildcards of rules its name agrees.
@@ -58,7 +61,6 @@ pub(super) struct TraitClasses<'n, 's> {
     network: &'n Network<'s>,
     owners: &'n Owners<'n, 's>,
     about: HashMap<IfIndex, About<'s>>,
-    no_two: bool,
     known: Vec<Traits<'s>>,
 }
 
@@ -71,16 +73,15 @@ struct About<'s> {
     tcx: Vec<(TcHookKind, &'s [u32])>,
     addresses: usize,
     groups: (Vec<IpAddr>, usize),
+    /// Whether it leads to a multicast router.
+    router: bool,
     /// Whether something of the host's depends on this very device.
     singled_out: bool,
 }
 
 impl<'n, 's> TraitClasses<'n, 's> {
     pub(super) fn new(network: &'n Network<'s>, owners: &'n Owners<'n, 's>) -> Self {
-        let legacy = network.netns().filters.legacy_tables.known();
-        // Legacy rules are not looked into.
-        let no_two = legacy.iter().any(has_rules) || owners.unclear();
-        Self { network, owners, about: about(network), no_two, known: Vec::new() }
+        Self { network, owners, about: about(network), known: Vec::new() }
     }
 
     /// Returns the number of a device's sort.
@@ -98,7 +99,7 @@ impl<'n, 's> TraitClasses<'n, 's> {
         let device = link.index;
         let nothing = About::default();
         let about = self.about.get(&device).unwrap_or(&nothing);
-        let unique = self.no_two
+        let unique = self.owners.unclear()
             || about.singled_out
             || self.owners.singles_out(device)
             || self.network.uppers(device).is_some()
@@ -125,15 +126,12 @@ impl<'n, 's> TraitClasses<'n, 's> {
             tcx: about.tcx.clone(),
             addresses: about.addresses,
             groups: about.groups.clone(),
+            router: about.router,
             vrf: link.bridge().and(link.master),
             wildcards: self.owners.wildcards(&link.name),
             unique: unique.then_some(device),
         }
     }
-}
-
-fn has_rules(table: &LegacyTable) -> bool {
-    table.chains.read().is_none_or(|chains| chains.iter().any(|chain| !chain.rules.is_empty()))
 }
 
 /// A port's options without what is its own by nature.
@@ -199,10 +197,8 @@ fn about<'s>(network: &Network<'s>) -> HashMap<IfIndex, About<'s>> {
             all.entry(link.index).or_default().singled_out = true;
         }
     }
-    let bridges = network.bridges();
-    for bridge in bridges.iter().filter(|bridge| !bridge.groups.is_empty() || !bridge.routers.is_empty()) {
-        let devices = bridge.ports.iter().map(|port| port.link.index).chain([bridge.link.index]);
-        devices.for_each(|device| all.entry(device).or_default().singled_out = true);
+    for router in network.bridges().iter().flat_map(|bridge| &bridge.routers) {
+        all.entry(router.port).or_default().router = true;
     }
     let handlers = netns.protocol_handlers.known().iter().filter_map(|handler| handler.device.as_ref());
     let handlers = handlers.filter_map(|name| Some(netns.link_named(name)?.index));
