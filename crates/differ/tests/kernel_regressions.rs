@@ -427,6 +427,20 @@ fn drops(family: NftFamily, (hook_name, hook): (&str, u32), matches: Match) -> [
     [Step::Chain(chain), Step::FirewallRule(rule)]
 }
 
+#[test]
+fn rules_at_the_priority_of_br_netfilter_may_be_passed_over() {
+    let words = "-w -A FORWARD -m physdev --physdev-in none -j DROP";
+    let arguments = words.split(' ').map(str::to_owned).collect();
+    let ipv4 = firewall::payload("ether type ip".to_owned(), PayloadBase::Link, 12, CmpOp::Eq, &[8, 0]);
+    let steps = [
+        bridge(&[0, 1]),
+        // It brings br_netfilter, where that is a module.
+        vec![Step::ToolRule(ToolRule { tool: "iptables-legacy", arguments })],
+        drops(NftFamily::Bridge, ("forward", 2), ipv4).into(),
+    ];
+    one(steps.concat(), UDP);
+}
+
 /// A ping from port 0 to the bridge at 10.0.0.1, as long as a short frame is on the wire.
 fn padded_ping() -> String {
     let (from, to) = ("10.0.0.12".parse().unwrap(), "10.0.0.1".parse().unwrap());

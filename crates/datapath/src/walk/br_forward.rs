@@ -244,11 +244,21 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let state = NfState { family: NftFamily::Bridge, hook: NfHook::Forward, iif: skb.port, oif: out };
         self.nf_hook_between(skb, "__br_forward", state, i32::MIN..=NF_BR_PRI_BRNF - 1)?;
         let shown = self.br_nf_forward(skb, bridge, port)?;
-        self.nf_hook_between(skb, "__br_forward", state, NF_BR_PRI_BRNF..=i32::MAX)?;
+        let passed_over = i32::from(shown.is_some() && self.br_nf_hook_thresh_passes_over(skb, &state));
+        self.nf_hook_between(skb, "__br_forward", state, NF_BR_PRI_BRNF + passed_over..=i32::MAX)?;
         let state = NfState { family: NftFamily::Bridge, hook: NfHook::PostRouting, iif: None, oif: out };
         self.nf_hook(skb, "br_forward_finish", state)?;
         // It stands last.
         self.br_nf_post_routing(skb, bridge, shown)
+    }
+
+    /// Whether `br_nf_hook_thresh` takes rules of br_netfilter's own priority for asked, where br_netfilter has taken the
+    /// packet over: of IP packets before 6.8 always; else if they were registered before it, and nothing tells the order.
+    fn br_nf_hook_thresh_passes_over(&mut self, skb: &mut Skb, state: &NfState) -> bool {
+        let hooks = self.network.hooks().netfilter(state.family, state.hook);
+        let what = "whether rules at priority 0 of the bridge's FORWARD are asked behind br_netfilter";
+        hooks.iter().any(|hook| hook.priority == NF_BR_PRI_BRNF)
+            && self.undecided(skb, "br_nf_hook_thresh", OpenKind::Unmodelled(what.to_owned()))
     }
 
     /// `is_skb_forwardable` (net/core/dev.c): the port is up and the frame fits, a tag's four bytes aside.
