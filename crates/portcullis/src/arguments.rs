@@ -22,6 +22,9 @@ What can be meant:
                ports by their role; or one port by its name
   sniff        unicast frames of other ports, for somebody else
   spoof        the addresses of other ports
+  spoof-ip     ARP, packets and neighbour advertisements in the name of the IP addresses that
+               the host knows of other ports' guests, or of --address, to the host and to
+               each other port
 
 A verdict holds for frames with up to three VLAN tags, one at a time.
 
@@ -190,6 +193,9 @@ pub(crate) struct ProveArguments {
     /// What they are to be kept from; may be repeated. Without it, everything
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) to: Vec<String>,
+    /// Frames in the name of this IP address: the one that spoof-ip is about; may be repeated
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    pub(crate) address: Vec<IpAddr>,
     /// Only in the state as it is now, rather than whatever is learned meanwhile
     #[arg(long)]
     pub(crate) now: bool,

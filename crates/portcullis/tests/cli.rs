@@ -257,10 +257,24 @@ fn proofs_come_with_frames_that_get_there() {
 }
 
 #[test]
+fn a_guest_speaks_in_the_name_of_any_address_that_is_asked_for() {
+    let asked = ["--from", "veth1", "--to", "spoof-ip", "--address", "203.0.113.7,2001:db8::7"];
+    let (status, out, error) =
+        run(&[&["prove", "--snapshot", &hypervisor()][..], &asked, &["--format", "json"]].concat());
+    assert_eq!((status, error.as_str()), (1, ""));
+    let document: ProveDocument = serde_json::from_str(&out).unwrap();
+    let exposed = document.claims.iter().filter(|claim| claim.verdict == VerdictName::Exposed);
+    let said = exposed.map(|claim| (claim.address.as_deref().unwrap_or_default(), &*claim.to));
+    let said: Vec<_> = said.filter(|(_, to)| *to == "veth2").collect();
+    assert_eq!(said, [("203.0.113.7", "veth2"), ("2001:db8::7", "veth2")]);
+}
+
+#[test]
 fn what_cannot_be_proven_of_is_refused() {
     let refusals = [
         refused(&["prove", "--snapshot", &hypervisor(), "--from", "veth9"]),
         refused(&["prove", "--snapshot", &hypervisor(), "--to", "hots"]),
+        refused(&["prove", "--snapshot", &hypervisor(), "--to", "host", "--address", "10.0.0.5"]),
     ];
     insta::assert_snapshot!(refusals.concat());
 }

@@ -42,12 +42,12 @@ fn golden(product: &str, from: &str, to: &[&str]) {
 
 #[test]
 fn incus() {
-    golden("incus", "vethc1", &["host", "infra", "vethc3", "spoof"]);
+    golden("incus", "vethc1", &["host", "infra", "vethc3", "spoof", "spoof-ip"]);
 }
 
 #[test]
 fn libvirt() {
-    golden("libvirt-nwfilter", "vnet0", &["host", "infra", "vnet2", "sniff", "spoof"]);
+    golden("libvirt-nwfilter", "vnet0", &["host", "infra", "vnet2", "sniff", "spoof", "spoof-ip"]);
 }
 
 #[test]

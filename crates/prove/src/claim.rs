@@ -1,5 +1,7 @@
 //! What can be claimed of a port: that no frame from it gets somewhere.
 
+use std::net::IpAddr;
+
 use portcullis_snapshot::{EtherType, IfIndex};
 
 /// Where a frame is not to get, or what it is not to bring about.
@@ -21,6 +23,23 @@ pub enum Goal {
         /// The port that the address belongs to.
         of: IfIndex,
     },
+    /// A frame in the name of an IP address ([`in_the_name_of`](crate::in_the_name_of)) gets there, still in that name. The
+    /// claim is of interest where the address is somebody else's: whose it is, only those who ask know for certain.
+    SpoofIp {
+        /// The address.
+        address: IpAddr,
+        /// Who gets it.
+        to: Receiver,
+    },
+}
+
+/// Who gets a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Receiver {
+    /// The host's stack: it takes it in or routes it on.
+    Host,
+    /// Whoever is behind this port of a bridge.
+    Port(IfIndex),
 }
 
 /// What of the host's stack is meant.

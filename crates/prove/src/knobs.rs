@@ -9,7 +9,7 @@ use portcullis_snapshot::{
     PortState, Reading, Snapshot, StpState,
 };
 
-use crate::claim::Goal;
+use crate::claim::{Goal, Receiver};
 use crate::prover::Prover;
 use crate::verdict::{Proof, Verdict};
 
@@ -62,8 +62,11 @@ pub fn rests_on(snapshot: &Snapshot, netns: &Netns, proof: &Proof, when: When) -
 /// The changes that are tried.
 fn flips(netns: &Netns, proof: &Proof) -> Vec<Flip> {
     let other = match proof.goal {
-        Goal::Port(port) | Goal::Sniff { from: port } | Goal::Spoof { of: port } => Some(port),
-        Goal::Host(_) | Goal::Infrastructure => None,
+        Goal::Port(port)
+        | Goal::Sniff { from: port }
+        | Goal::Spoof { of: port }
+        | Goal::SpoofIp { to: Receiver::Port(port), .. } => Some(port),
+        Goal::Host(_) | Goal::Infrastructure | Goal::SpoofIp { to: Receiver::Host, .. } => None,
     };
     let ports: Vec<&Link> =
         [Some(proof.port), other].into_iter().flatten().filter_map(|port| netns.link(port)).collect();

@@ -13,13 +13,15 @@ mod knobs;
 mod matrix;
 mod prover;
 mod reach;
+mod sender;
 mod tally;
 mod verdict;
 mod ways;
 
-pub use claim::{Goal, HostProtocol};
+pub use claim::{Goal, HostProtocol, Receiver};
 pub use knobs::{Knob, rests_on};
 pub use matrix::ClassProof;
 pub use prover::{MOST_WAYS, Prover};
+pub use sender::in_the_name_of;
 pub use verdict::{Assumption, Exposure, Proof, Verdict};
 pub use ways::every_way;

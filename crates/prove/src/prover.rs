@@ -1,6 +1,7 @@
 //! Takes every way through the walk, and judges claims by where they end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use portcullis_datapath::frame::domain::Domain;
@@ -10,8 +11,9 @@ use portcullis_datapath::network::{Bridge, FdbDst};
 use portcullis_datapath::{Aim, Concrete, LearnedChange, Manner, Network, Trace, Walk, When, walk};
 use portcullis_snapshot::{IfIndex, Link, LinkKind, MacAddr};
 
-use crate::claim::Goal;
+use crate::claim::{Goal, Receiver};
 use crate::reach::{self, Reached, can_be};
+use crate::sender;
 use crate::tally::{Claim, Tally};
 use crate::verdict::{Assumption, Proof};
 use crate::ways::{Judge, Look, Seen, Way};
@@ -57,15 +59,24 @@ impl<'n, 's> Prover<'n, 's> {
                 match *goal {
                     Goal::Host(protocol) => *tally = host.protocol(protocol).clone(),
                     Goal::Infrastructure => *tally = host.infrastructure.clone(),
-                    Goal::Port(_) | Goal::Sniff { .. } | Goal::Spoof { .. } => {}
+                    Goal::Port(_) | Goal::Sniff { .. } | Goal::Spoof { .. } | Goal::SpoofIp { .. } => {}
                 }
             }
         }
-        let apart = goals.iter().zip(&mut tallies).filter_map(|(goal, tally)| match *goal {
-            Goal::Port(to) if !tally.is_exposed() => Some((to, tally)),
-            _ => None,
-        });
-        self.by_router(port, apart.collect());
+        // Of each lot of frames, wherever they are to get, the host's router is asked once.
+        let mut apart: BTreeMap<Option<IpAddr>, Vec<(IfIndex, &mut Tally)>> = BTreeMap::new();
+        for (goal, tally) in goals.iter().zip(&mut tallies).filter(|(_, tally)| !tally.is_exposed()) {
+            match *goal {
+                Goal::Port(to) => apart.entry(None).or_default().push((to, tally)),
+                Goal::SpoofIp { address, to: Receiver::Port(to) } => {
+                    apart.entry(Some(address)).or_default().push((to, tally));
+                }
+                _ => {}
+            }
+        }
+        for (address, apart) in apart {
+            self.by_router(port, address, apart);
+        }
         let proof = |(goal, tally): (&Goal, Tally)| Proof { port, goal: *goal, verdict: tally.verdict() };
         goals.iter().zip(tallies).map(proof).collect()
     }
@@ -79,6 +90,12 @@ impl<'n, 's> Prover<'n, 's> {
             Goal::Port(to) => (port, Aim::Port(to)),
             Goal::Sniff { from } => (from, Aim::Port(port)),
             Goal::Spoof { .. } => (port, Aim::Port(IfIndex(0))),
+            Goal::SpoofIp { address, to } => {
+                if !sender::in_the_name_of(address).iter().any(|given| given.holds(&frame)) {
+                    return false;
+                }
+                (port, to.aim())
+            }
         };
         let condition = reach::exactly(&frame);
         let walked = walk(self.network, into, &mut frame, Manner { when: When::Now, ..self.manner(aim) });
@@ -102,6 +119,7 @@ impl<'n, 's> Prover<'n, 's> {
             Goal::Port(to) => self.of_port(port, to, None),
             Goal::Sniff { from } => self.of_sniffing(port, from),
             Goal::Spoof { of } => self.of_spoofing(port, of),
+            Goal::SpoofIp { address, to } => self.of_ip_spoofing(port, address, to),
         }
     }
 
@@ -144,7 +162,13 @@ impl<'n, 's> Prover<'n, 's> {
     /// Whether frames of one port leave by another: all, or those of which a field has certain values.
     fn of_port(&self, port: IfIndex, to: IfIndex, only: Option<(Field, Domain)>) -> Tally {
         let claim = Claim { prover: self, way: (port, Aim::Port(to)), goal: Goal::Port(to) };
-        let mut tally = if self.is_apart(port, to) { Tally::default() } else { claim.judge(only) };
+        let mut tally = if self.is_apart(port, to) { Tally::default() } else { claim.judge(frames(only)) };
+        self.by_pairs(port, to, &mut tally);
+        tally
+    }
+
+    /// Counts the ways to a port that lead over pairs.
+    fn by_pairs(&self, port: IfIndex, to: IfIndex, tally: &mut Tally) {
         let master = |port| self.network.link(port).and_then(|link| link.master);
         let pairs = self.pairs_of(port).filter(|(_, peer)| peer.master.is_some());
         // To come back to its own bridge a frame has to leave by one pair and return by another.
@@ -153,15 +177,42 @@ impl<'n, 's> Prover<'n, 's> {
         if pairs.len() >= enough {
             tally.assumptions.extend(pairs);
         }
-        tally
     }
 
-    /// Whether frames get to the ports that they are otherwise kept from by way of the host's router.
-    fn by_router(&self, port: IfIndex, apart: Vec<(IfIndex, &mut Tally)>) {
-        if apart.is_empty() || !self.may_route() {
+    /// Whether frames in the name of an IP address get to somebody.
+    fn of_ip_spoofing(&self, port: IfIndex, address: IpAddr, to: Receiver) -> Tally {
+        let goal = Goal::SpoofIp { address, to };
+        let claim = Claim { prover: self, way: (port, to.aim()), goal };
+        let all = || sender::in_the_name_of(address);
+        match to {
+            Receiver::Host => {
+                let mut tally = claim.judge(all());
+                tally.assumptions.extend(self.pairs_of(port).map(Self::not_followed));
+                tally
+            }
+            Receiver::Port(to) => {
+                let mut tally = if self.is_apart(port, to) { Tally::default() } else { claim.judge(all()) };
+                self.by_pairs(port, to, &mut tally);
+                tally
+            }
+        }
+    }
+
+    /// Returns the IP addresses that the host knows of those whose MAC addresses the FDB has behind a port.
+    #[must_use]
+    pub fn ip_addresses_behind(&self, port: IfIndex) -> Vec<IpAddr> {
+        let Some(bridge) = self.bridge_of(port) else { return Vec::new() };
+        sender::known_of(self.network, bridge.link.index, &self.addresses_behind(port))
+    }
+
+    /// Whether frames, all or those in the name of an address, get to the ports that they are otherwise kept from by way of
+    /// the host's router.
+    fn by_router(&self, port: IfIndex, address: Option<IpAddr>, apart: Vec<(IfIndex, &mut Tally)>) {
+        if !self.may_route() {
             return;
         }
-        let (devices, unfinished) = self.routed(port);
+        let all = address.map_or_else(|| frames(None).collect(), sender::in_the_name_of);
+        let (devices, unfinished) = self.routed(port, &all);
         for (to, tally) in apart {
             for device in devices.iter().filter(|device| self.leads_to(**device, to)) {
                 let name = self.network.name(*device);
@@ -172,11 +223,12 @@ impl<'n, 's> Prover<'n, 's> {
         }
     }
 
-    /// Returns the devices by which the host routes packets of a port on, and what is assumed if there were too many ways.
-    fn routed(&self, port: IfIndex) -> (BTreeSet<IfIndex>, Option<Assumption>) {
+    /// Returns the devices by which the host routes some packets of a port on, and what is assumed if there were too many
+    /// ways.
+    fn routed(&self, port: IfIndex, all: &[Condition]) -> (BTreeSet<IfIndex>, Option<Assumption>) {
         let mut routed = Routed::default();
-        let unfinished =
-            frames(None).filter_map(|given| self.every_way((port, Aim::Host), &given, &mut routed)).last();
+        let each = all.iter().filter_map(|given| self.every_way((port, Aim::Host), given, &mut routed));
+        let unfinished = each.last();
         (routed.devices, unfinished)
     }
 
@@ -207,7 +259,7 @@ impl<'n, 's> Prover<'n, 's> {
         }
         // No port is aimed at: only what is learned matters.
         let way = (port, Aim::Port(IfIndex(0)));
-        Claim { prover: self, way, goal: Goal::Spoof { of } }.judge(Some((Field::Src, sources)))
+        Claim { prover: self, way, goal: Goal::Spoof { of } }.judge(frames(Some((Field::Src, sources))))
     }
 
     fn bridge_of(&self, port: IfIndex) -> Option<&'n Bridge<'s>> {
@@ -253,6 +305,15 @@ impl<'n, 's> Prover<'n, 's> {
             }
         }
         all
+    }
+}
+
+impl Receiver {
+    const fn aim(self) -> Aim {
+        match self {
+            Self::Host => Aim::Host,
+            Self::Port(port) => Aim::Port(port),
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use portcullis_datapath::frame::{
 use portcullis_datapath::{Assumes, Effect, HostDelivery, Network, Outcome, Walk};
 use portcullis_snapshot::{EtherType, IfIndex};
 
-use crate::claim::{Goal, HostProtocol};
+use crate::claim::{Goal, HostProtocol, Receiver};
+use crate::sender::keeps_the_name;
 
 /// An end of a way that a claim is about.
 #[derive(Debug, Clone)]
@@ -51,6 +52,18 @@ pub(crate) fn reached(network: &Network<'_>, goal: Goal, walk: &Walk, condition:
             })
             .collect(),
         Goal::Port(port) => leaves_by(walk, port),
+        Goal::SpoofIp { address, to } => outcomes
+            .filter(|outcome| match (outcome, to) {
+                (Outcome::Host(delivery), Receiver::Host) => {
+                    HostProtocol::of(delivery.protocol) != HostProtocol::Other
+                }
+                (Outcome::Forwarded { .. }, Receiver::Host) => true,
+                (Outcome::Port(delivery), Receiver::Port(port)) => delivery.device == port,
+                _ => false,
+            })
+            .filter(|outcome| keeps_the_name(outcome, address))
+            .map(|outcome| Reached::with(outcome.assumes()))
+            .collect(),
         Goal::Sniff { .. } | Goal::Spoof { .. } => Vec::new(),
     }
 }

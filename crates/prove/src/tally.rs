@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use portcullis_datapath::frame::Field;
-use portcullis_datapath::frame::domain::Domain;
 use portcullis_datapath::frame::symbolic::Condition;
 use portcullis_datapath::{Aim, Concrete, Manner, Otherwise, Walk, When, walk};
 use portcullis_snapshot::{Bytes, IfIndex};
 
 use crate::claim::Goal;
-use crate::prover::{Prover, frames};
+use crate::prover::Prover;
 use crate::reach::{self, Reached};
 use crate::verdict::{Assumption, Exposure, Verdict};
 use crate::ways::{Judge, Look, Seen, Way};
@@ -148,11 +147,10 @@ impl Look for Ends<'_, '_, '_, '_> {
 }
 
 impl Claim<'_, '_, '_> {
-    /// Takes every way, until one is found that gets there: of all frames, or of those of which a field has certain
-    /// values.
-    pub(crate) fn judge(&self, only: Option<(Field, Domain)>) -> Tally {
+    /// Takes every way of some frames, until one is found that gets there.
+    pub(crate) fn judge(&self, all: impl IntoIterator<Item = Condition>) -> Tally {
         let mut judge = OfClaim { claim: *self, tally: Tally::default() };
-        for given in frames(only) {
+        for given in all {
             let unfinished = self.prover.every_way(self.way, &given, &mut judge);
             self.settle(&mut judge.tally);
             judge.tally.assumptions.extend(unfinished);

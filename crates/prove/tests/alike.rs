@@ -74,6 +74,7 @@ fn all_of_a_class_have_the_same_verdicts() {
                     Goal::Port(_) => "port",
                     Goal::Sniff { .. } => "sniff",
                     Goal::Spoof { .. } => "spoof",
+                    Goal::SpoofIp { .. } => "spoof-ip",
                 };
                 let verdict = proof.verdict.name();
                 let first = *known.entry((alike.class(port), *key, sort)).or_insert(verdict);

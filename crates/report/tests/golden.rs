@@ -129,6 +129,7 @@ fn audited_claims() -> Vec<ClaimEntry> {
         from_alike: (1..7).map(|at| format!("tap{at}")).collect(),
         to: to.to_owned(),
         to_alike: if to == "tap1" { texts(&["tap2"]) } else { Vec::new() },
+        address: None,
         verdict,
         witness: (verdict == VerdictName::Exposed).then(|| ProofWitness {
             frame: Bytes(HEADER.repeat(2)),
@@ -463,6 +464,7 @@ fn proofs_as_text() {
         from_alike: ["vnet1", "vnet2", "vnet3", "vnet\u{1b}4"].map(str::to_owned).into(),
         to: to.to_owned(),
         to_alike: Vec::new(),
+        address: None,
         verdict,
         witness: None,
         assumptions: Vec::new(),
@@ -495,6 +497,10 @@ fn proofs_as_text() {
         ClaimEntry { rests_on: Some(vec![knob]), ..claim(ClaimKind::Reach, "vnet8", VerdictName::Isolated) },
         ClaimEntry { rests_on: Some(Vec::new()), ..claim(ClaimKind::Sniff, "eth0", VerdictName::Isolated) },
         claim(ClaimKind::Spoof, "eth0", VerdictName::Isolated),
+        ClaimEntry {
+            address: Some("10.0.0.5".to_owned()),
+            ..claim(ClaimKind::SpoofIp, "eth0", VerdictName::Isolated)
+        },
     ];
     let document = ProveDocument {
         schema: ProveDocument::SCHEMA.to_owned(),

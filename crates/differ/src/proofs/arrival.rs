@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use portcullis_datapath::Concrete;
 use portcullis_datapath::frame::{ArpField, Field, Icmp6Field, Ip4Field, Ip6Field};
 use portcullis_kernel::counters::Counters;
-use portcullis_prove::{Goal, HostProtocol};
+use portcullis_prove::{Goal, HostProtocol, Receiver, in_the_name_of};
 use portcullis_snapshot::{EtherType, FdbEntry, FdbKind, IfIndex, MacAddr, Neighbour, Netns};
 
 use crate::evidence::{LOOPBACK, Marks, is_answer, is_arp_reply};
@@ -73,6 +73,21 @@ impl Question<'_> {
             Goal::Port(to) => at_wire(to, facts),
             Goal::Sniff { .. } => at_wire(self.port, facts),
             Goal::Spoof { of } => self.took_over(of, source(frame), &seen.after),
+            Goal::SpoofIp { address, to } => {
+                let mut named = in_the_name_of(address).into_iter();
+                if !Concrete::new(frame).is_some_and(|frame| named.any(|given| given.holds(&frame))) {
+                    return Arrived::No;
+                }
+                match to {
+                    Receiver::Port(to) => at_wire(to, facts),
+                    Receiver::Host if seen.routed() => Arrived::Yes,
+                    Receiver::Host => {
+                        let protocols = [HostProtocol::Arp, HostProtocol::Ipv4, HostProtocol::Ipv6];
+                        let of = protocols.map(|protocol| host(protocol, frame, facts, seen));
+                        of.into_iter().max().unwrap_or(Arrived::No)
+                    }
+                }
+            }
         }
     }
 
@@ -159,6 +174,9 @@ impl Question<'_> {
             Goal::Spoof { of } => {
                 frames.iter().any(|frame| self.took_over(of, source(frame), &seen.after) == Arrived::Yes)
             }
+            Goal::SpoofIp { to: Receiver::Port(to), .. } => copy_at(to, marks, seen),
+            // Each is looked at on its own.
+            Goal::SpoofIp { to: Receiver::Host, .. } => true,
         }
     }
 }

@@ -186,6 +186,7 @@ pub fn sort(goal: Goal) -> &'static str {
         Goal::Port(_) => "port",
         Goal::Sniff { .. } => "sniff",
         Goal::Spoof { .. } => "spoof",
+        Goal::SpoofIp { .. } => "spoof ip",
     }
 }
 

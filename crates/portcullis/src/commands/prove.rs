@@ -1,12 +1,13 @@
 //! `portcullis prove`.
 
 use std::fs;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use portcullis_audit::{BridgeView, Context, PortView, Role};
 use portcullis_datapath::When;
 use portcullis_datapath::network::Alike;
-use portcullis_prove::{Goal, HostProtocol, Proof, Prover, rests_on};
+use portcullis_prove::{Goal, HostProtocol, Proof, Prover, Receiver, rests_on};
 use portcullis_report::json::{self, ClaimEntry, Holds, KnobEntry, ProveDocument, VerdictName};
 use portcullis_report::text;
 use portcullis_snapshot::IfIndex;
@@ -60,6 +61,7 @@ enum Target {
     Infrastructure,
     Sniff,
     Spoof,
+    SpoofIp,
     Ports(Ports),
 }
 
@@ -67,6 +69,8 @@ enum Target {
 struct Asked {
     from: Ports,
     to: Vec<Target>,
+    /// In whose name, for [`Target::SpoofIp`]; empty for those that the host knows.
+    addresses: Vec<IpAddr>,
     when: When,
     explain: bool,
 }
@@ -83,17 +87,22 @@ impl Asked {
                 "infra" => Target::Infrastructure,
                 "sniff" => Target::Sniff,
                 "spoof" => Target::Spoof,
+                "spoof-ip" => Target::SpoofIp,
                 _ => Target::Ports(ports(name, contexts)?),
             })
         };
         let to = if arguments.to.is_empty() {
             let other = Target::Ports(Ports::Of(vec![Role::Guest, Role::Foreign, Role::Uplink]));
-            vec![Target::Host, Target::Infrastructure, other, Target::Sniff, Target::Spoof]
+            vec![Target::Host, Target::Infrastructure, other, Target::Sniff, Target::Spoof, Target::SpoofIp]
         } else {
             arguments.to.iter().map(target).collect::<Result<_, Failure>>()?
         };
+        let addresses = arguments.address.clone();
+        if !addresses.is_empty() && !to.contains(&Target::SpoofIp) {
+            return Err(Failure::new("--address is for --to spoof-ip"));
+        }
         let when = if arguments.now { When::Now } else { When::Ever };
-        Ok(Self { from, to, when, explain: arguments.explain })
+        Ok(Self { from, to, addresses, when, explain: arguments.explain })
     }
 
     /// Judges what was asked for of the bridges of a namespace. Of ports that are alike, on whichever bridge, one stands for
@@ -106,7 +115,9 @@ impl Asked {
         for group in groups(context.bridges().iter(), &classes, &self.from) {
             let Some(((bridge, port), alike)) = group.split_first() else { continue };
             let there = Others { bridges: context.bridges(), bridge, classes: &classes, port };
-            let goals: Vec<_> = self.to.iter().flat_map(|target| there.goals(target)).collect();
+            let known = |port| prover.ip_addresses_behind(port);
+            let goals = self.to.iter().flat_map(|target| there.goals(target, &self.addresses, known));
+            let goals: Vec<_> = goals.collect();
             let wanted: Vec<_> = goals.iter().map(|(goal, _)| *goal).collect();
             let proofs: Vec<Proof> = prover.prove(port.link.index, &wanted);
             for (proof, (_, to_alike)) in proofs.iter().zip(goals) {
@@ -175,28 +186,52 @@ struct Others<'b, 's> {
 impl Others<'_, '_> {
     /// The goals of a target, each with the ports that are like the one it is about. Who is meant by role is on the same
     /// bridge.
-    fn goals(&self, target: &Target) -> Vec<(Goal, Vec<String>)> {
+    fn goals(
+        &self,
+        target: &Target,
+        addresses: &[IpAddr],
+        known: impl Fn(IfIndex) -> Vec<IpAddr>,
+    ) -> Vec<(Goal, Vec<String>)> {
         let everybody = Ports::Of(Role::NAMES.iter().map(|(_, role)| *role).collect());
         match target {
             Target::Host => HostProtocol::ALL.map(|protocol| (Goal::Host(protocol), Vec::new())).into(),
             Target::Infrastructure => vec![(Goal::Infrastructure, Vec::new())],
             Target::Sniff => self.of_ports(&everybody, |from| Goal::Sniff { from }),
             Target::Spoof => self.of_ports(&everybody, |of| Goal::Spoof { of }),
+            Target::SpoofIp if addresses.is_empty() => {
+                let others = self.ports(&everybody).into_iter().flat_map(|(port, _)| known(port));
+                others.flat_map(|address| self.in_the_name_of(&everybody, address)).collect()
+            }
+            Target::SpoofIp => {
+                addresses.iter().flat_map(|address| self.in_the_name_of(&everybody, *address)).collect()
+            }
             Target::Ports(ports) => self.of_ports(ports, Goal::Port),
         }
     }
 
-    fn of_ports(&self, ports: &Ports, goal: fn(IfIndex) -> Goal) -> Vec<(Goal, Vec<String>)> {
+    /// Frames in the name of an IP address: to the host, and to one port of each other sort.
+    fn in_the_name_of(&self, everybody: &Ports, address: IpAddr) -> Vec<(Goal, Vec<String>)> {
+        let goal = |to| Goal::SpoofIp { address, to };
+        let ports = self.of_ports(everybody, |port| goal(Receiver::Port(port)));
+        std::iter::once((goal(Receiver::Host), Vec::new())).chain(ports).collect()
+    }
+
+    fn of_ports(&self, ports: &Ports, goal: impl Fn(IfIndex) -> Goal) -> Vec<(Goal, Vec<String>)> {
+        self.ports(ports).into_iter().map(|(port, alike)| (goal(port), alike)).collect()
+    }
+
+    /// One port of each sort that is meant, with the names of those that are like it.
+    fn ports(&self, ports: &Ports) -> Vec<(IfIndex, Vec<String>)> {
         let groups = match ports {
             Ports::Of(_) => groups(std::iter::once(self.bridge), self.classes, ports),
             Ports::Named(_) => groups(self.bridges.iter(), self.classes, ports),
         };
-        let goals = groups.into_iter().filter_map(|group| {
+        let ports = groups.into_iter().filter_map(|group| {
             let others = group.into_iter().map(|(_, port)| port);
             let others: Vec<_> = others.filter(|other| other.link.index != self.port.link.index).collect();
             let (other, alike) = others.split_first()?;
-            Some((goal(other.link.index), alike.iter().map(|port| port.link.name.clone()).collect()))
+            Some((other.link.index, alike.iter().map(|port| port.link.name.clone()).collect()))
         });
-        goals.collect()
+        ports.collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 
 use portcullis_datapath::frame::domain::Domain;
@@ -10,7 +11,7 @@ use portcullis_datapath::frame::{ArpField, Concrete, Field, Icmp6Field, Ip4Field
 use portcullis_datapath::{
     Aim, Assumes, LearnedChange, Manner, Network, Otherwise, Outcome, Trace, Walk, When, walk,
 };
-use portcullis_prove::{HostProtocol, every_way};
+use portcullis_prove::{Goal, HostProtocol, Prover, Receiver, every_way, in_the_name_of};
 use portcullis_snapshot::{EtherType, Hex, IfIndex, Snapshot};
 
 use crate::frames::directed;
@@ -59,6 +60,8 @@ pub(crate) enum Frames {
     Ipv4PortsBut(u8, &'static [u16]),
     /// An EtherType.
     Ethertype(u16),
+    /// In the name of an IP address, however it is said.
+    InTheNameOf(Ipv4Addr),
 }
 
 /// Where they are not to get.
@@ -191,6 +194,7 @@ impl Frames {
                 ]
             }),
             Self::Ethertype(ethertype) => behind_tags(EtherType(ethertype), |_| Vec::new()),
+            Self::InTheNameOf(address) => in_the_name_of(address.into()),
         }
     }
 
@@ -217,6 +221,7 @@ impl Frames {
                 format!("IPv4 of protocol {protocol} to ports other than {ports:?}")
             }
             Self::Ethertype(ethertype) => format!("frames of EtherType {ethertype:#06x}"),
+            Self::InTheNameOf(address) => format!("frames in the name of {address}"),
         }
     }
 }
@@ -372,6 +377,11 @@ pub(crate) fn check(world: &mut World, name: &str, promises: &[Promise]) -> Stri
         let verdict = claim.judge(&conditions);
         println!("{:?} for {from}: {}, {ends:?}: {}", start.elapsed(), frames.words(), verdict.name());
         describe(&mut text, from, *frames, *ends, &verdict);
+        if let (Frames::InTheNameOf(address), Ends::Port(_), Some(to)) = (frames, ends, other) {
+            let goal = Goal::SpoofIp { address: (*address).into(), to: Receiver::Port(to) };
+            let proof = Prover::new(&network).prove(index(from), &[goal]).remove(0);
+            assert_eq!(proof.verdict.name(), verdict.name().trim_end(), "{from}: {proof:?}");
+        }
         let as_expected = match (&verdict, expected) {
             (Verdict::Isolated, Expect::Isolated) | (Verdict::Exposed(_), Expect::Exposed) => true,
             (Verdict::Unproven(open), Expect::Unless(what) | Expect::Lets(what)) => {

@@ -24,6 +24,7 @@ const ALL_THREE: &[Promise] = &[
     ("vethc1", Frames::ForeignArpMac, Port("vethc3"), Isolated),
     ("vethc1", Frames::ForeignArpIp, Port("vethc3"), Isolated),
     ("vethc1", Frames::ForeignIpv4, Port("vethc3"), Isolated),
+    ("vethc1", Frames::InTheNameOf(std::net::Ipv4Addr::new(10, 0, 3, 12)), Port("vethc3"), Isolated),
     ("vethc1", Frames::ForeignIpv6, Port("vethc3"), Isolated),
     ("vethc1", Frames::ForeignNa, Port("vethc3"), Isolated),
     ("vethc1", Frames::RouterAdvertisement, Port("vethc3"), Isolated),

@@ -2,7 +2,7 @@
 
 use portcullis_audit::{Claim, Device, NotProven};
 use portcullis_datapath::Network;
-use portcullis_prove::{Assumption, Exposure, Goal, HostProtocol, Knob, Proof, Verdict};
+use portcullis_prove::{Assumption, Exposure, Goal, HostProtocol, Knob, Proof, Receiver, Verdict};
 use portcullis_snapshot::{Bytes, IfIndex, Snapshot};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,10 +51,13 @@ pub struct ClaimEntry {
     pub from: String,
     /// The ports that are like it, for which the same holds.
     pub from_alike: Vec<String>,
-    /// `host:arp`, `host:ipv4`, `host:ipv6`, `host:other`, `infra`, or a port.
+    /// `host:arp`, `host:ipv4`, `host:ipv6`, `host:other`, `infra`, or a port; for `spoof_ip`, `host` or a port.
     pub to: String,
     /// The ports that are like that one, for which the same holds.
     pub to_alike: Vec<String>,
+    /// For `spoof_ip`, the IP address; else null.
+    #[serde(default)]
+    pub address: Option<String>,
     /// Whether the claim holds.
     pub verdict: VerdictName,
     /// A frame that shows that it does not.
@@ -75,6 +78,9 @@ pub enum ClaimKind {
     Sniff,
     /// No frame from `from` makes the bridge send there what is for an address behind `to`.
     Spoof,
+    /// No frame from `from` reaches `to` in the name of `address`: as ARP's sender, as the source of a packet, or in a
+    /// neighbour advertisement of it.
+    SpoofIp,
 }
 
 /// Whether a claim holds.
@@ -201,6 +207,12 @@ impl ClaimEntry {
             Goal::Port(port) => (ClaimKind::Reach, name(port)),
             Goal::Sniff { from } => (ClaimKind::Sniff, name(from)),
             Goal::Spoof { of } => (ClaimKind::Spoof, name(of)),
+            Goal::SpoofIp { to: Receiver::Host, .. } => (ClaimKind::SpoofIp, "host".to_owned()),
+            Goal::SpoofIp { to: Receiver::Port(port), .. } => (ClaimKind::SpoofIp, name(port)),
+        };
+        let address = match proof.goal {
+            Goal::SpoofIp { address, .. } => Some(address.to_string()),
+            _ => None,
         };
         let (verdict, witness, assumptions) = match &proof.verdict {
             Verdict::Isolated => (VerdictName::Isolated, None, Vec::new()),
@@ -221,6 +233,7 @@ impl ClaimEntry {
             from_alike,
             to,
             to_alike,
+            address,
             verdict,
             witness,
             assumptions,

@@ -107,6 +107,11 @@ pub(crate) fn what(claim: &ClaimEntry) -> String {
         (ClaimKind::Reach, None) => to,
         (ClaimKind::Sniff, _) => format!("others' unicast frames from {to}"),
         (ClaimKind::Spoof, _) => format!("the addresses behind {to}"),
+        (ClaimKind::SpoofIp, _) => {
+            let address = claim.address.as_deref().unwrap_or_default();
+            let to = if claim.to == "host" { "the host".to_owned() } else { to };
+            format!("{to}, in the name of {address}")
+        }
     }
 }
 
