@@ -49,7 +49,14 @@ impl<'a> Mark<'a> {
         let mut variants = vec![Variant::new(sent.bytes.clone())];
         for outcome in &walk.outcomes {
             let writes = match outcome {
-                Outcome::Port(delivery) => &delivery.rewritten,
+                Outcome::Port(delivery) => {
+                    // A tag whose TPID was written over counts as what it carries.
+                    let hides = delivery.hwtag.is_some_and(|tag| !tag.tpid.is_vlan());
+                    if let (true, Some(frame)) = (hides, Concrete::new(&sent.bytes)) {
+                        variants.push(Variant::new(delivery.bytes(&frame)));
+                    }
+                    &delivery.rewritten
+                }
                 Outcome::Host(delivery) => &delivery.rewritten,
                 _ => continue,
             };

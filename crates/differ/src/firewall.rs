@@ -70,8 +70,8 @@ impl Chain {
                 devices => format!(" devices = {{ {} }}", devices.join(", ")),
             };
             let policy = if base.policy_drop { "drop" } else { "accept" };
-            let (hook, priority) = (&base.hook_name, base.priority);
-            format!(" {{ type filter hook {hook}{devices} priority {priority}; policy {policy}; }}")
+            let (kind, hook, priority) = (&base.kind, &base.hook_name, base.priority);
+            format!(" {{ type {kind} hook {hook}{devices} priority {priority}; policy {policy}; }}")
         });
         format!(
             "ip netns exec host nft 'add table {family} {TABLE}; add chain {family} {TABLE} {name}{chain}'"

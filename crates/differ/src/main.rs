@@ -60,6 +60,9 @@ struct Options {
     /// Of proofs: how many sorts of frames may be told apart before one is given up
     #[arg(long, default_value_t = 20_000)]
     most_ways: usize,
+    /// Run only scenarios of which a command has this word in it, such as pedit
+    #[arg(long, value_name = "WORD", conflicts_with_all = ["proofs", "methods"])]
+    having: Option<String>,
     /// Print the commands of the scenarios, and run nothing
     #[arg(long, requires = "scenarios")]
     show: bool,
@@ -114,6 +117,10 @@ fn all(options: &Options) -> Result<bool, Error> {
         if listed { Box::new(options.scenarios.iter().copied()) } else { Box::new(options.seed..) };
     while let Some(seed) = seeds.next().filter(|_| listed || total.cases < options.cases) {
         let scenario = generate::scenario(seed, options.frames);
+        let has = |word: &String| scenario.steps.iter().any(|step| step.command().contains(word));
+        if !options.having.as_ref().is_none_or(has) {
+            continue;
+        }
         if options.show {
             println!("{}", script(&scenario));
             continue;

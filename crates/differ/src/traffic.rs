@@ -370,9 +370,13 @@ fn action_words(words: &mut String, action: &TcAction) {
                     PeditHeader::Tcp => "tcp",
                     PeditHeader::Udp => "udp",
                 };
-                let (offset, value, mask) = (key.offset, key.value, key.mask);
-                let _ =
-                    write!(words, " munge {header} {offset} u32 set {value:#010x} retain {:#010x}", !mask);
+                let (offset, value, kept) = (key.offset.cast_signed(), key.value, key.mask);
+                let how = if key.add { "add" } else { "set" };
+                let _ = write!(words, " munge {header} {offset} u32 ");
+                if key.offset_mask != 0 {
+                    let _ = write!(words, "at {} {:#x} {} ", key.at, key.offset_mask, key.shift);
+                }
+                let _ = write!(words, "{how} {value:#010x} retain {:#010x}", !kept);
             }
         }
         TcActionKind::Bpf(program) => {

@@ -19,11 +19,13 @@ use portcullis_differ::names::{
 use portcullis_differ::run::{Account, Runner};
 use portcullis_differ::step::{Rule, Step};
 use portcullis_differ::tools::ToolRule;
+use portcullis_differ::traffic::{Filter, Place, Qdisc};
 use portcullis_kernel::link::NUD_REACHABLE;
 use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_snapshot::{
-    BoolOpt, CmpOp, Hex, MacAddr, MdbGroup, MetaKey, NftBaseChain, NftExpr, NftFamily, NftVerdict,
-    PayloadBase, PayloadSum, VlanFlags, VlanId,
+    BoolOpt, CmpOp, EtherType, Hex, MacAddr, MdbGroup, MetaKey, NftBaseChain, NftExpr, NftFamily, NftVerdict,
+    PayloadBase, PayloadSum, TcAction, TcActionKind, TcClassifier, TcFilter, TcHookKind, TcVerdict,
+    VlanAction, VlanFlags, VlanId, VlanTag,
 };
 use portcullis_testnet::{fresh, skip};
 
@@ -554,6 +556,111 @@ fn an_address_is_not_written_into_a_tag() {
         "ffffffffffff020000002001810000010800450000280013000040064676c63364070a00000d03e800160000000100000000500\
          2ffff779c0000000070634a7f58520013",
     );
+}
+
+#[test]
+fn a_chain_that_translates_sees_nothing_where_nobody_tracks_connections() {
+    let never = meta("meta mark 7".to_owned(), MetaKey::Mark, CmpOp::Eq, &7u32.to_ne_bytes());
+    let [Step::Chain(mut chain), _] = drops(NftFamily::Inet, ("prerouting", 0), never) else { return };
+    if let Some(base) = &mut chain.base {
+        (base.kind, base.priority, base.policy_drop) = ("nat".to_owned(), -100, true);
+    }
+    stays_open([bridge(&[0, 1]), vec![Step::Chain(chain)]].concat(), UDP);
+}
+
+#[test]
+fn the_hosts_postrouting_may_stop_a_neighbour_advertisement() {
+    let never = meta("meta mark 7".to_owned(), MetaKey::Mark, CmpOp::Eq, &7u32.to_ne_bytes());
+    let [Step::Chain(mut chain), _] = drops(NftFamily::Ip6, ("postrouting", 4), never) else { return };
+    if let Some(base) = &mut chain.base {
+        base.policy_drop = true;
+    }
+    let steps = [bridge(&[0]), vec![address(BRIDGE, "fd00::1"), Step::Chain(chain)]].concat();
+    let (from, target) = ("fe80::77".parse().unwrap(), "fd00::1".parse().unwrap());
+    let solicitation = Payload::NeighbourSolicitation { from, to: target, target };
+    let frame = FrameBuilder::new(MacAddr::BROADCAST, guest_mac(0)).payload(&solicitation);
+    stays_open(steps, &Hex(&frame).to_string());
+}
+
+#[test]
+fn a_tpid_is_written_over() {
+    let tagged = Match {
+        text: "@ll,96,16 0x88a8".to_owned(),
+        ..firewall::payload(String::new(), PayloadBase::Link, 12, CmpOp::Eq, &[0x88, 0xa8])
+    };
+    let [chain, rule] =
+        writes(NftFamily::Bridge, "@ll,96,16 set 0x2b74", (12, &[0x2b, 0x74]), PayloadSum::default());
+    let Step::FirewallRule(mut rule) = rule else { return };
+    for expression in rule.matches.iter_mut().flat_map(|one| &mut one.expressions) {
+        if let NftExpr::PayloadSet { base, .. } = expression {
+            *base = PayloadBase::Link;
+        }
+    }
+    rule.matches.insert(0, tagged);
+    one(
+        [bridge(&[0, 1]), vec![chain, Step::FirewallRule(rule)]].concat(),
+        "ffffffffffff02000000200088a8c00088b5706f727463756c6c69737063beb7e0660022",
+    );
+}
+
+#[test]
+fn a_pushed_tag_of_another_kind_than_the_bridges_stays_open() {
+    let tag = VlanTag { id: 5, protocol: EtherType::SVLAN, priority: Some(0) };
+    let action = TcAction {
+        kind: TcActionKind::Vlan(VlanAction::Push(tag)),
+        verdict: Some(TcVerdict::Pipe),
+        skip_sw: false,
+    };
+    let filter = TcFilter {
+        chain: 0,
+        priority: 1,
+        protocol: 3,
+        handle: 1,
+        classifier: TcClassifier::Matchall,
+        classid: None,
+        indev: None,
+        flags: 0,
+        actions: vec![action],
+    };
+    let qdisc = Qdisc { device: PORTS[0], ingress_block: None, egress_block: None };
+    let place = Place::Device(PORTS[0], TcHookKind::Ingress);
+    let more = vec![
+        on_bridge("vlan_filtering", 1),
+        Step::Qdisc(qdisc),
+        Step::TcFilter(Box::new(Filter { place, filter })),
+    ];
+    stays_open([bridge(&[0, 1]), more].concat(), "ffffffffffff02000000200088b5706f727463756c6c6973");
+}
+
+#[test]
+fn arptables_drops_a_message_that_is_cut_off_at_chains_without_rules_too() {
+    let arguments = ["-A", "INPUT", "-s", "203.0.113.1", "-j", "DROP"].map(str::to_owned).to_vec();
+    let rule = Step::ToolRule(ToolRule { tool: "arptables-legacy", arguments });
+    let frame = format!("ffffffffffff020000002000{ARP}0200000020000a00000b");
+    one([bridge(&[0, 1]), vec![rule]].concat(), &frame);
+}
+
+#[test]
+fn a_checksum_of_0_is_written_as_another() {
+    // No change at all: of IPv6, what stands where IPv4 has its checksum, and that of TCP.
+    let unchanged = |family, (offset, value): (u32, &[u8]), frame: &str| {
+        let sum = PayloadSum { kind: 1, offset: 10, flags: 1 };
+        let [chain, rule] = writes(family, "@nh set to what it is", (offset, value), sum);
+        ([bridge(&[0, 1]), vec![chain, rule]].concat(), frame.to_owned())
+    };
+    let (steps, frame) = unchanged(
+        NftFamily::Ip6,
+        (12, &[0, 0, 0, 0]),
+        "02000000300302000000200286dd60000000000c11fffd00000000000000000000000000000dfd00000000000000000000000000000b\
+         03e807d0000c00017063beb7",
+    );
+    stays_open(steps, &frame);
+    let (steps, frame) = unchanged(
+        NftFamily::Ip,
+        (16, &[10, 0, 0, 12]),
+        "020000002002020000002000080045000028001f00004006669b0a00000b0a00000c03e8001600000001000000005002ffff00000000",
+    );
+    one(steps, &frame);
 }
 
 #[test]

@@ -6,8 +6,8 @@
 use std::sync::OnceLock;
 
 use portcullis_snapshot::{
-    BrNetfilter, IfIndex, LegacyChain, Link, Netns, NftBaseChain, NftFamily, Reading, TcHookKind,
-    UnreadCause, XdpMode, XtVerdict,
+    BrNetfilter, IfIndex, LegacyChain, LegacyFamily, Link, Netns, NftBaseChain, NftFamily, Reading,
+    TcHookKind, UnreadCause, XdpMode, XtVerdict,
 };
 
 use super::legacy::{self, XtTable};
@@ -57,6 +57,8 @@ pub(crate) enum HookFunction {
         chain: usize,
         /// Whether what no rule decides on is dropped.
         policy_drop: bool,
+        /// Of a chain of the type `nat`: its place among those. They stand at the hook together.
+        nat: Option<i32>,
     },
     /// A base chain of a legacy table.
     Xt {
@@ -139,7 +141,7 @@ impl<'s> Hooks<'s> {
         let lists =
             hooks.ingress.values_mut().chain(hooks.egress.values_mut()).chain(hooks.netfilter.values_mut());
         // Of two with the same priority, the one that was registered first is asked first.
-        lists.for_each(|list| list.sort_by_key(|at_hook| at_hook.priority));
+        lists.for_each(|list| list.sort_by_key(AtHook::place));
         hooks
     }
 
@@ -296,7 +298,8 @@ impl<'s> Hooks<'s> {
         let place = self.rulesets.iter().position(ours);
         let rules = place.and_then(|table| Some((table, self.rulesets.get(table)?.chain(&chain.chain)?)));
         if let Some((table, chain_at)) = rules {
-            return HookFunction::Nft { table, chain: chain_at, policy_drop: chain.policy_drop };
+            let nat = (chain.kind == "nat").then_some(chain.priority);
+            return HookFunction::Nft { table, chain: chain_at, policy_drop: chain.policy_drop, nat };
         }
         let policy = if chain.policy_drop { ", policy drop" } else { "" };
         let family = format!("{:?}", chain.family).to_lowercase();
@@ -331,7 +334,8 @@ impl<'s> Hooks<'s> {
         }
         for &family in families {
             if let Some(hook) = NfHook::of(family, chain.hook) {
-                self.netfilter.push(family, hook, at_hook.clone());
+                let priority = if chain.kind == "nat" { hook.nat_priority() } else { chain.priority };
+                self.netfilter.push(family, hook, AtHook { priority, ..at_hook.clone() });
             }
         }
     }
@@ -352,7 +356,10 @@ impl<'s> Hooks<'s> {
                     Some(chains) => {
                         let base = chains.iter().position(|chain| chain.hook == Some(number));
                         let acts = |chain: &&LegacyChain| {
-                            !chain.rules.is_empty() || chain.policy != XtVerdict::Accept
+                            // Without a rule, arptables still drops what is cut off.
+                            !chain.rules.is_empty()
+                                || chain.policy != XtVerdict::Accept
+                                || table.family == LegacyFamily::Arptables
                         };
                         let Some(chain) = base.filter(|at| chains.get(*at).as_ref().is_some_and(acts)) else {
                             continue;
@@ -390,6 +397,14 @@ impl<'s> Hooks<'s> {
 }
 
 impl AtHook {
+    /// Where it stands among the others.
+    const fn place(&self) -> (i32, i32) {
+        match self.function {
+            HookFunction::Nft { nat: Some(among), .. } => (self.priority, among),
+            _ => (self.priority, self.priority),
+        }
+    }
+
     /// Something that is present and not evaluated; where among the others does not matter.
     const fn open(kind: OpenKind) -> Self {
         Self { priority: 0, function: HookFunction::Open(kind) }
@@ -404,6 +419,11 @@ pub(crate) fn unread<T>(what: &str, reading: &Reading<T>) -> Option<OpenKind> {
 
 impl NfHook {
     const COUNT: usize = 7;
+
+    /// Where translation stands (`NF_IP_PRI_NAT_DST`, `NF_IP_PRI_NAT_SRC`), whatever its chains say.
+    const fn nat_priority(self) -> i32 {
+        if matches!(self, Self::LocalIn | Self::PostRouting) { 100 } else { -100 }
+    }
 
     /// Returns the hook of a family by its number there (`linux/netfilter*.h`).
     const fn of(family: NftFamily, number: u32) -> Option<Self> {

@@ -219,20 +219,22 @@ impl<'s> XtTable<'s> {
 
     /// Whether a rule of it translates addresses.
     pub(crate) fn translates(&self) -> bool {
-        let translates = |target: &Target<'_>| {
-            matches!(
-                target,
-                Target::Extension(
-                    XtTarget::Dnat(_)
-                        | XtTarget::Snat(_)
-                        | XtTarget::Masquerade(_)
-                        | XtTarget::Redirect(_)
-                        | XtTarget::Netmap(_)
-                )
-            )
-        };
+        let translates =
+            |target: &Target<'_>| matches!(target, Target::Extension(target) if translates(target));
         self.chains.iter().flat_map(|chain| &chain.rules).any(|rule| translates(&rule.target))
     }
+}
+
+/// Whether a target translates addresses.
+pub(super) const fn translates(target: &XtTarget) -> bool {
+    matches!(
+        target,
+        XtTarget::Dnat(_)
+            | XtTarget::Snat(_)
+            | XtTarget::Masquerade(_)
+            | XtTarget::Redirect(_)
+            | XtTarget::Netmap(_)
+    )
 }
 
 pub(crate) const fn tool(family: LegacyFamily) -> &'static str {

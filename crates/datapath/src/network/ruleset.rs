@@ -236,6 +236,18 @@ impl<'s> Ruleset<'s> {
         self.chains.iter().position(|chain| chain.name == name)
     }
 
+    /// Whether a rule of it translates addresses.
+    pub(crate) fn translates(&self) -> bool {
+        let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        rules.any(|rule| {
+            rule.expressions.iter().any(|expression| match expression {
+                Expr::Nat(_) => true,
+                Expr::XtTarget(target) => super::legacy::translates(target),
+                _ => false,
+            })
+        })
+    }
+
     /// Returns the table's family.
     pub(crate) const fn family(&self) -> NftFamily {
         self.table.family

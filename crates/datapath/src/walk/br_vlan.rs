@@ -52,8 +52,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 format_args!("{} on a {tpid} bridge", tag.tpid),
             );
             skb.hwtag = None;
-            skb.depth -= 1;
-            skb.behind_tag = true;
+            match tag.vid {
+                TagVid::Frame(d) if d + 1 == skb.depth && self.frame.is(Field::Protocol(d), tag.tpid) => {
+                    (skb.depth, skb.behind_tag) = (d, true);
+                }
+                _ => {
+                    let what = "a tag that is not the frame's own goes into the bytes".to_owned();
+                    self.assume(&mut skb, function, OpenKind::Filter(what));
+                }
+            }
         }
         match skb.hwtag {
             Some(tag) if !self.vid_is_zero(tag) => self.tagged(skb, tag, port),

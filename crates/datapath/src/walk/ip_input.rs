@@ -229,7 +229,9 @@ impl<F: Frame> Walker<'_, '_, F> {
         let hooks = self.network.hooks();
         let out = |family| !hooks.netfilter(family, NfHook::LocalOut).is_empty();
         let device = !hooks.egress(skb.dev).is_empty() || hooks.has_tc(skb.dev, TcHookKind::Egress);
-        if device || out(family) || out(NftFamily::Bridge) {
+        // ARP has no hook behind it.
+        let behind = family == NftFamily::Ip6 && !hooks.netfilter(family, NfHook::PostRouting).is_empty();
+        if device || out(family) || behind || out(NftFamily::Bridge) {
             let what = "rules for what the host itself sends".to_owned();
             self.may_stop(skb, "arp_send_dst", OpenKind::Filter(what));
         }

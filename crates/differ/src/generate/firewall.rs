@@ -23,6 +23,8 @@ struct Writing<'r> {
     /// Whether there is a device that it comes in by, and one that it leaves by.
     iif: bool,
     oif: bool,
+    /// Whether its rules may translate addresses.
+    nat: bool,
     sets: u32,
 }
 
@@ -32,7 +34,7 @@ pub(super) fn steps(rng: &mut Rng, ports: &[Name]) -> Vec<Step> {
     for number in 0..rng.u32(1..=2) {
         let (family, hook, hook_name) = place(rng);
         let devices = if family == NftFamily::Netdev { devices(rng, ports) } else { Vec::new() };
-        let base = NftBaseChain {
+        let mut base = NftBaseChain {
             family,
             table: TABLE.to_owned(),
             chain: format!("chain{number}"),
@@ -45,16 +47,20 @@ pub(super) fn steps(rng: &mut Rng, ports: &[Name]) -> Vec<Step> {
             rules: 0,
             dormant: false,
         };
-        let chain = base.chain.clone();
+        let nat = one_in(rng, 8);
+        if nat {
+            base = super::nat::chain(rng, base);
+        }
+        let NftBaseChain { family, chain, hook_name, .. } = base.clone();
         let jumps = one_in(rng, 3);
         if jumps {
             steps.push(Step::Chain(Chain { family, name: SIDE_CHAIN.to_owned(), base: None }));
         }
         steps.push(Step::Chain(Chain { family, name: chain.clone(), base: Some(base) }));
-        let egress = matches!(hook_name, "egress" | "postrouting");
+        let egress = matches!(hook_name.as_str(), "egress" | "postrouting");
         let both = hook_name == "forward";
         let (iif, oif) = (!egress || both, egress || both);
-        let mut writing = Writing { rng, ports, family, iif, oif, sets: number * 100 };
+        let mut writing = Writing { rng, ports, family, iif, oif, nat, sets: number * 100 };
         for chain in [Some(chain), jumps.then(|| SIDE_CHAIN.to_owned())].into_iter().flatten() {
             let side = chain == SIDE_CHAIN;
             for _ in 0..writing.rng.u32(1..=4) {
@@ -112,6 +118,10 @@ impl Writing<'_> {
             matches.extend(self.any_match());
         }
         let verdict = match self.rng.u32(..10) {
+            _ if self.nat && one_in(self.rng, 2) => {
+                matches.extend(super::nat::statement(self.rng, self.family));
+                None
+            }
             0..=4 => Some(NftVerdict::Drop),
             5 | 6 => Some(NftVerdict::Accept),
             7 if jumps => Some(NftVerdict::Jump(SIDE_CHAIN.to_owned())),
@@ -138,6 +148,9 @@ impl Writing<'_> {
         let layer2 = matches!(self.family, NftFamily::Bridge | NftFamily::Netdev);
         if self.family == NftFamily::Netdev && self.one_in(4) {
             return vec![self.sent_on()];
+        }
+        if self.one_in(3) {
+            return super::writes::other(self.rng, self.family);
         }
         match self.rng.u32(..8) {
             0 | 1 if layer2 => {
@@ -213,7 +226,7 @@ impl Writing<'_> {
     /// What matches ask together: a header only where it is one.
     fn any_match(&mut self) -> Vec<Match> {
         let layer2 = matches!(self.family, NftFamily::Bridge | NftFamily::Netdev);
-        match self.rng.u32(..20) {
+        match self.rng.u32(..22) {
             0 | 1 if layer2 => vec![self.ether_type()],
             2 | 3 => vec![self.meta_protocol()],
             4 | 5 if layer2 => vec![self.ether_address()],
@@ -228,6 +241,7 @@ impl Writing<'_> {
             16 => vec![self.raw()],
             17 => self.looked_up(),
             18 => self.verdict_map(),
+            19 | 20 => vec![super::registers::reckoned(self.rng, layer2)],
             _ => self.icmp(),
         }
     }
@@ -245,22 +259,8 @@ impl Writing<'_> {
         meta(format!("meta protocol {not}{value:#06x}"), MetaKey::Protocol, op, &value.to_be_bytes())
     }
 
-    /// What `nft` puts before a question about a header of this protocol.
     fn needs(&self, protocol: u16) -> Vec<Match> {
-        let needed = match self.family {
-            NftFamily::Ip | NftFamily::Ip6 | NftFamily::Arp => None,
-            NftFamily::Inet => {
-                let (word, number) = if protocol == 0x86dd { ("ipv6", 10) } else { ("ipv4", 2) };
-                Some(meta(format!("meta nfproto {word}"), MetaKey::NfProto, CmpOp::Eq, &[number]))
-            }
-            _ => Some(meta(
-                format!("meta protocol {protocol:#06x}"),
-                MetaKey::Protocol,
-                CmpOp::Eq,
-                &protocol.to_be_bytes(),
-            )),
-        };
-        needed.into_iter().collect()
+        needs(self.family, protocol)
     }
 
     fn a_mac(&mut self) -> MacAddr {
@@ -612,6 +612,24 @@ impl Writing<'_> {
     }
 }
 
+/// What `nft` puts before a question about a header of this protocol.
+pub(super) fn needs(family: NftFamily, protocol: u16) -> Vec<Match> {
+    let needed = match family {
+        NftFamily::Ip | NftFamily::Ip6 | NftFamily::Arp => None,
+        NftFamily::Inet => {
+            let (word, number) = if protocol == 0x86dd { ("ipv6", 10) } else { ("ipv4", 2) };
+            Some(meta(format!("meta nfproto {word}"), MetaKey::NfProto, CmpOp::Eq, &[number]))
+        }
+        _ => Some(meta(
+            format!("meta protocol {protocol:#06x}"),
+            MetaKey::Protocol,
+            CmpOp::Eq,
+            &protocol.to_be_bytes(),
+        )),
+    };
+    needed.into_iter().collect()
+}
+
 fn is_verdict_map(expr: &NftExpr) -> bool {
     matches!(expr, NftExpr::Lookup { dreg: Some(_), .. })
 }
@@ -624,7 +642,8 @@ fn set_meta(text: String, key: MetaKey, value: &[u8]) -> Match {
     Match { text, expressions, set: None }
 }
 
-fn write(text: String, base: PayloadBase, offset: u32, value: &[u8], sum: PayloadSum) -> Match {
+/// Writes these bytes into the packet.
+pub(super) fn write(text: String, base: PayloadBase, offset: u32, value: &[u8], sum: PayloadSum) -> Match {
     let len = value.len() as u32;
     let expressions = vec![
         NftExpr::Immediate { dreg: REGISTER, data: value.into() },

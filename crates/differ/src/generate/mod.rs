@@ -4,9 +4,14 @@
 mod config;
 mod firewall;
 mod frames;
+mod ipset;
 mod isolation;
+mod nat;
+mod pedit;
+mod registers;
 mod tools;
 mod traffic;
+mod writes;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -17,6 +17,9 @@ struct Writing<'r> {
     tool: &'static str,
     table: &'static str,
     chain: &'static str,
+    /// How many sets there are, and the steps that make those of the rule that is being written.
+    sets: u32,
+    made: Vec<Step>,
 }
 
 /// Adds rules of one tool to a configuration.
@@ -45,7 +48,7 @@ pub(super) fn steps(rng: &mut Rng, ports: &[Name]) -> Vec<Step> {
     };
     let Some((table, chain)) = pick(rng, places) else { return Vec::new() };
     let tool = if legacy { names[1] } else { names[0] };
-    let mut writing = Writing { rng, ports, tool, table, chain };
+    let mut writing = Writing { rng, ports, tool, table, chain, sets: 0, made: Vec::new() };
     let mut steps = Vec::new();
     let jumps = writing.one_in(3);
     if jumps {
@@ -62,6 +65,7 @@ pub(super) fn steps(rng: &mut Rng, ports: &[Name]) -> Vec<Step> {
             let side = chain == SIDE_CHAIN;
             let mut words = vec!["-A".to_owned(), chain.to_owned()];
             words.extend(writing.rule(jumps && !side, side));
+            steps.append(&mut writing.made);
             steps.push(writing.say(words));
         }
     }
@@ -253,7 +257,7 @@ impl Writing<'_> {
             let not = self.not();
             let address =
                 if ipv6 { guest_ip6(self.rng.usize(..MOST_PORTS)).to_string() } else { self.an_ip4() };
-            let part = match self.rng.u32(..13) {
+            let part = match self.rng.u32(..15) {
                 0 if !text.contains("-s") => format!("{not} -s {address}"),
                 1 if !text.contains("-d") => format!("{not} -d {address}"),
                 2 if !text.contains("-i") && self.chain != "POSTROUTING" => {
@@ -278,12 +282,22 @@ impl Writing<'_> {
                 8 if !text.contains("ttl") && !ipv6 => "-m ttl --ttl-lt 64".to_owned(),
                 9 if !text.contains("-m mark") => format!("-m mark {not} --mark {}", self.rng.u32(..3)),
                 10 if !text.contains("length") && !ipv6 => format!("-m length {not} --length 20:60"),
+                11 | 12 => self.in_a_set(ipv6),
                 _ if !text.contains("-p") => self.protocol(ipv6),
                 _ => String::new(),
             };
             text = format!("{text} {part}");
         }
         words(&text)
+    }
+
+    fn in_a_set(&mut self, ipv6: bool) -> String {
+        self.sets += 1;
+        // Families and tables share one space of names.
+        let name = format!("{}_{}", self.tool, self.sets);
+        let asked = super::ipset::asked(self.rng, &name, ipv6, self.ports);
+        self.made.extend(asked.steps);
+        asked.words
     }
 
     fn physdev(&mut self) -> String {

@@ -143,7 +143,7 @@ impl Writing<'_> {
 
     fn action(&mut self, side: bool) -> TcAction {
         let act = |kind, verdict| TcAction { kind, verdict: Some(verdict), skip_sw: false };
-        match self.rng.u32(..16) {
+        match self.rng.u32(..20) {
             0..=4 => {
                 let verdict = match self.rng.u32(..12) {
                     0..=3 => TcVerdict::Shot,
@@ -167,6 +167,7 @@ impl Writing<'_> {
                 let ptype = (mark.is_none() || self.one_in(3)).then(|| self.rng.u16(..4));
                 act(TcActionKind::Skbedit(Skbedit { mark, ptype, ..Skbedit::default() }), TcVerdict::Pipe)
             }
+            13..=16 => act(TcActionKind::Pedit { keys: super::pedit::keys(self.rng) }, TcVerdict::Pipe),
             _ => {
                 let program = self.program();
                 act(TcActionKind::Bpf(program), TcVerdict::Pipe)

@@ -79,7 +79,7 @@ impl<'n> Digest<'_, 'n, '_> {
             self.out.extend(priority.to_ne_bytes());
             match function {
                 HookFunction::Open(kind) => self.text(kind),
-                HookFunction::Nft { table, chain, policy_drop } => {
+                HookFunction::Nft { table, chain, policy_drop, .. } => {
                     self.out.push((*policy_drop).into());
                     self.chain(*table, *chain, 0);
                 }

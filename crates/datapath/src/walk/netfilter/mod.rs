@@ -158,7 +158,12 @@ impl<F: Frame> Walker<'_, '_, F> {
                     self.assume(skb, function, kind.clone());
                     NfVerdict::Accept
                 }
-                HookFunction::Nft { table, chain, policy_drop } => {
+                HookFunction::Nft { table, chain, nat: Some(_), .. }
+                    if self.nft_is_passed_over(skb, *table, *chain) =>
+                {
+                    NfVerdict::Accept
+                }
+                HookFunction::Nft { table, chain, policy_drop, .. } => {
                     self.nft_do_chain(skb, &state, *table, *chain, *policy_drop)
                 }
                 HookFunction::Xt { table, chain } => self.xt_do_table(skb, &state, *table, *chain),

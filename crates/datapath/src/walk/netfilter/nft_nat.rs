@@ -16,6 +16,26 @@ const NF_NAT_RANGE_MAP_IPS: u32 = 1;
 const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
 
 impl<F: Frame> Walker<'_, '_, F> {
+    /// Whether a chain of the type `nat` is not asked (`nf_nat_inet_fn`): only the first packet of a connection is shown to
+    /// it, and where nothing tracks connections, none.
+    pub(super) fn nft_is_passed_over(&mut self, skb: &mut Skb, table: usize, chain: usize) -> bool {
+        let network = self.network;
+        let Some(ruleset) = network.hooks().ruleset(table) else { return false };
+        // Where the walk goes on from a pause within it, it was shown.
+        if self.start_at.is_some() {
+            return false;
+        }
+        let name = ruleset.chains.get(chain).map_or("", |chain| chain.name);
+        let what =
+            format!("nftables {} {name}: whether it is the first packet of a connection", ruleset.table.name);
+        let passed_over = self.undecided(skb, "nf_nat_inet_fn", OpenKind::Changing(what));
+        if passed_over && ruleset.translates() {
+            let what = format!("to what nftables {} translates a connection", ruleset.table.name);
+            self.assume(skb, "nf_nat_packet", OpenKind::Changing(what));
+        }
+        passed_over
+    }
+
     /// `nft_nat_eval`, `nft_redir_eval`, `nft_masq_eval`: as the targets of iptables that do the same.
     pub(super) fn nft_nat_eval<'s>(
         &mut self,

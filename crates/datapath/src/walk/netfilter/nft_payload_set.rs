@@ -5,7 +5,7 @@ use portcullis_snapshot::{EtherType, PayloadBase, PayloadSum};
 use super::nf_tables_core::Pktinfo;
 use super::nft_payload::Transport;
 use super::registers::{Piece, Registers, Source, Value, cut, join};
-use crate::frame::{Field, Frame, Sums, Written};
+use crate::frame::{Field, Frame, Sums, Written, is_writable};
 use crate::network::{PayloadSet, Verdict};
 use crate::walk::{OpenKind, Skb, TagVid, Walker};
 
@@ -88,10 +88,12 @@ impl<F: Frame> Walker<'_, '_, F> {
             }
             _ => false,
         };
-        if unchanged {
+        let whole = place.bits == u32::from(field.bits());
+        // A checksum of 0 becomes another even so.
+        let sums_change = sums.is_none_or(|sums| sums.header || sums.transport) && self.frame.raw().is_some();
+        if unchanged && !(sums_change && (sums.is_none() || whole && is_writable(field))) {
             return;
         }
-        let whole = place.bits == u32::from(field.bits());
         let written = match *value {
             [Piece { source: Source::Known(value), .. }] if whole => Some(Written::Value(value)),
             [Piece { source: Source::Field(of, 0), .. }] if whole && of.bits() == field.bits() => {
@@ -184,9 +186,10 @@ impl<F: Frame> Walker<'_, '_, F> {
             PayloadBase::Network => {
                 let ipv4 = self.frame.is(Field::Protocol(skb.depth), EtherType::IPV4);
                 let header = sum.kind == INET && sum.offset == 10;
-                let arp = self.frame.is(Field::Protocol(skb.depth), EtherType::ARP);
                 let transport = sum.flags & PSEUDO_HEADER != 0;
-                (arp || !ipv4 || header).then_some(Sums { header: header && ipv4, transport, ..by_nft })
+                // Of other protocols, the bytes where IPv4 has its checksum are no checksum.
+                let followed = if ipv4 { header } else { sum.kind != INET };
+                followed.then_some(Sums { header: header && ipv4, transport, ..by_nft })
             }
             _ => {
                 let Some(Some(Transport { protocol, .. })) = pkt.transport else { return None };

@@ -1,13 +1,13 @@
 //! tc filters on the small networks of the bridge's tests.
 
 use portcullis_snapshot::{
-    Bytes, IfIndex, MacAddr, Reading, TcAction, TcActionKind, TcBpf, TcClassifier, TcFilter, TcHook,
-    TcHookKind, TcVerdict, U32Key, U32Node, VlanAction, VlanTag,
+    Bytes, IfIndex, MacAddr, PeditHeader, PeditKey, Reading, TcAction, TcActionKind, TcBpf, TcClassifier,
+    TcFilter, TcHook, TcHookKind, TcVerdict, U32Key, U32Node, VlanAction, VlanTag,
 };
 
-use crate::frame::FrameBuilder;
+use crate::frame::{Concrete, FrameBuilder, Payload};
 use crate::walk::tests::{A, B, BR0, C, Lab, UNKNOWN, ports, stack, to};
-use crate::walk::{TagVid, Walk};
+use crate::walk::{TagVid, Trace, Walk};
 use portcullis_snapshot::EtherType;
 
 fn act(kind: TcActionKind, verdict: TcVerdict) -> TcAction {
@@ -109,6 +109,66 @@ fn a_tag_is_pushed_and_popped() {
     let popped = walk(TcHookKind::Ingress, A, vec![filter(0, 1, 3, pop)], &twice);
     let tag = popped.ports().next().unwrap().hwtag.unwrap();
     assert_eq!(tag.vid, TagVid::Frame(1));
+}
+
+/// The bytes of a UDP packet, from the Ethernet header on, after some changes; `None` if something stayed open.
+fn edited(keys: Vec<PeditKey>) -> Option<Vec<u8>> {
+    let [from, to] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(std::net::Ipv4Addr::from);
+    let packet = Payload::Udp4 { from, to, ports: (1000, 2000), data: vec![0; 20] };
+    let bytes = FrameBuilder::new(UNKNOWN, MacAddr([2, 0, 0, 0, 1, 1])).payload(&packet);
+    let mut lab = Lab::new();
+    let filters = vec![filter(0, 1, 3, vec![act(TcActionKind::Pedit { keys }, TcVerdict::Pipe)])];
+    let (qdisc, u32_tables, hook) = ("clsact".to_owned(), Vec::new(), TcHookKind::Ingress);
+    lab.netns().filters.tc =
+        Reading::Read(vec![TcHook { device: A, hook, qdisc, block: None, filters, u32_tables }]);
+    let mut frame = Concrete::new(&bytes)?;
+    let walk = crate::walk::walk(&lab.network(), A, &mut frame, Trace::Off);
+    let left = walk.ports().next()?.bytes(&Concrete::new(&bytes)?);
+    walk.open.is_empty().then_some(left)
+}
+
+#[test]
+fn pedit_adds_in_host_byte_order_and_finds_headers() {
+    let key = |header, offset, mask, value| PeditKey {
+        header,
+        add: false,
+        mask,
+        value,
+        offset,
+        at: 0,
+        offset_mask: 0,
+        shift: 0,
+    };
+    let port = edited(vec![key(PeditHeader::Udp, 0, 0xffff_0000, 53)]).unwrap();
+    assert_eq!(port[36..38], [0, 53]);
+    // Of IPv4 nobody asks whose header it is; behind its end nothing is changed, by the keys that follow neither.
+    let port = edited(vec![key(PeditHeader::Tcp, 0, 0xffff, 22 << 16)]).unwrap();
+    assert_eq!(port[34..36], [0, 22]);
+    let none = edited(vec![key(PeditHeader::Ip4, 600, 0, 0), key(PeditHeader::Ip4, 16, 0, 0)]).unwrap();
+    assert_eq!(none[30..34], [10, 0, 0, 2]);
+
+    let less = PeditKey { add: true, ..key(PeditHeader::Ip4, 8, 0x00ff_ffff, 0xff << 24) };
+    assert_eq!(edited(vec![less]).unwrap()[22..24], [63, 17]);
+    if cfg!(target_endian = "little") {
+        // 10 + 250 is 260: the carry goes to the byte behind.
+        let carry = PeditKey { add: true, ..key(PeditHeader::Ip4, 16, 0, 250 << 24) };
+        assert_eq!(edited(vec![carry]).unwrap()[30..34], [4, 1, 0, 2]);
+    }
+    // As far on as the header is long, of which the last two bits count.
+    let along = PeditKey { offset_mask: 4, ..key(PeditHeader::Ip4, 12, 0, 7) };
+    assert_eq!(edited(vec![along]).unwrap()[30..34], [0, 0, 0, 7]);
+}
+
+#[test]
+fn a_pushed_tag_of_another_kind_than_the_bridges_stays_open() {
+    let tag = VlanTag { id: 5, protocol: EtherType::SVLAN, priority: None };
+    let push = vec![act(TcActionKind::Vlan(VlanAction::Push(tag)), TcVerdict::Pipe)];
+    let mut lab = Lab::new().vlans(&[], &[(A, &[(1, 6)]), (B, &[(1, 6)])]);
+    let (qdisc, u32_tables, hook) = ("clsact".to_owned(), Vec::new(), TcHookKind::Ingress);
+    let filters = vec![filter(0, 1, 3, push)];
+    lab.netns().filters.tc =
+        Reading::Read(vec![TcHook { device: A, hook, qdisc, block: None, filters, u32_tables }]);
+    assert!(!lab.send(A, &to(UNKNOWN)).open.is_empty());
 }
 
 #[test]
