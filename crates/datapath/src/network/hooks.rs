@@ -356,10 +356,10 @@ impl<'s> Hooks<'s> {
                     Some(chains) => {
                         let base = chains.iter().position(|chain| chain.hook == Some(number));
                         let acts = |chain: &&LegacyChain| {
-                            // Without a rule, arptables still drops what is cut off.
+                            // Without a rule, arptables still drops what is cut off; nothing is that the host sends.
                             !chain.rules.is_empty()
                                 || chain.policy != XtVerdict::Accept
-                                || table.family == LegacyFamily::Arptables
+                                || table.family == LegacyFamily::Arptables && hook != NfHook::LocalOut
                         };
                         let Some(chain) = base.filter(|at| chains.get(*at).as_ref().is_some_and(acts)) else {
                             continue;
