@@ -163,7 +163,7 @@ impl Domain {
 
     /// Returns the values of some ranges, in whatever order they stand.
     #[must_use]
-    pub(super) fn of_ranges(mut all: Vec<(u128, u128)>) -> Self {
+    pub(crate) fn of_ranges(mut all: Vec<(u128, u128)>) -> Self {
         all.sort_unstable();
         let mut ranges = Ranges::new();
         all.into_iter().for_each(|next| append(&mut ranges, next));
@@ -171,7 +171,7 @@ impl Domain {
     }
 
     /// Returns its ranges, first to last.
-    pub(super) fn ranges(&self) -> &[(u128, u128)] {
+    pub(crate) fn ranges(&self) -> &[(u128, u128)] {
         &self.ranges
     }
 

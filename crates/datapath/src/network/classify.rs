@@ -7,8 +7,7 @@
 
 use std::collections::HashMap;
 
-/// Inclusive ranges of numbers, in order and apart.
-pub(super) type Ranges = Vec<(u128, u128)>;
+use crate::frame::domain::Domain;
 
 /// How many rules have their bits in one word.
 const WORD: usize = 128;
@@ -28,7 +27,7 @@ pub(super) struct Bits {
 pub(super) struct Test {
     pub(super) slot: u8,
     pub(super) of: Bits,
-    pub(super) within: Ranges,
+    pub(super) within: Domain,
     pub(super) negated: bool,
 }
 
@@ -107,13 +106,13 @@ impl Test {
             let to = if to == u128::MAX { to } else { to & mask | !mask };
             (from <= to).then_some((from, to))
         };
-        self.within = self.within.iter().filter_map(widened).collect();
+        self.within = Domain::of_ranges(self.within.ranges().iter().filter_map(widened).collect());
         self.of = Bits::ALL;
     }
 
     /// Returns the numbers that pass.
-    fn passing(&self) -> Ranges {
-        if self.negated { others(&self.within) } else { self.within.clone() }
+    fn passing(&self) -> Domain {
+        if self.negated { Domain::full(128).without(&self.within) } else { self.within.clone() }
     }
 }
 
@@ -122,7 +121,7 @@ impl Dimension {
     /// Of each slot it is to be told how many bytes are loaded.
     pub(super) fn of(rules: Vec<Vec<Test>>, len: impl Fn(u8) -> usize) -> Vec<Self> {
         let words = rules.len().div_ceil(WORD);
-        let mut by_thing: HashMap<(u8, Bits), Vec<(usize, Ranges)>> = HashMap::new();
+        let mut by_thing: HashMap<(u8, Bits), Vec<(usize, Domain)>> = HashMap::new();
         for (rule, mut test) in rules
             .into_iter()
             .enumerate()
@@ -132,7 +131,7 @@ impl Dimension {
             let all = by_thing.entry((test.slot, test.of)).or_default();
             let passing = test.passing();
             match all.last_mut().filter(|(last, _)| *last == rule) {
-                Some((_, before)) => *before = both(before, &passing),
+                Some((_, before)) => *before = before.intersect(&passing),
                 None => all.push((rule, passing)),
             }
         }
@@ -143,14 +142,14 @@ impl Dimension {
         things.into_iter().map(dimension).collect()
     }
 
-    fn new(slot: u8, of: Bits, short: bool, words: usize, rules: &[(usize, Ranges)]) -> Self {
+    fn new(slot: u8, of: Bits, short: bool, words: usize, rules: &[(usize, Domain)]) -> Self {
         let mut row = vec![u128::MAX; words];
         let mut tested_by = vec![0; words];
         let mut changes: Vec<(u128, usize)> = Vec::new();
         for (rule, passing) in rules {
             set(&mut tested_by, *rule);
             turn(&mut row, *rule);
-            for (from, to) in passing {
+            for (from, to) in passing.ranges() {
                 changes.push((*from, *rule));
                 changes.extend(to.checked_add(1).map(|after| (after, *rule)));
             }
@@ -226,38 +225,6 @@ fn turn(rules: &mut [u128], rule: usize) {
     }
 }
 
-/// Returns the numbers that are in none of the ranges.
-fn others(ranges: &[(u128, u128)]) -> Ranges {
-    let mut others = Ranges::new();
-    let mut next = Some(0);
-    for &(from, to) in ranges {
-        if let Some(next) = next.filter(|next| *next < from) {
-            others.push((next, from - 1));
-        }
-        next = to.checked_add(1);
-    }
-    others.extend(next.map(|next| (next, u128::MAX)));
-    others
-}
-
-/// Returns the numbers that are in both.
-fn both(one: &[(u128, u128)], other: &[(u128, u128)]) -> Ranges {
-    let mut both = Ranges::new();
-    let (mut left, mut right) = (one.iter().peekable(), other.iter().peekable());
-    while let (Some(&&(from, to)), Some(&&(other_from, other_to))) = (left.peek(), right.peek()) {
-        let (start, end) = (from.max(other_from), to.min(other_to));
-        if start <= end {
-            both.push((start, end));
-        }
-        if to < other_to {
-            left.next()
-        } else {
-            right.next()
-        };
-    }
-    both
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -286,14 +253,8 @@ mod tests {
 
     fn test((slot, mask, xor, ranges, negated): (u8, u128, u128, Vec<(u8, u8)>, bool)) -> Test {
         let number = |byte: u8| u128::from(byte) << 120;
-        let mut within: Ranges =
-            ranges.iter().map(|(one, other)| (number(*one.min(other)), number(*one.max(other)))).collect();
-        within.sort_unstable();
-        within.dedup_by(|next, last| {
-            let joined = next.0 <= last.1;
-            last.1 = if joined { last.1.max(next.1) } else { last.1 };
-            joined
-        });
+        let ranges = ranges.iter().map(|(one, other)| (number(*one.min(other)), number(*one.max(other))));
+        let within = Domain::of_ranges(ranges.collect());
         Test { slot, of: Bits { mask, xor }, within, negated }
     }
 
@@ -311,7 +272,7 @@ mod tests {
                     let value = values[usize::from(test.slot)];
                     value.is_some_and(|value| {
                         let value = test.of.of(value);
-                        test.within.iter().any(|(from, to)| (from..=to).contains(&&value)) != test.negated
+                        test.within.ranges().iter().any(|(from, to)| (from..=to).contains(&&value)) != test.negated
                     })
                 })
             }).collect();

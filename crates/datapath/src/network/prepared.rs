@@ -7,8 +7,9 @@
 
 use portcullis_snapshot::{CmpOp, IfIndex, Link, MetaKey, Netns, PayloadBase, Register};
 
-use super::classify::{Bits, Dimension, Ranges, Rules, Test, rules_from};
+use super::classify::{Bits, Dimension, Rules, Test, rules_from};
 use super::ruleset::{Chain, Datum, Elements, Expr, Verdict};
+use crate::frame::domain::Domain;
 
 /// So many different things are loaded for tests in a chain; rules that would load more are evaluated.
 const SLOTS: usize = 64;
@@ -81,14 +82,19 @@ impl<'s> Prepared<'s> {
                 Some(Load::Meta { key: MetaKey::OifName, .. }) => MetaKey::Oif,
                 _ => continue,
             };
-            let [(from, to)] = *test.within.as_slice() else { continue };
+            let [(from, to)] = *test.within.ranges() else { continue };
             if test.of == Bits::ALL
                 && from == to
                 && let Some(device) = names.device(from)
                 && let Some(slot) = self.slot(Load::Meta { key, len: 4 })
             {
                 let number = number(&device.0.to_ne_bytes()).unwrap_or_default();
-                *test = Test { slot, of: Bits::ALL, within: vec![(number, number)], negated: test.negated };
+                *test = Test {
+                    slot,
+                    of: Bits::ALL,
+                    within: Domain::range(number, number),
+                    negated: test.negated,
+                };
             }
         }
     }
@@ -215,7 +221,7 @@ fn compared(expression: &Expr<'_>, sets: &[Elements<'_>]) -> Option<(Register, u
 
 fn test(expression: &Expr<'_>, sets: &[Elements<'_>], slot: u8, of: Bits) -> Option<Test> {
     let test = |within, negated| Some(Test { slot, of, within, negated });
-    let between = |from, to, negated| test(if from <= to { vec![(from, to)] } else { Vec::new() }, negated);
+    let between = |from, to, negated| test(Domain::range(from, to), negated);
     match *expression {
         Expr::Cmp { op, data, .. } => {
             let data = number(data)?;
@@ -238,7 +244,7 @@ fn test(expression: &Expr<'_>, sets: &[Elements<'_>], slot: u8, of: Bits) -> Opt
 }
 
 /// The keys in a set, in order and apart; `None` if something else decides too.
-fn ranges(elements: &Elements<'_>, is_map: bool) -> Option<Ranges> {
+fn ranges(elements: &Elements<'_>, is_map: bool) -> Option<Domain> {
     let len = elements.set.key_len as usize;
     let decides = |datum: Datum<'_>| is_map || matches!(datum, Datum::Open);
     if elements.set.changes()
@@ -252,15 +258,7 @@ fn ranges(elements: &Elements<'_>, is_map: bool) -> Option<Ranges> {
     let both = |range: &super::ruleset::Range<'_>| Some((number(&range.from)?, number(&range.to)?));
     let mut ranges: Vec<_> = elements.ranges.iter().map(both).collect::<Option<_>>()?;
     ranges.retain(|(from, to)| from <= to);
-    ranges.sort_unstable();
-    ranges.dedup_by(|next, last| {
-        let joined = next.0 <= last.1;
-        if joined {
-            last.1 = last.1.max(next.1);
-        }
-        joined
-    });
-    Some(ranges)
+    Some(Domain::of_ranges(ranges))
 }
 
 /// Finds what is in a register, if it has so many bytes.
