@@ -266,8 +266,9 @@ pub(crate) fn compare(expected: &Expectation, seen: &Facts, netns: &Netns) -> Ve
     for (what, said, seen) in
         [("IPv4", said.forwarded[0], seen.forwarded[0]), ("IPv6", said.forwarded[1], seen.forwarded[1])]
     {
-        // Some kernels count before POSTROUTING, whose rules may still drop it.
-        let by_rule = expected.walk.drops.iter().any(|drop| drop.function == "nft_do_chain");
+        // Some kernels count before FORWARD and POSTROUTING, whose rules may still drop it.
+        let tables = ["nft_do_chain", "ipt_do_table", "ip6t_do_table"];
+        let by_rule = expected.walk.drops.iter().any(|drop| tables.contains(&drop.function));
         let strictness = if by_rule { Strictness::OnlyMissing } else { strictness };
         single(&format!("{what} routed on"), said > 0, seen > 0, strictness, &mut found);
     }

@@ -1,5 +1,6 @@
 //! What the walk says beforehand.
 
+use portcullis_datapath::frame::{ArpField, Field, Write};
 use portcullis_datapath::{
     Concrete, Effect, HostDelivery, Network, Outcome, PortDelivery, Trace, Walk, walk,
 };
@@ -41,14 +42,18 @@ pub(crate) fn expect(snapshot: &Snapshot, into: IfIndex, bytes: &[u8], trace: Tr
 fn take_in(facts: &mut Facts, netns: &Netns, delivery: &HostDelivery) {
     let HostDelivery { device, protocol, effect, pkt_type, .. } = *delivery;
     facts.handled.push((device, protocol, pkt_type));
+    // Of a sender that a rule wrote over, the table tells another.
+    let sender =
+        |write: &Write| matches!(write.field, Field::Arp(_, ArpField::SenderIp | ArpField::SenderMac));
+    let known = (!delivery.rewritten.iter().any(sender)).then_some(device);
     match effect {
         Effect::Deliver { protocol: 6 } => facts.tcp = true,
         Effect::Deliver { protocol: ip } => facts.delivered.push((device, protocol, ip)),
         Effect::ArpReply => {
             facts.arp_replies.push(device);
-            facts.neighbours.push(device);
+            facts.neighbours.extend(known);
         }
-        Effect::ArpUpdate => facts.neighbours.push(device),
+        Effect::ArpUpdate => facts.neighbours.extend(known),
         Effect::NeighbourAdvertisement => facts.advertisements.push(device),
         Effect::RouterAdvertisement => {
             let takes = netns.link(device).and_then(|link| link.ipv6.as_ref()?.accept_ra_pinfo);

@@ -14,7 +14,7 @@ use portcullis_differ::firewall::{self, Chain, Match, TABLE, meta};
 use portcullis_differ::generate::{Scenario, Sent, guest_mac};
 use portcullis_differ::knobs::{BRIDGE_KNOBS, PORT_KNOBS, STATE};
 use portcullis_differ::names::{
-    BRIDGE, GUESTS, LOWERS, Name, OUTSIDE, PORTS, UPLINK, UPLINK_MACVLANS, VRF, mac,
+    BRIDGE, GUESTS, LOWERS, Name, OUTSIDE, PORTS, UPLINK, UPLINK_MACVLANS, VRF, index, mac,
 };
 use portcullis_differ::run::{Account, Runner};
 use portcullis_differ::step::{Rule, Step};
@@ -661,6 +661,75 @@ fn a_checksum_of_0_is_written_as_another() {
         "020000002002020000002000080045000028001f00004006669b0a00000b0a00000c03e8001600000001000000005002ffff00000000",
     );
     one(steps, &frame);
+}
+
+#[test]
+fn return_nomatch_looks_for_exceptions() {
+    let tool = |tool, words: &str| {
+        let arguments = words.split_whitespace().map(str::to_owned).collect();
+        Step::ToolRule(ToolRule { tool, arguments })
+    };
+    for (not, also) in [("", "--return-nomatch"), ("!", "--return-nomatch"), ("", ""), ("!", "")] {
+        for nomatch in ["nomatch", ""] {
+            let rule = format!("-t mangle -A PREROUTING -m set {not} --match-set s src {also} -j DROP");
+            let steps = [
+                bridge(&[0, 1]),
+                vec![
+                    tool("ipset", "create s hash:net family inet"),
+                    tool("ipset", &format!("add s 10.0.0.0/28 {nomatch}")),
+                    tool("iptables-legacy", &rule),
+                ],
+            ];
+            one(steps.concat(), UDP);
+        }
+    }
+}
+
+/// A chain of some devices' own, and a rule in it that sends everything on, or none.
+fn at_device(name: &str, (hook_name, hook): (&str, u32), device: Name, to: Option<Name>) -> Vec<Step> {
+    let any = Match { text: String::new(), expressions: Vec::new(), set: None };
+    let [Step::Chain(mut chain), Step::FirewallRule(mut rule)] =
+        drops(NftFamily::Netdev, (hook_name, hook), any)
+    else {
+        return Vec::new();
+    };
+    chain.name = name.to_owned();
+    if let Some(base) = &mut chain.base {
+        (base.chain, base.devices, base.policy_drop) =
+            (name.to_owned(), vec![device.to_owned()], to.is_none());
+    }
+    let Some(to) = to else { return vec![Step::Chain(chain)] };
+    let data = index(to).0.to_ne_bytes().as_slice().into();
+    let expressions = vec![
+        NftExpr::Immediate { dreg: firewall::REGISTER, data },
+        NftExpr::ToDevice { copy: false, sreg: firewall::REGISTER },
+    ];
+    rule.matches = vec![Match { text: format!("fwd to {to}"), expressions, set: None }];
+    (rule.chain, rule.verdict) = (chain.name.clone(), None);
+    vec![Step::Chain(chain), Step::FirewallRule(rule)]
+}
+
+#[test]
+fn what_a_rule_sends_on_is_shown_to_the_other_devices_chain() {
+    let shown = [
+        bridge(&[0, 1, 2]),
+        at_device("in", ("ingress", 0), PORTS[0], Some(PORTS[2])),
+        at_device("out", ("egress", 1), PORTS[2], None),
+    ];
+    one(shown.concat(), UDP);
+    let again = [bridge(&[0, 1]), at_device("out", ("egress", 1), PORTS[1], Some(PORTS[1]))];
+    stays_open(again.concat(), UDP);
+}
+
+#[test]
+fn a_trimmed_packet_may_be_behind_a_tag_again() {
+    let family = "bridge";
+    let tagged = Step::Sysctl { family, device: None, setting: "bridge-nf-filter-vlan-tagged", value: 1 };
+    one(
+        [bridge(&[0, 1]), vec![on_bridge("vlan_filtering", 1), tagged]].concat(),
+        "02000000101302000000200088a8006486dd6000002000203afffd00000000000000000000000000000cff0200000000000000000000\
+         0000000187005c8a00000000fd0000000000000600000000000000010101020000002001706303e65bae",
+    );
 }
 
 #[test]

@@ -112,6 +112,8 @@ impl<'a> Concrete<'a> {
         let length = match self.protocol(depth) {
             0x0800 => self.value(Field::Ip4(depth, Ip4Field::TotalLength)),
             0x86dd => self.value(Field::Ip6(depth, Ip6Field::TotalLength)),
+            // Behind a tag that was put back.
+            0x8100 | 0x88a8 if depth < 8 => return 4 + self.packet_length(depth + 1),
             _ => 0,
         };
         length as usize

@@ -264,11 +264,16 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `is_skb_forwardable` (net/core/dev.c): the port is up and the frame fits, a tag's four bytes aside.
     fn is_skb_forwardable(&mut self, skb: &Skb, port: &Port<'s>) -> bool {
         let longest = u128::from(port.link.mtu) + 4;
-        let ipv4 = skb.trimmed && self.frame.is(Field::Protocol(skb.depth), EtherType::IPV4);
+        // What was trimmed ends with its packet, which may be behind a tag by now.
+        let (d, longest) = match (skb.trimmed, skb.behind_tag) {
+            (true, true) => (skb.depth + 1, longest - 4),
+            _ => (skb.depth, longest),
+        };
+        let ipv4 = skb.trimmed && self.frame.is(Field::Protocol(d), EtherType::IPV4);
         let length = match (skb.trimmed, ipv4) {
-            (false, _) => Field::Length(skb.depth),
-            (true, true) => Field::Ip4(skb.depth, Ip4Field::TotalLength),
-            (true, false) => Field::Ip6(skb.depth, Ip6Field::TotalLength),
+            (false, _) => Field::Length(d),
+            (true, true) => Field::Ip4(d, Ip4Field::TotalLength),
+            (true, false) => Field::Ip6(d, Ip6Field::TotalLength),
         };
         port.link.flags.has(LinkFlags::UP) && self.frame.is(length, Set::Range(0, longest))
     }

@@ -134,6 +134,8 @@ pub(crate) struct Skb {
     pub(crate) behind_tag: bool,
     /// Whether a tc filter sent it on (`skb->redirected`): generic XDP and nftables' egress hook do not see it then.
     pub(crate) redirected: bool,
+    /// Whether a rule of nftables sent it on (`nf_dup_skb_recursion`).
+    pub(crate) sent_on: bool,
     /// Whether a tc filter put it into the device, so that no driver saw it.
     pub(crate) injected: bool,
     /// How often tc filters sent it on (`skb->tc_depth`).

@@ -42,6 +42,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             port: None,
             behind_tag: false,
             redirected: false,
+            sent_on: false,
             injected: false,
             hops: 0,
             assumes: Assumes::default(),

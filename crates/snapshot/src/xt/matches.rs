@@ -340,7 +340,7 @@ pub struct XtSetMatch {
     #[serde(default, skip_serializing_if = "is_false")]
     pub inverted: bool,
     /// `IPSET_FLAG_*` as they came: 8 counters stay, 16 those of a list's sets too, 32 counters must match,
-    /// 128 a `nomatch` member is no match either.
+    /// 128 only a `nomatch` member is a match.
     #[serde(default)]
     pub flags: u32,
     /// Whether counters of the member decide too.

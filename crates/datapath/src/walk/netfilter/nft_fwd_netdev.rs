@@ -43,13 +43,13 @@ impl<F: Frame> Walker<'_, '_, F> {
                 format_args!("{place}: no such device"),
             );
         };
-        if skb.redirected {
-            // A frame that is sent on twice, by rules of the device that it is sent to.
+        if skb.sent_on {
+            // By rules of the device that it is sent to, until a kernel that counts has had enough.
             let what = format!("{place}: sent on once more");
             return self.assume(skb, function, OpenKind::Unmodelled(what));
         }
         self.step(function, skb.dev, format_args!("out of {}", link.name), format_args!("{place}"));
-        let copy = *skb;
+        let copy = Skb { sent_on: true, ..*skb };
         self.copy(|walker| walker.mirred_xmit(copy, link));
     }
 }

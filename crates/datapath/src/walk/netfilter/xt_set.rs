@@ -10,6 +10,8 @@ use crate::walk::{OpenKind, Skb, Walker};
 
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
+/// `IPSET_FLAG_RETURN_NOMATCH`.
+const RETURN_NOMATCH: u32 = 128;
 
 impl<F: Frame> Walker<'_, '_, F> {
     /// `set_match_v4`. Sets of addresses and networks are looked into; those of other types stay open.
@@ -55,8 +57,8 @@ impl<F: Frame> Walker<'_, '_, F> {
             (_, false) => Field::Ip6(d, Ip6Field::Destination),
         };
         match set.kind.as_str() {
-            "hash:ip" if set.netmask.is_none() => self.in_networks(address, &set.members),
-            "hash:net" => self.in_networks(address, &set.members),
+            "hash:ip" if set.netmask.is_none() => self.in_networks(address, &set.members, false),
+            "hash:net" => self.in_networks(address, &set.members, asked.flags & RETURN_NOMATCH != 0),
             "hash:mac" => {
                 let field = if source { Field::Src } else { Field::Dst };
                 Some(set.members.iter().filter_map(|member| member.mac).any(|mac| self.frame.is(field, mac)))
@@ -65,8 +67,9 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
     }
 
-    /// `hash_net4_kadt`: the member with the longest prefix decides.
-    fn in_networks(&mut self, field: Field, members: &[IpSetMember]) -> Option<bool> {
+    /// `hash_net4_kadt`: the member with the longest prefix decides, and whether it is an exception: those are what is
+    /// looked for, or those that are none.
+    fn in_networks(&mut self, field: Field, members: &[IpSetMember], exceptions: bool) -> Option<bool> {
         let mut networks = Vec::with_capacity(members.len());
         for member in members {
             let (Some(ip), None) = (member.ip, member.ip_to) else { return None };
@@ -82,6 +85,6 @@ impl<F: Frame> Walker<'_, '_, F> {
         networks.sort_by_key(|(prefix, ..)| std::cmp::Reverse(*prefix));
         let sets: Vec<_> = networks.iter().map(|(_, set, _)| *set).collect();
         let class = self.frame.which(field, &crate::frame::Sets(&sets));
-        Some(class.and_then(|class| networks.get(class)).is_some_and(|(.., nomatch)| !nomatch))
+        Some(class.and_then(|class| networks.get(class)).is_some_and(|(.., nomatch)| *nomatch == exceptions))
     }
 }

@@ -56,6 +56,7 @@ impl<F: Frame> Walker<'_, '_, F> {
             };
             self.copy(|walker| walker.netif_receive_skb_core(copy));
         } else {
+            copy.redirected = true;
             self.copy(|walker| walker.mirred_xmit(copy, link));
         }
         if redirect && !ends {
@@ -83,7 +84,6 @@ impl<F: Frame> Walker<'_, '_, F> {
                 format_args!("{}", link.name),
             );
         }
-        skb.redirected = true;
         if self.dev_queue_xmit(&mut skb, link.index).is_some() {
             self.dev_hard_start_xmit(&skb, link, false, None);
         }
