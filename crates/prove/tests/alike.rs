@@ -3,16 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test, which may fail")]
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
 
 use portcullis_datapath::Network;
 use portcullis_prove::{Goal, HostProtocol, Prover};
 use portcullis_snapshot::{
     Bytes, CmpOp, IfIndex, IptHeader, LegacyChain, LegacyFamily, LegacyHeader, LegacyRule, LegacyTable,
-    LegacyTarget, Link, MacAddr, Mdb, MdbEntry, MdbGroup, MetaKey, NftElement, NftExpr, NftRule, NftSet,
-    NftTable, NftVerdict, PayloadBase, PortKind, PortOptions, Reading, Snapshot, XtAddress, XtDevice,
-    XtInterface, XtMatch, XtValue, XtVerdict,
+    LegacyTarget, Link, MacAddr, Mdb, MdbEntry, MdbGroup, MetaKey, Neighbour, NftData, NftElement, NftExpr,
+    NftRule, NftSet, NftTable, NftVerdict, PayloadBase, PortKind, PortOptions, Reading, Snapshot, XtAddress,
+    XtDevice, XtInterface, XtMatch, XtValue, XtVerdict,
 };
-use portcullis_testnet::{AntiSpoofing, large_host};
+use portcullis_testnet::{AntiSpoofing, Guest, large_host};
 
 const STYLES: [AntiSpoofing; 3] = [AntiSpoofing::None, AntiSpoofing::Libvirt, AntiSpoofing::Proxmox];
 
@@ -297,4 +299,87 @@ fn a_pair_between_bridges_is_no_end() {
     let proofs = Prover::new(&network).prove(near, &[Goal::Port(far)]);
     let portcullis_prove::Verdict::Unproven(why) = &proofs[0].verdict else { panic!("{proofs:?}") };
     assert!(why.iter().any(|why| why.what.contains("what leaves by vnet2 comes in by vnet3")), "{why:?}");
+}
+
+/// As libvirt's own nftables driver has it: the port is looked up by its number.
+#[test]
+fn rules_that_are_found_by_a_ports_number_are_its_own() {
+    let mut snapshot = large_host(6, 1, AntiSpoofing::Libvirt);
+    let links = snapshot.namespaces[0].links.known().iter();
+    let numbers: Vec<_> = links.map(|link| (link.name.clone(), link.index)).collect();
+    let table = prerouting(&mut snapshot);
+    let chain = table.chains.iter_mut().find(|chain| chain.name == "prerouting").unwrap();
+    let element = |rule: &NftRule| {
+        let jump = rule.expressions.iter().find_map(|expression| match expression {
+            NftExpr::Verdict(NftVerdict::Jump(to)) => Some(to.clone()),
+            _ => None,
+        });
+        let to = jump.unwrap();
+        let (_, index) = numbers.iter().find(|(name, _)| to == format!("I-{name}")).unwrap();
+        NftElement {
+            key: Some(index.0.to_ne_bytes()[..].into()),
+            key_end: None,
+            interval_end: false,
+            data: Some(NftData::Verdict(NftVerdict::Jump(to))),
+            expires: false,
+            expressions: Vec::new(),
+        }
+    };
+    let elements = chain.rules.iter().map(element).collect();
+    let expressions = vec![
+        NftExpr::Meta { key: MetaKey::Iif, dreg: 4 },
+        NftExpr::Lookup { set: "vmap-iif".to_owned(), sreg: 4, dreg: Some(0), inverted: false },
+    ];
+    chain.rules = vec![NftRule { handle: 1, expressions }];
+    let (name, concat) = ("vmap-iif".to_owned(), Vec::new());
+    table.sets.push(NftSet { name, flags: 8, key_len: 4, concat, elements });
+    assert_eq!(classes(&snapshot).len(), 2, "{:?}", classes(&snapshot));
+    rules_of(&mut snapshot, |rules| {
+        rules.pop();
+    });
+    assert!(classes(&snapshot).contains(&vec!["vnet3".to_owned()]), "{:?}", classes(&snapshot));
+}
+
+/// A host that has an address on the bridge knows all guests as its neighbours.
+#[test]
+fn neighbours_of_the_host_are_alike() {
+    for style in STYLES {
+        let mut snapshot = large_host(6, 1, style);
+        let bridge = snapshot.namespaces[0].link_named("br0").unwrap().index;
+        let neighbour = |number: usize| {
+            let Guest { mac, ip, .. } = Guest::new(number, 0, style);
+            // Reachable or stale.
+            let state = if number.is_multiple_of(2) { 2 } else { 4 };
+            Neighbour { device: bridge, address: ip.into(), mac: Some(mac), state, flags: 0 }
+        };
+        let mut neighbours: Vec<_> = (0..6).map(neighbour).collect();
+        let set = |snapshot: &mut Snapshot, neighbours: &[Neighbour]| {
+            snapshot.namespaces[0].neighbours = Reading::Read(neighbours.to_vec());
+            classes(snapshot)
+        };
+        let all = set(&mut snapshot, &neighbours);
+        assert_eq!(all.len(), 2, "{style:?}: {all:?}");
+        // One whom nothing that is heard can change is another.
+        let name = Guest::new(3, 0, style).port;
+        neighbours[3].state = 0x80;
+        let all = set(&mut snapshot, &neighbours);
+        assert!(all.contains(&vec![name.clone()]) && all.len() == 3, "{style:?}: {all:?}");
+        // So is one with another's IP address.
+        neighbours[3].state = 2;
+        neighbours[3].address = "10.9.9.9".parse().unwrap();
+        let all = set(&mut snapshot, &neighbours);
+        let apart = style != AntiSpoofing::None;
+        assert_eq!(all.contains(&vec![name]), apart, "{style:?}: {all:?}");
+    }
+}
+
+/// As a kernel told it, with all that it has of its own on each device: the two that have the filter, and the one that has none.
+#[test]
+fn guests_of_libvirt_are_alike() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../portcullis/tests/fixtures/rulesets/libvirt-nwfilter.json");
+    let snapshot = Snapshot::load(File::open(path).unwrap()).unwrap();
+    let classes = classes(&snapshot);
+    assert!(classes.contains(&vec!["vnet0".to_owned(), "vnet1".to_owned()]), "{classes:?}");
+    assert_eq!(classes.len(), 2, "{classes:?}");
 }

@@ -46,7 +46,7 @@ impl<F: Frame> Walker<'_, '_, F> {
             }
             1 => self.ndisc_router_discovery(skb),
             2 => self.ndisc_recv_ns(skb),
-            3 => self.ndisc_update(skb, "ndisc_recv_na", Field::Icmp6(d, Icmp6Field::Target)),
+            3 => self.ndisc_recv_na(skb),
             _ => self.ndisc_redirect_rcv(skb),
         }
     }
@@ -131,7 +131,16 @@ impl<F: Frame> Walker<'_, '_, F> {
         known.into_iter().any(|known| self.frame.is(address, known))
     }
 
-    /// `ndisc_recv_na`: an entry that exists is refreshed.
+    /// `ndisc_recv_na`: an entry that exists is refreshed; those of groups are nobody's to refresh.
+    fn ndisc_recv_na(&mut self, skb: Skb) {
+        let (function, target) = ("ndisc_recv_na", Field::Icmp6(skb.depth, Icmp6Field::Target));
+        if self.frame.is(target, MULTICAST6) {
+            return self.drop_skb(function, &skb, "about a multicast address", format_args!("target"));
+        }
+        self.ndisc_update(skb, function, target);
+    }
+
+    /// An entry that exists is refreshed; where the host may ask, one may be there by then.
     fn ndisc_update(&mut self, skb: Skb, function: &'static str, target: Field) {
         if self.is_neighbour(&skb, target) || self.comes_to_ask_by(skb.dev, true) {
             self.step(function, skb.dev, format_args!("neighbour entry"), format_args!("known"));

@@ -5,10 +5,16 @@ use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use portcullis_snapshot::{IfIndex, MacAddr};
+use portcullis_snapshot::{IfIndex, MacAddr, Neighbour};
 
-use super::owners::{Owner, Owners, Place, group_octets, without_name};
+use super::owners::{Owner, Owners, Place, group_octets, parts, without_name};
 use crate::network::{AtHook, Datum, Expr, FdbDst, HookFunction, Network, Verdict};
+
+/// `NUD_*`, `NTF_*`, as far as a walk goes by them: an entry is valid, or not to be changed by what is heard, or a proxy.
+const NUD_VALID: u16 = 0xde;
+const NUD_NOARP: u16 = 0x40;
+const NUD_PERMANENT: u16 = 0x80;
+const NTF_PROXY: u8 = 8;
 
 /// No sane ruleset jumps deeper (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
@@ -17,9 +23,12 @@ const DEEPEST: usize = 16;
 pub(super) struct Digests<'n, 's> {
     network: &'n Network<'s>,
     owners: &'n Owners<'n, 's>,
-    /// Addresses that the host has, or knows: no constant that is one of them is left open.
+    /// Addresses that the host has, or has a route to: no constant that is one of them is left open.
     macs: HashSet<MacAddr>,
     ips: HashSet<IpAddr>,
+    /// What the host knows of its neighbours, by their addresses of either kind.
+    by_ip: HashMap<IpAddr, Vec<&'n Neighbour>>,
+    by_mac: HashMap<MacAddr, Vec<&'n Neighbour>>,
     /// The networks that routes and policy rules tell apart.
     nets: Vec<IpNet>,
 }
@@ -27,18 +36,26 @@ pub(super) struct Digests<'n, 's> {
 impl<'n, 's> Digests<'n, 's> {
     pub(super) fn new(network: &'n Network<'s>, owners: &'n Owners<'n, 's>) -> Self {
         let netns = network.netns();
-        let mut macs: HashSet<_> = netns.links.known().iter().filter_map(|link| link.address).collect();
-        macs.extend(netns.neighbours.known().iter().filter_map(|neighbour| neighbour.mac));
-        let addresses = netns.addresses.known().iter().map(|address| address.address.addr());
-        let ips =
-            addresses.chain(netns.neighbours.known().iter().map(|neighbour| neighbour.address)).collect();
+        let macs = netns.links.known().iter().filter_map(|link| link.address).collect();
+        let mut ips: HashSet<_> =
+            netns.addresses.known().iter().map(|address| address.address.addr()).collect();
+        let mut by_ip: HashMap<_, Vec<_>> = HashMap::new();
+        let mut by_mac: HashMap<_, Vec<_>> = HashMap::new();
+        for neighbour in netns.neighbours.known() {
+            by_ip.entry(neighbour.address).or_default().push(neighbour);
+            if let Some(mac) = neighbour.mac {
+                by_mac.entry(mac).or_default().push(neighbour);
+            }
+        }
+        by_mac.values_mut().for_each(|of| of.sort_by_key(|neighbour| (neighbour.device, neighbour.address)));
         let routes = netns.routes.known().iter().flat_map(|route| [Some(route.destination), route.source]);
         let rules = netns.rules.known().iter().flat_map(|rule| [rule.source, rule.destination]);
         let several = |net: &IpNet| net.prefix_len() < net.max_prefix_len();
-        let mut nets: Vec<_> = routes.chain(rules).flatten().filter(several).collect();
+        let (mut nets, single): (Vec<_>, Vec<_>) = routes.chain(rules).flatten().partition(several);
+        ips.extend(single.iter().map(IpNet::addr));
         nets.sort_unstable();
         nets.dedup();
-        Self { network, owners, macs, ips, nets }
+        Self { network, owners, macs, ips, by_ip, by_mac, nets }
     }
 
     /// Returns what a device's own rules come to; the same for two devices if one's are the other's but for constants that
@@ -252,18 +269,46 @@ impl<'n> Digest<'_, 'n, '_> {
         }
     }
 
-    /// Whether the host has it, or knows it as its neighbour's.
+    /// Whether the host has it, or knows it as that of a neighbour who is not known to be behind this device.
     fn is_known(&self, constant: &[u8]) -> bool {
-        match constant.len() {
-            6 => mac(constant).is_some_and(|mac| self.of.macs.contains(&mac)),
-            _ => ip(constant).is_some_and(|ip| self.of.ips.contains(&ip)),
+        let of = self.of;
+        let elsewhere =
+            |neighbour: &&Neighbour| neighbour.mac.is_none_or(|mac| !of.owners.is_own(&mac.0, self.device));
+        let others = |ip| of.by_ip.get(&ip).is_some_and(|all| all.iter().any(elsewhere));
+        mac(constant).is_some_and(|mac| of.macs.contains(&mac))
+            || ip(constant).is_some_and(|ip| of.ips.contains(&ip) || others(ip))
+    }
+
+    /// What the host knows of neighbours.
+    fn neighbours(&mut self, all: &[&Neighbour]) {
+        let master = self.of.network.link(self.device).and_then(|link| link.master);
+        self.number(all.len());
+        for neighbour in all {
+            let Neighbour { device, address, mac, state, flags } = neighbour;
+            let device = Some(*device).filter(|device| Some(*device) != master);
+            self.text(&(
+                device,
+                state & NUD_VALID != 0,
+                state & (NUD_NOARP | NUD_PERMANENT),
+                flags & NTF_PROXY,
+            ));
+            match address {
+                IpAddr::V4(ip) => self.constant(&ip.octets()),
+                IpAddr::V6(ip) => self.constant(&ip.octets()),
+            }
+            self.constant(mac.as_ref().map_or(&[], |mac| &mac.0));
         }
     }
 
-    /// What others tell of it: in which of their networks, masks and bounds it lies.
+    /// What others tell of it: in which of their networks, masks and bounds it lies, and who their neighbours are. Where it
+    /// is several things one behind the other, the same of each.
     fn profile(&mut self, constant: &[u8]) {
         let of = self.of;
+        if mac(constant).is_none() && ip(constant).is_none() {
+            parts(constant).for_each(|part| self.constant(part));
+        }
         if let Some(mac) = mac(constant) {
+            self.neighbours(of.by_mac.get(&mac).map_or(&[], Vec::as_slice));
             self.out.push(mac.is_multicast().into());
             let master = of.network.link(self.device).and_then(|link| link.master);
             for bridge in of.network.bridges() {
@@ -278,6 +323,7 @@ impl<'n> Digest<'_, 'n, '_> {
             }
         }
         if let Some(ip) = ip(constant) {
+            self.neighbours(of.by_ip.get(&ip).map_or(&[], Vec::as_slice));
             let sort = match ip {
                 IpAddr::V4(ip) => {
                     [ip.is_loopback(), ip.is_multicast(), ip.is_broadcast(), ip.octets()[0] == 0]

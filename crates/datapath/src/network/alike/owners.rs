@@ -24,6 +24,19 @@ impl Owner {
     fn and(self, other: Self) -> Self {
         if self == other { self } else { Self::Shared }
     }
+
+    /// Of what is one device's in something of this owner's.
+    fn of(self, device: IfIndex) -> Self {
+        if self == Self::Shared { Self::One(device) } else { self }
+    }
+}
+
+/// A set that a rule looks the device up in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ByDevice {
+    set: usize,
+    /// Whether by its number, and nothing else; else by its name, and what may follow.
+    number: bool,
 }
 
 /// Something that is one device's among what all share.
@@ -149,18 +162,36 @@ impl<'n, 's> Owners<'n, 's> {
         (sreg == dreg).then_some((device, out))
     }
 
-    /// The set that a rule looks the device's name up in.
-    fn by_name(rule: &Rule<'_>) -> Option<usize> {
+    /// The set that a rule looks the device up in.
+    fn by_device(rule: &Rule<'_>) -> Option<ByDevice> {
         let mut loaded = None;
         for expression in &rule.expressions {
             match *expression {
                 Expr::Meta { key, dreg } if is_name(key) && is_out(key).is_some() => loaded = Some(dreg),
-                Expr::Lookup { set, sreg, .. } if loaded == Some(sreg) => return Some(set),
+                Expr::Lookup { set, sreg, .. } if loaded == Some(sreg) => {
+                    return Some(ByDevice { set, number: false });
+                }
                 Expr::Payload { .. } => {}
                 _ => loaded = None,
             }
         }
-        None
+        let two = rule.expressions.windows(2);
+        let mut sets = two.filter_map(|two| match two {
+            [Expr::Meta { key, dreg }, Expr::Lookup { set, sreg, .. }] if is_index(*key) && dreg == sreg => {
+                Some(ByDevice { set: *set, number: true })
+            }
+            _ => None,
+        });
+        sets.next()
+    }
+
+    /// Returns the device that an element of a set is for, whose key is, or begins with, what the rule says.
+    fn device_of(&self, key: &[u8], by: ByDevice) -> Option<IfIndex> {
+        if !by.number {
+            return self.named(key);
+        }
+        let index = IfIndex(u32::from_ne_bytes(<[u8; 4]>::try_from(key).ok()?));
+        self.network.link(index).map(|link| link.index)
     }
 
     fn find_chains(&mut self) {
@@ -211,14 +242,15 @@ impl<'n, 's> Owners<'n, 's> {
         let Some(ruleset) = self.network.hooks().ruleset(table) else { return };
         for rule in ruleset.chains.get(chain).into_iter().flat_map(|chain| &chain.rules) {
             let owner = self.of_rule(owner, rule);
-            let by_name = Self::by_name(rule);
+            let by_device = Self::by_device(rule);
             for expression in &rule.expressions {
                 match expression {
                     Expr::Verdict(Verdict::Jump(to) | Verdict::Goto(to)) => queue.push(((table, *to), owner)),
                     Expr::Lookup { set, .. } => {
                         for range in ruleset.sets.get(*set).into_iter().flat_map(|set| &set.ranges) {
                             if let Datum::Verdict(Verdict::Jump(to) | Verdict::Goto(to)) = range.data {
-                                let named = self.named(&range.from).filter(|_| by_name == Some(*set));
+                                let by = by_device.filter(|by| by.set == *set);
+                                let named = by.and_then(|by| self.device_of(&range.from, by));
                                 queue.push(((table, to), named.map_or(owner, Owner::One)));
                             }
                         }
@@ -248,9 +280,9 @@ impl<'n, 's> Owners<'n, 's> {
 
     fn find_sets(&mut self) {
         let mut sets: HashMap<(usize, usize), Owner> = HashMap::new();
-        let mut by_name = Vec::new();
+        let mut by_device = Vec::new();
         self.each_rule(&mut |table, _, rule, owner| {
-            by_name.extend(Self::by_name(rule).map(|set| (table, set)));
+            by_device.extend(Self::by_device(rule).map(|by| (table, by)));
             for expression in &rule.expressions {
                 if let Expr::Lookup { set, .. } = expression {
                     let known = sets.entry((table, *set)).or_insert(owner);
@@ -259,13 +291,15 @@ impl<'n, 's> Owners<'n, 's> {
             }
         });
         self.sets = sets;
-        by_name.sort_unstable();
-        by_name.dedup();
-        for (table, set) in by_name {
+        by_device.sort_unstable();
+        by_device.dedup();
+        for (table, by) in by_device {
+            let set = by.set;
             let Some(ruleset) = self.network.hooks().ruleset(table) else { continue };
             let ranges = ruleset.sets.get(set).map_or(&[][..], |set| &set.ranges);
             for (at, range) in ranges.iter().enumerate().filter(|(_, range)| range.from == range.to) {
-                if let (Some(device), Owner::Shared) = (self.named(&range.from), self.set(table, set)) {
+                if let (Some(device), Owner::Shared) = (self.device_of(&range.from, by), self.set(table, set))
+                {
                     self.places.entry(device).or_default().push(Place::Element { table, set, at });
                 }
             }
@@ -331,6 +365,14 @@ impl<'n, 's> Owners<'n, 's> {
             self.behind.entry(entry.device).or_default().push(behind);
         }
         self.behind.values_mut().for_each(|behind| behind.sort_unstable());
+        for neighbour in netns.neighbours.known() {
+            let of_mac = neighbour.mac.and_then(|mac| self.constants.get(&mac.0[..]));
+            let owner = of_mac.copied().unwrap_or(Owner::Shared);
+            match neighbour.address {
+                IpAddr::V4(ip) => self.note(&ip.octets(), owner),
+                IpAddr::V6(ip) => self.note(&ip.octets(), owner),
+            }
+        }
     }
 
     /// A group that one port alone is a member of, and that is made from an address, is what that address is.
@@ -375,12 +417,14 @@ impl<'n, 's> Owners<'n, 's> {
         self.each_rule(&mut |table, ruleset, rule, owner| {
             let mut loaded = None;
             let guarded = self.guard(rule).is_some();
-            let by_name = Self::by_name(rule);
+            let by_device = Self::by_device(rule);
             for (at, expression) in rule.expressions.iter().enumerate() {
                 match expression {
                     Expr::Meta { key, .. } => {
                         // A number of a device within a longer key is not looked for.
-                        unclear |= is_index(*key) && !(guarded && at == 0);
+                        let looked_up =
+                            || matches!(rule.expressions.get(at + 1), Some(Expr::Lookup { set, .. }) if by_device == Some(ByDevice { set: *set, number: true }));
+                        unclear |= is_index(*key) && !(guarded && at == 0) && !looked_up();
                         loaded = Some(*key);
                     }
                     Expr::Cmp { data, op, .. } => {
@@ -405,9 +449,19 @@ impl<'n, 's> Owners<'n, 's> {
                         loaded = None;
                         let owner = self.set(table, *set);
                         for range in ruleset.sets.get(*set).into_iter().flat_map(|set| &set.ranges) {
+                            let by = by_device.filter(|by| by.set == *set);
+                            if by.is_some_and(|by| by.number) {
+                                unclear |= range.from != range.to;
+                                if let (Datum::Value(value), Some(device)) =
+                                    (range.data, by.and_then(|by| self.device_of(&range.from, by)))
+                                {
+                                    found.push((value, owner.of(device)));
+                                }
+                                continue;
+                            }
                             let named = self.named(&range.from);
                             let owner = match (named, owner) {
-                                (Some(device), Owner::Shared) if by_name == Some(*set) => Owner::One(device),
+                                (Some(device), Owner::Shared) if by.is_some() => Owner::One(device),
                                 (Some(device), owner) => {
                                     names.push((device, owner));
                                     owner
@@ -448,12 +502,7 @@ impl<'n, 's> Owners<'n, 's> {
         for (constant, owner) in found {
             self.note(constant, owner);
             // What stands in a longer one is named there, too.
-            let places = (0..constant.len()).step_by(WORD).filter(|_| constant.len() > 6);
-            for at in places {
-                let rest = constant.get(at..).unwrap_or_default();
-                let parts = LENGTHS.into_iter().filter(|len| *len < constant.len());
-                parts.filter_map(|len| rest.get(..len)).for_each(|part| self.note(part, owner));
-            }
+            parts(constant).for_each(|part| self.note(part, owner));
         }
         self.singled_out.extend(
             names.iter().filter(|(device, owner)| *owner != Owner::One(*device)).map(|(device, _)| *device),
@@ -472,6 +521,15 @@ impl<'n, 's> Owners<'n, 's> {
 const WORD: usize = 4;
 /// How long addresses are: IPv4, MAC, IPv6.
 const LENGTHS: [usize; 3] = [4, 6, 16];
+
+/// The addresses that can stand in a longer constant.
+pub(super) fn parts(constant: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let places = (0..constant.len()).step_by(WORD).filter(|_| constant.len() > 6);
+    places.flat_map(move |at| {
+        let lengths = LENGTHS.into_iter().filter(|len| *len < constant.len());
+        lengths.filter_map(move |len| constant.get(at..at + len))
+    })
+}
 
 /// What follows a device's name in a constant.
 pub(super) fn without_name(constant: &[u8], named: Option<IfIndex>) -> &[u8] {

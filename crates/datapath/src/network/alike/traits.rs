@@ -183,7 +183,8 @@ fn about<'s>(network: &Network<'s>) -> HashMap<IfIndex, About<'s>> {
             group => groups.0.push(group),
         }
     }
-    for neighbour in netns.neighbours.known() {
+    // Groups that a device sent to have entries of the kernel's own, by which nothing goes (ndisc_recv_na).
+    for neighbour in netns.neighbours.known().iter().filter(|one| !one.address.is_multicast()) {
         all.entry(neighbour.device).or_default().singled_out = true;
     }
     for route in netns.routes.known() {
