@@ -11,7 +11,7 @@ use portcullis_differ::run::configured;
 use portcullis_snapshot::{IfIndex, Snapshot};
 use portcullis_testnet::fresh;
 
-const SCENARIOS: std::ops::Range<u64> = 1..9;
+const SCENARIOS: std::ops::Range<u64> = 1..13;
 /// More ways than most configurations have.
 const MOST_WAYS: usize = 4_000;
 
@@ -88,6 +88,6 @@ fn every_frame_lies_in_one_way() {
             }
         }
         println!("{explored} explored in full, {compared} frames compared, bridge {BRIDGE}");
-        assert!(explored > 0, "none could be explored in full");
+        assert!(explored >= 5, "most could not be explored in full: {explored}");
     });
 }

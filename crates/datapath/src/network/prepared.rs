@@ -27,7 +27,7 @@ pub(crate) struct Prepared<'s> {
     pub(crate) dimensions: Vec<Dimension>,
     /// Of each rule its verdict, if the tests are all there is before it.
     pub(crate) verdicts: Vec<Option<Verdict<'s>>>,
-    /// All of them.
+    /// Every rule, as those that are left of a packet's begin.
     pub(crate) all: Rules,
 }
 
