@@ -46,20 +46,20 @@ macro_rules! caught {
 }
 
 caught! {
-    isolated_ports: Isolated from 6;
-    flood_off: Flood from 9;
-    hairpin: Hairpin from 1;
-    group_fwd_mask_of_ports: GroupFwdMask from 10;
+    isolated_ports: Isolated from 19;
+    flood_off: Flood from 10;
+    hairpin: Hairpin from 2;
+    group_fwd_mask_of_ports: GroupFwdMask from 11;
     vlan_filtering: VlanFiltering from 1;
-    locked_ports: Locked from 6;
-    learning_off: Learning from 1;
-    local_fdb_entries: LocalEntries from 1;
-    a_promiscuous_bridge: Promiscuity from 36;
-    rp_filter: RpFilter from 10;
-    arp_ignore: ArpIgnore from 6;
-    forwarding: Forwarding from 7;
-    policy_rules: Rules from 16;
-    drop_unicast_in_l2_multicast: UnicastInMulticast from 25;
-    ageing_time: AgeingTime from 25;
-    nftables: Nftables from 1;
+    locked_ports: Locked from 7;
+    learning_off: Learning from 2;
+    local_fdb_entries: LocalEntries from 2;
+    a_promiscuous_bridge: Promiscuity from 38;
+    rp_filter: RpFilter from 11;
+    arp_ignore: ArpIgnore from 7;
+    forwarding: Forwarding from 15;
+    policy_rules: Rules from 17;
+    drop_unicast_in_l2_multicast: UnicastInMulticast from 42;
+    ageing_time: AgeingTime from 26;
+    nftables: Nftables from 7;
 }

@@ -122,7 +122,13 @@ impl<F: Frame> Walker<'_, '_, F> {
     ) -> Option<Verdict<'s>> {
         let mut tag = skb.hwtag?;
         // nft_payload_need_vlan_adjust
-        if set.offset + set.len <= H_PROTO || set.offset >= H_VLAN_ENCAPSULATED_PROTO {
+        if set.offset + set.len <= H_PROTO {
+            return None;
+        }
+        // Older kernels write as if there were no tag, and nothing tells.
+        let what = format!("{}: whether this kernel's rules write into a tag beside the bytes", pkt.place());
+        self.assume(skb, "nft_payload_set_vlan", OpenKind::Filter(what));
+        if set.offset >= H_VLAN_ENCAPSULATED_PROTO {
             return None;
         }
         let tpid = if set.offset == H_PROTO { Some(join(cut(value, 0, 16))) } else { None };
