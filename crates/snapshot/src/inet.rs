@@ -125,6 +125,15 @@ macro_rules! settings {
                     _ => None,
                 }
             }
+
+            /// Changes a setting by its sysctl's name; returns whether this kernel has it.
+            pub fn set(&mut self, name: &str, value: i32) -> bool {
+                let field = match name {
+                    $( stringify!($field) => &mut self.$field, )*
+                    _ => return false,
+                };
+                field.as_mut().map(|held| *held = value).is_some()
+            }
         }
     };
 }
