@@ -28,6 +28,7 @@ pub use finding::{AppliedWaiver, Device, Evidence, Finding, Findings, Remedy, Ro
 pub use policy::{Access, BridgePolicy, Glob, LinkLocalProtocol, Policy, PolicyError, PortPolicy, Waiver};
 pub use probe::{Destination, Hit, Probe, Reach};
 pub use proven::Sent;
+pub use remedy::{shell, sysctl_name};
 pub use roles::Roles;
 pub use rule::{RemedyDoc, Rule, RuleDoc, RuleId, refs};
 pub use shown::{Blanks, Shown};

@@ -197,14 +197,14 @@ pub(crate) fn sysctl(
 
 /// Returns the name of a setting; with slashes where the device's name has a dot, as sysctl(8) wants it.
 #[must_use]
-pub(crate) fn sysctl_name(family: &str, device: &str, name: &str) -> String {
+pub fn sysctl_name(family: &str, device: &str, name: &str) -> String {
     let separator = if device.contains('.') { '/' } else { '.' };
     ["net", family, "conf", device, name].join(&separator.to_string())
 }
 
 /// Returns a text as one word for a shell.
 #[must_use]
-pub(crate) fn shell(text: &str) -> Cow<'_, str> {
+pub fn shell(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@+=".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {
         return text.into();

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use portcullis_snapshot::{
-    BridgeOptions, FdbEntry, IfIndex, Ipv4Conf, Ipv6Conf, Link, LinkFlags, LinkKind, MacAddr, Netns, NftBaseChain,
-    NftTable, PolicyRule, PortKind, PortOptions, Reading, TcFilter, TcHook, TcHookKind, UnreadCause, VlanEntry,
-    VlanFlags, VlanId,
+    BridgeOptions, FdbEntry, IfIndex, Ipv4Conf, Ipv6Conf, Link, LinkFlags, LinkKind, MacAddr, Netns,
+    NftBaseChain, NftFamily, NftTable, PolicyRule, PortKind, PortOptions, Reading, TcFilter, TcHook,
+    TcHookKind, UnreadCause, VlanEntry, VlanFlags, VlanId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,9 @@ pub struct Ruleset {
     pub table: NftTable,
     /// Its base chains.
     pub bases: Vec<NftBaseChain>,
+    /// The same in `nft`'s words, for people; nothing is decided by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub text: Vec<String>,
 }
 
 /// How things are, as far as a change is concerned.
@@ -206,7 +209,11 @@ impl Change {
             | Self::LocalEntry { bridge: device, .. }
             | Self::StaticEntry { port: device, .. }
             | Self::Filter { device, .. } => Some(device),
-            Self::Ipv4 { .. } | Self::Ipv6 { .. } | Self::Table { .. } | Self::Rule(_) | Self::LocalRule { .. } => None,
+            Self::Ipv4 { .. }
+            | Self::Ipv6 { .. }
+            | Self::Table { .. }
+            | Self::Rule(_)
+            | Self::LocalRule { .. } => None,
         }
     }
 
@@ -289,7 +296,9 @@ impl Change {
             // What was learned gives way.
             None => Ok(State::Before),
             Some(entry) if same(entry) => Ok(State::After),
-            Some(entry) => Err(format!("there is an entry for {} on interface {}", entry.address, entry.device)),
+            Some(entry) => {
+                Err(format!("there is an entry for {} on interface {}", entry.address, entry.device))
+            }
         }
     }
 
@@ -378,7 +387,8 @@ impl Change {
                 let Some(rules) = read_mut(&mut netns.rules) else { return };
                 rules.retain(|held| held != rule);
                 if new {
-                    let at = rules.partition_point(|held| (held.ipv6, held.priority) <= (rule.ipv6, rule.priority));
+                    let at = rules
+                        .partition_point(|held| (held.ipv6, held.priority) <= (rule.ipv6, rule.priority));
                     rules.insert(at, rule.clone());
                 }
             }
@@ -516,7 +526,7 @@ fn ruleset(netns: &Netns, like: &Ruleset) -> Result<Option<Ruleset>, String> {
     };
     let bases = read(&netns.filters.nft_chains)?.iter();
     let bases = bases.filter(|base| base.family == family && base.table == name).cloned().collect();
-    Ok(Some(Ruleset { table: table.clone(), bases }))
+    Ok(Some(Ruleset { table: table.clone(), bases, text: Vec::new() }))
 }
 
 /// Whether two rulesets are the same but for what the kernel numbers itself. A device that has gone since is no difference.
@@ -525,10 +535,33 @@ fn alike(held: Option<&Ruleset>, wanted: Option<&Ruleset>) -> bool {
     held.without_numbers() == wanted.without_numbers()
 }
 
+/// The number that the kernel has for a family (`NFPROTO_*`), for an order.
+pub(crate) const fn family_number(family: NftFamily) -> u8 {
+    match family {
+        NftFamily::Inet => 1,
+        NftFamily::Ip => 2,
+        NftFamily::Arp => 3,
+        NftFamily::Netdev => 5,
+        NftFamily::Bridge => 7,
+        NftFamily::Ip6 => 10,
+        NftFamily::Other(other) => other,
+    }
+}
+
 impl Ruleset {
+    /// Returns Portcullis's own table of a family, if it is there.
+    #[must_use]
+    pub fn own(netns: &Netns, family: NftFamily) -> Option<Self> {
+        let is_own = |table: &&NftTable| table.family == family && table.name == TABLE;
+        let table = netns.filters.nft_tables.known().iter().find(is_own)?.clone();
+        let bases = netns.filters.nft_chains.known().iter();
+        let bases = bases.filter(|base| base.family == family && base.table == TABLE).cloned().collect();
+        Some(Self { table, bases, text: Vec::new() })
+    }
+
     /// The same without handles, counts and orders that are the kernel's.
     fn without_numbers(&self) -> Self {
-        let mut plain = self.clone();
+        let mut plain = Self { text: Vec::new(), ..self.clone() };
         for rule in plain.table.chains.iter_mut().flat_map(|chain| &mut chain.rules) {
             rule.handle = 0;
         }
@@ -621,18 +654,29 @@ impl fmt::Display for Change {
             Self::LeaveVlans { bridge, from, to, .. } if from == to => {
                 write!(f, "bridge device {bridge} leaves VLAN {from}")
             }
-            Self::LeaveVlans { bridge, from, to, .. } => write!(f, "bridge device {bridge} leaves VLANs {from}-{to}"),
+            Self::LeaveVlans { bridge, from, to, .. } => {
+                write!(f, "bridge device {bridge} leaves VLANs {from}-{to}")
+            }
             Self::Ipv4 { at, setting, from, to } => write!(f, "net.ipv4.conf.{at}.{setting}: {from} → {to}"),
             Self::Ipv6 { at, setting, from, to } => write!(f, "net.ipv6.conf.{at}.{setting}: {from} → {to}"),
             Self::ArpOff { device } => write!(f, "ARP of {device}: on → off"),
             Self::LocalEntry { bridge, address } => write!(f, "local FDB entry {address} on {bridge}"),
             Self::StaticEntry { port, address, .. } => write!(f, "static FDB entry {address} on {port}"),
             Self::Table { from: None, to } => write!(f, "nftables table {}", Name(to)),
-            Self::Table { from: Some(_), to } => write!(f, "nftables table {}, in place of what it is", Name(to)),
-            Self::Filter { device, filter, .. } => {
-                write!(f, "tc ingress of {device}: a {} filter at priority {}", filter.kind(), filter.priority)
+            Self::Table { from: Some(_), to } => {
+                write!(f, "nftables table {}, in place of what it is", Name(to))
             }
-            Self::Rule(rule) => write!(f, "policy rule at priority {} of {}", rule.priority, family(rule.ipv6)),
+            Self::Filter { device, filter, .. } => {
+                write!(
+                    f,
+                    "tc ingress of {device}: a {} filter at priority {}",
+                    filter.kind(),
+                    filter.priority
+                )
+            }
+            Self::Rule(rule) => {
+                write!(f, "policy rule at priority {} of {}", rule.priority, family(rule.ipv6))
+            }
             Self::LocalRule { ipv6, to } => {
                 write!(f, "rule for local addresses of {}: priority 0 → {to}", family(*ipv6))
             }
@@ -645,7 +689,8 @@ struct Name<'a>(&'a Ruleset);
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = &self.0.table;
-        let (chains, rules) = (table.chains.len(), table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>());
+        let (chains, rules) =
+            (table.chains.len(), table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>());
         write!(f, "{} {} ({chains} chains, {rules} rules)", family_word(self.0), table.name)
     }
 }

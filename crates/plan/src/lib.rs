@@ -5,9 +5,21 @@
 //! changes for real is the business of `portcullis-apply`.
 
 mod change;
+mod choose;
+mod claims;
 mod device;
+mod methods;
 mod option;
+mod plan;
+mod reduced;
+mod rules;
+mod script;
+mod wants;
 
 pub use change::{Change, Clash, Ruleset, State, TABLE};
+pub use claims::Judged;
 pub use device::{ConfAt, Device};
+pub use methods::{Lacks, Method, MethodDoc};
 pub use option::{BridgeOption, PortOption};
+pub use plan::{Chosen, Plan, PlanError, Request, Unfit, plan};
+pub use script::{Words, write};

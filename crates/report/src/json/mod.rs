@@ -6,6 +6,7 @@
 
 mod audit;
 mod explain;
+mod fix;
 mod lab;
 mod map;
 mod prove;
@@ -21,6 +22,7 @@ pub use audit::{
     Summary, Unmade, UnreadEntry, UpperEntry, WaiverEntry, WitnessEntry,
 };
 pub use explain::{ExplainDocument, RemedyPage, RulePage};
+pub use fix::{FixChange, FixClaim, FixDocument, FixOutcome, FixRemedy, FixUnfit};
 pub use lab::{ArticleClaim, LabDocument, LabEntry, LabStep, LabsDocument};
 pub use map::{Holder, MapBridge, MapDocument, MapLower, MapPort, MapUpper};
 pub use prove::{
@@ -53,6 +55,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![
         ("audit", schemars::schema_for!(AuditDocument)),
         ("explain", schemars::schema_for!(ExplainDocument)),
+        ("fix", schemars::schema_for!(FixDocument)),
         ("lab", schemars::schema_for!(LabDocument)),
         ("labs", schemars::schema_for!(LabsDocument)),
         ("map", schemars::schema_for!(MapDocument)),

@@ -195,7 +195,7 @@ impl ClaimEntry {
     }
 
     /// Makes the entry of a proof, given the names of its namespace and bridge and what ports are called.
-    fn named(
+    pub(crate) fn named(
         proof: &Proof,
         (netns, bridge): (String, String),
         name: impl Fn(IfIndex) -> String,
@@ -280,6 +280,16 @@ impl VerdictName {
             Self::Isolated => "isolated",
             Self::Exposed => "exposed",
             Self::Unproven => "unproven",
+        }
+    }
+}
+
+impl From<&Verdict> for VerdictName {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Isolated => Self::Isolated,
+            Verdict::Exposed(_) => Self::Exposed,
+            Verdict::Unproven(_) => Self::Unproven,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod audit;
 mod claims;
 mod explain;
+mod fix;
 mod layout;
 mod map;
 mod prove;
@@ -13,6 +14,7 @@ mod walk;
 
 pub use audit::audit;
 pub use explain::{explain, explain_list};
+pub use fix::fix;
 pub use map::map;
 pub use prove::prove;
 pub use snapshot::snapshot;

@@ -1,0 +1,98 @@
+//! What a policy wants proven of a bridge: that its guests do not reach what it denies them.
+
+use portcullis_audit::{Access, Alike, BridgeView, Context, PortView};
+use portcullis_datapath::Network;
+use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
+use portcullis_snapshot::{Bytes, IfIndex, Snapshot};
+
+use crate::device::Device;
+
+/// How many ways of frames are looked at for a claim.
+const MOST_WAYS: usize = 50_000;
+
+/// What is wanted of the frames of one port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The port.
+    pub(crate) port: IfIndex,
+    /// Where none of them may get.
+    pub(crate) goals: Vec<Goal>,
+}
+
+/// A claim, before a plan is made and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The bridge.
+    pub bridge: Device,
+    /// The port that was looked at, then those that are alike.
+    pub from: Vec<Device>,
+    /// What is claimed not to happen.
+    pub goal: Goal,
+    /// Its verdict now.
+    pub before: Verdict,
+    /// Its verdict once the plan is made.
+    pub after: Verdict,
+}
+
+/// Returns what the policy wants of a bridge.
+pub(crate) fn wanted(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<Wanted> {
+    bridge
+        .guests()
+        .map(|alike| of_group(context, bridge, &alike))
+        .filter(|wanted| !wanted.goals.is_empty())
+        .collect()
+}
+
+fn of_group(context: &Context<'_>, bridge: &BridgeView<'_>, from: &Alike<'_, '_>) -> Wanted {
+    let mut goals = Vec::new();
+    if context.access_at(bridge, bridge.link.index) == Access::Deny {
+        goals.extend(HostProtocol::ALL.map(Goal::Host));
+        goals.push(Goal::Infrastructure);
+    }
+    if bridge.policy.guest_to_guest == Some(Access::Deny) {
+        let another = |to: Alike<'_, '_>| {
+            to.members()
+                .map(|port: &PortView<'_>| port.link.index)
+                .find(|port| *port != from.first.link.index)
+        };
+        goals.extend(bridge.guests().filter_map(another).map(Goal::Port));
+    }
+    Wanted { port: from.first.link.index, goals }
+}
+
+/// Judges what is wanted of a bridge, in the order of `wanted`.
+pub(crate) fn judge(network: &Network<'_>, wanted: &[Wanted]) -> Vec<(IfIndex, Goal, Verdict)> {
+    let prover = Prover::new(network).most_ways(MOST_WAYS);
+    let of_port = |wanted: &Wanted| {
+        let proofs = prover.prove(wanted.port, &wanted.goals);
+        proofs.into_iter().map(|proof| (proof.port, proof.goal, proof.verdict)).collect::<Vec<_>>()
+    };
+    wanted.iter().flat_map(of_port).collect()
+}
+
+/// Says what gets through without a remedy.
+pub(crate) fn without_it(snapshot: &Snapshot, goal: &Goal, port: IfIndex, frame: &Bytes) -> String {
+    let name = |device: IfIndex| {
+        let netns = snapshot.namespaces.first();
+        netns
+            .and_then(|netns| netns.link(device))
+            .map_or_else(|| format!("if{device}"), |link| link.name.clone())
+    };
+    let start: String = frame.iter().take(14).map(|byte| format!("{byte:02x}")).collect();
+    format!("without it {} reaches {}: {start}…", name(port), goal_in_words(goal, name))
+}
+
+/// Says where a claim is about, in a few words.
+pub(crate) fn goal_in_words(goal: &Goal, name: impl Fn(IfIndex) -> String) -> String {
+    match goal {
+        Goal::Host(HostProtocol::Arp) => "the host's ARP".to_owned(),
+        Goal::Host(HostProtocol::Ipv4) => "the host's IPv4".to_owned(),
+        Goal::Host(HostProtocol::Ipv6) => "the host's IPv6".to_owned(),
+        Goal::Host(HostProtocol::Other) => "other protocols of the host".to_owned(),
+        Goal::Infrastructure => "what is behind the host".to_owned(),
+        Goal::Port(port) => name(*port),
+        Goal::Sniff { from } => format!("frames of {}", name(*from)),
+        Goal::Spoof { of } => format!("addresses of {}", name(*of)),
+        Goal::SpoofIp { address, .. } => format!("others in the name of {address}"),
+    }
+}

@@ -1,0 +1,273 @@
+//! Remedies at the guests' ports: before the bridge, and between guests.
+
+use portcullis_audit::{BridgeView, Context, LinkLocalProtocol, PortView};
+use portcullis_snapshot::{
+    Bytes, CmpOp, EtherType, FlowerField, FlowerKey, MacAddr, TcAction, TcActionKind, TcClassifier, TcFilter,
+    TcVerdict,
+};
+
+use super::{Lacks, MOST_DEVICES, MethodDoc, Piece, bridge::filter, guests, on_guests};
+use crate::change::Change;
+use crate::option::PortOption;
+use crate::rules::{
+    Chain, Drop, Hook, Match, chain_name, ether_type, from_mac, from_udp_port, has_ether_type, icmpv6,
+    to_link_local,
+};
+
+pub(super) const DROP_LINK_LOCAL: MethodDoc = MethodDoc {
+    name: "drop-link-local",
+    does: "nftables drops frames to 01:80:c2:00:00:00–0f on the way in of guest ports, before the bridge, but for the protocols that \
+           the policy lets through.",
+    costs: "One rule for every frame of a guest. LACP, LLDP, 802.1X and BPDUs of guests stop.",
+    leaves: "Everything else. New ports have to be added.",
+    by_hand: &[
+        "nft add table netdev portcullis",
+        "nft 'add chain netdev portcullis guests_br0 { type filter hook ingress device \"vnet0\" priority -500; }'",
+        "nft 'add rule netdev portcullis guests_br0 ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop'",
+    ],
+};
+pub(super) const TC_LINK_LOCAL: MethodDoc = MethodDoc {
+    name: "tc-link-local",
+    does: "tc drops frames to 01:80:c2:00:00:00–0f on the way in of guest ports.",
+    costs: "As drop-link-local, and a queueing discipline for each port; for kernels without nftables. Needs cls_flower and act_gact.",
+    leaves: "As drop-link-local. It lets no protocol through.",
+    by_hand: &[
+        "tc qdisc add dev vnet0 clsact",
+        "tc filter add dev vnet0 ingress pref 500 protocol all flower dst_mac 01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0 action drop",
+    ],
+};
+pub(super) const ISOLATE: MethodDoc = MethodDoc {
+    name: "isolate",
+    does: "Guest ports are isolated: they exchange frames with the uplink and with the host, not with each other.",
+    costs: "Nothing per frame. Guests of the bridge no longer reach each other.",
+    leaves: "Ways by which frames come back to the bridge: a router on the uplink, the host's own routing.",
+    by_hand: &["bridge link set dev vnet0 isolated on"],
+};
+pub(super) const FLOOD_OFF: MethodDoc = MethodDoc {
+    name: "flood-off",
+    does: "Unknown unicast is not flooded to guest ports. Addresses that are known behind them get static entries, so that guests \
+           that are silent stay reachable.",
+    costs: "Nothing per frame. A guest with a new address is reached once it has sent.",
+    leaves: "Broadcasts and multicast.",
+    by_hand: &[
+        "bridge fdb replace 02:00:00:00:00:01 dev vnet0 master static",
+        "bridge link set dev vnet0 flood off",
+    ],
+};
+pub(super) const LOCK_PORTS: MethodDoc = MethodDoc {
+    name: "lock-ports",
+    does: "Guest ports are locked: they take frames only from the addresses that are known behind them, which get static entries.",
+    costs: "Nothing per frame. A guest with a new address is cut off until it is given an entry.",
+    leaves: "Link-local frames, unless no_linklocal_learn is on; addresses of higher layers.",
+    by_hand: &[
+        "bridge fdb replace 02:00:00:00:00:01 dev vnet0 master static",
+        "bridge link set dev vnet0 locked on",
+    ],
+};
+pub(super) const LEARNING_OFF: MethodDoc = MethodDoc {
+    name: "learning-off",
+    does: "Guest ports learn nothing. Addresses that are known behind them get static entries that no other port takes over.",
+    costs: "Nothing per frame. What is for a guest with a new address is flooded.",
+    leaves: "Frames with a false source; they change nothing, but go where they are sent.",
+    by_hand: &[
+        "bridge fdb replace 02:00:00:00:00:01 dev vnet0 master static sticky",
+        "bridge link set dev vnet0 learning off",
+    ],
+};
+pub(super) const ANTI_SPOOF: MethodDoc = MethodDoc {
+    name: "anti-spoof",
+    does: "nftables drops frames of a guest whose source is not an address that is known behind its port.",
+    costs: "One rule for every frame of a guest. A guest with a new address is cut off until its rule is changed.",
+    leaves: "Addresses in ARP, IPv4 and IPv6, of which the kernel knows none by port.",
+    by_hand: &[
+        "nft add table netdev portcullis",
+        "nft 'add chain netdev portcullis from_vnet0 { type filter hook ingress device \"vnet0\" priority -500; }'",
+        "nft 'add rule netdev portcullis from_vnet0 ether saddr != 02:00:00:00:00:01 drop'",
+    ],
+};
+pub(super) const DHCP_RA_GUARD: MethodDoc = MethodDoc {
+    name: "dhcp-ra-guard",
+    does: "nftables drops what DHCP and DHCPv6 servers and IPv6 routers send, on the way in of guest ports.",
+    costs: "Three rules for every frame of a guest. Guests that are such servers stop working.",
+    leaves: "The same in fragments, behind extension headers or tags.",
+    by_hand: &[
+        "nft add table netdev portcullis",
+        "nft 'add chain netdev portcullis servers_br0 { type filter hook ingress device \"vnet0\" priority -500; }'",
+        "nft 'add rule netdev portcullis servers_br0 meta l4proto udp udp sport 67 drop'",
+    ],
+};
+pub(super) const DROP_TAGS: MethodDoc = MethodDoc {
+    name: "drop-tags",
+    does: "nftables drops frames of guests that carry a tag, of either TPID, priority tags among them.",
+    costs: "Two rules for every frame of a guest. Guests cannot use VLANs.",
+    leaves: "Nothing of that kind.",
+    by_hand: &[
+        "nft add table netdev portcullis",
+        "nft 'add chain netdev portcullis tags_br0 { type filter hook ingress device \"vnet0\" priority -500; }'",
+        "nft 'add rule netdev portcullis tags_br0 ether type 0x8100 drop'",
+        "nft 'add rule netdev portcullis tags_br0 ether type 0x88a8 drop'",
+    ],
+};
+pub(super) const BPDU_GUARD: MethodDoc = MethodDoc {
+    name: "bpdu-guard",
+    does: "A BPDU from a guest disables its port.",
+    costs: "Nothing per frame. A guest that sends one is cut off until its port is set up again.",
+    leaves: "It works only while the kernel's spanning tree is on.",
+    by_hand: &["bridge link set dev vnet0 guard on"],
+};
+pub(super) const ROOT_BLOCK: MethodDoc = MethodDoc {
+    name: "root-block",
+    does: "Guest ports never become the way to the root bridge.",
+    costs: "Nothing.",
+    leaves: "It works only while the kernel's spanning tree is on.",
+    by_hand: &["bridge link set dev vnet0 root_block on"],
+};
+pub(super) const MCAST_ROUTER_OFF: MethodDoc = MethodDoc {
+    name: "mcast-router-off",
+    does: "Guest ports never count as leading to a multicast router, whatever queries they send.",
+    costs: "A multicast router that is a guest stops working.",
+    leaves: "Multicast that is flooded anyway.",
+    by_hand: &["bridge link set dev vnet0 mcast_router 0"],
+};
+
+/// One chain for so many guest ports as it can hold.
+fn at_guests(bridge: &BridgeView<'_>, prefix: &str, rules: &[Drop]) -> Vec<Piece> {
+    let devices: Vec<_> = guests(bridge).map(|port| port.link.name.clone()).collect();
+    let chunk = |(number, devices): (usize, &[String])| {
+        let mut name = chain_name(prefix, &bridge.link.name);
+        if number > 0 {
+            name.push_str(&format!("_{}", number + 1));
+        }
+        Piece::Chain(Chain::new(Hook::Ingress, name, devices.to_vec(), rules.to_vec()))
+    };
+    devices.chunks(MOST_DEVICES).enumerate().map(chunk).collect()
+}
+
+pub(super) fn drop_link_local(bridge: &BridgeView<'_>) -> Vec<Piece> {
+    let allowed = bridge.policy.link_local.as_deref().unwrap_or_default();
+    let rule = std::iter::once(to_link_local()).chain(except(allowed)).collect();
+    at_guests(bridge, "guests", &[Drop(rule)])
+}
+
+/// The conditions that leave protocols out: by EtherType, and 802.2 by its being none.
+fn except(allowed: &[LinkLocalProtocol]) -> Vec<Match> {
+    let condition = |protocol: &LinkLocalProtocol| match protocol {
+        LinkLocalProtocol::Eapol => ether_type(CmpOp::Neq, EtherType(0x888e)),
+        LinkLocalProtocol::Lacp => ether_type(CmpOp::Neq, EtherType(0x8809)),
+        LinkLocalProtocol::Lldp => ether_type(CmpOp::Neq, EtherType(0x88cc)),
+        LinkLocalProtocol::Stp => has_ether_type(),
+    };
+    allowed.iter().map(condition).collect()
+}
+
+pub(super) fn tc_link_local(context: &Context<'_>, bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    if bridge.policy.link_local.as_ref().is_some_and(|allowed| !allowed.is_empty()) {
+        return Err(Lacks("it cannot let a protocol through, as the policy wants".to_owned()));
+    }
+    let key = FlowerKey::Field {
+        field: FlowerField::EthDst,
+        value: Bytes::from(&MacAddr::link_local(0).0[..]),
+        mask: Bytes::from(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xf0][..]),
+    };
+    let drop = TcAction {
+        kind: TcActionKind::Gact { random: None },
+        verdict: Some(TcVerdict::Shot),
+        skip_sw: false,
+    };
+    let at = |port: &PortView<'_>| {
+        filter(context, port.link.index, |filter| TcFilter {
+            classifier: TcClassifier::Flower(vec![key.clone()]),
+            actions: vec![drop.clone()],
+            ..filter
+        })
+        .map(Piece::Change)
+    };
+    guests(bridge).map(at).collect()
+}
+
+pub(super) fn isolate(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    on_guests(bridge, PortOption::Isolated, 1)
+}
+
+/// Static entries for the addresses that are known behind guest ports.
+fn entries(bridge: &BridgeView<'_>, sticky: bool) -> Vec<Piece> {
+    let known = guests(bridge).filter(|port| port.source_in_fdb);
+    let entry = |port: &PortView<'_>| {
+        Piece::Change(Change::StaticEntry {
+            port: port.link.into(),
+            address: port.source,
+            vlan: None,
+            sticky,
+        })
+    };
+    known.map(entry).collect()
+}
+
+/// Refuses what would cut a guest off that is not known yet.
+fn all_known(bridge: &BridgeView<'_>) -> Result<(), Lacks> {
+    match guests(bridge).find(|port| !port.source_in_fdb) {
+        Some(port) => {
+            Err(Lacks(format!("no address is known behind {}: its guest would be cut off", port.link.name)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Entries have a VLAN where the bridge filters by VLAN; which a guest uses is not known there.
+fn one_vlan(bridge: &BridgeView<'_>) -> Result<(), Lacks> {
+    if bridge.vlan_filtering() {
+        return Err(Lacks(
+            "the bridge filters by VLAN, and which of them guests use is not known".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn flood_off(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    one_vlan(bridge)?;
+    Ok([entries(bridge, false), on_guests(bridge, PortOption::Flood, 0)?].concat())
+}
+
+pub(super) fn lock(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    one_vlan(bridge)?;
+    all_known(bridge)?;
+    Ok([entries(bridge, false), on_guests(bridge, PortOption::Locked, 1)?].concat())
+}
+
+pub(super) fn learning_off(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    one_vlan(bridge)?;
+    Ok([entries(bridge, true), on_guests(bridge, PortOption::Learning, 0)?].concat())
+}
+
+pub(super) fn anti_spoof(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    all_known(bridge)?;
+    let chain = |port: &PortView<'_>| {
+        let rule = Drop(vec![from_mac(CmpOp::Neq, port.source)]);
+        let name = &port.link.name;
+        Piece::Chain(Chain::new(Hook::Ingress, chain_name("from", name), vec![name.clone()], vec![rule]))
+    };
+    Ok(guests(bridge).map(chain).collect())
+}
+
+pub(super) fn dhcp_ra_guard(bridge: &BridgeView<'_>) -> Vec<Piece> {
+    const ROUTER_ADVERTISEMENT: u8 = 134;
+    let rules = [from_udp_port(67), from_udp_port(547), icmpv6(ROUTER_ADVERTISEMENT)];
+    at_guests(bridge, "servers", &rules.map(|rule| Drop(vec![rule])))
+}
+
+pub(super) fn drop_tags(bridge: &BridgeView<'_>) -> Vec<Piece> {
+    let tags = [EtherType::VLAN, EtherType(0x88a8)];
+    at_guests(bridge, "tags", &tags.map(|tpid| Drop(vec![ether_type(CmpOp::Eq, tpid)])))
+}
+
+pub(super) fn bpdu_guard(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    on_guests(bridge, PortOption::Guard, 1)
+}
+
+pub(super) fn root_block(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    on_guests(bridge, PortOption::RootBlock, 1)
+}
+
+pub(super) fn mcast_router_off(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    on_guests(bridge, PortOption::McastRouter, 0)
+}

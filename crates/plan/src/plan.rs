@@ -1,0 +1,286 @@
+//! The plan: what is changed, in which order, what is proven of it, and what stops working.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_audit::{BridgeView, Context, LinkLocalProtocol, Policy};
+use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
+use portcullis_snapshot::{IfIndex, ListenProtocol, Netns, NetnsId, Snapshot, StpState};
+
+use crate::change::Change;
+use crate::choose::choose;
+use crate::claims::{Judged, Wanted, judge, wanted};
+use crate::device::Device;
+use crate::methods::{Method, changes};
+use crate::wants::{Want, wants};
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// Remedies that are wanted in any case, in this order. Without any, all is chosen.
+    pub methods: &'a [Method],
+    /// Whether what they leave open is closed too.
+    pub complete: bool,
+    /// The bridges that it is about, by name; none is every one.
+    pub bridges: &'a [String],
+    /// Remedies that this kernel refuses, and its words.
+    pub refused: &'a BTreeMap<Method, String>,
+}
+
+/// A remedy that is part of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// Which.
+    pub method: Method,
+    /// On which bridge.
+    pub bridge: Device,
+    /// Why: what gets through without it.
+    pub because: String,
+}
+
+/// A remedy that is not, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// Which.
+    pub method: Method,
+    /// On which bridge.
+    pub bridge: Device,
+    /// Why.
+    pub why: String,
+}
+
+impl Unfit {
+    pub(crate) fn new(method: Method, bridge: &BridgeView<'_>, why: String) -> Self {
+        Self { method, bridge: bridge.link.into(), why }
+    }
+}
+
+/// A plan for one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The namespace.
+    pub netns: NetnsId,
+    /// Its name.
+    pub label: String,
+    /// The remedies, bridge by bridge.
+    pub chosen: Vec<Chosen>,
+    /// The changes they come to, in the order in which they are made: no state on the way is more open than the first.
+    pub changes: Vec<Change>,
+    /// What the policy wants, before and after.
+    pub claims: Vec<Judged>,
+    /// What worked and will not any more, in sentences.
+    pub stops: Vec<String>,
+    /// Remedies that were not chosen because they do not fit.
+    pub unfit: Vec<Unfit>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The namespace is not in the snapshot.
+    #[error("the snapshot has no namespace {0}")]
+    NoNamespace(NetnsId),
+    /// There is no bridge of a name that was asked for.
+    #[error("there is no bridge {0:?}")]
+    NoBridge(String),
+    /// What is asked for would stop what is wanted.
+    #[error("it would cut off what is to go on working: {}", .0.join("; "))]
+    CutsOff(Vec<String>),
+    /// Changes that do not fit together.
+    #[error("the remedies do not fit together: {0}")]
+    Clash(#[from] crate::Clash),
+}
+
+impl Plan {
+    /// Whether nothing is to be changed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Whether everything that the policy wants is proven once the plan is made.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.left().next().is_none()
+    }
+
+    /// Returns what is not proven once the plan is made.
+    pub fn left(&self) -> impl Iterator<Item = &Judged> {
+        self.claims.iter().filter(|claim| claim.after != Verdict::Isolated)
+    }
+
+    /// Returns what the plan closes.
+    pub fn closed(&self) -> impl Iterator<Item = &Judged> {
+        self.claims
+            .iter()
+            .filter(|claim| claim.before != Verdict::Isolated && claim.after == Verdict::Isolated)
+    }
+}
+
+/// Plans what makes a policy hold in a namespace of a snapshot. Nothing is changed but copies of it.
+///
+/// # Errors
+/// [`PlanError`]; then there is nothing that should be made.
+pub fn plan(
+    snapshot: &Snapshot,
+    netns: NetnsId,
+    policy: &Policy,
+    request: &Request<'_>,
+) -> Result<Plan, PlanError> {
+    let at =
+        snapshot.namespaces.iter().position(|one| one.id == netns).ok_or(PlanError::NoNamespace(netns))?;
+    let missing = || PlanError::NoNamespace(netns);
+    let now = snapshot.namespaces.get(at).ok_or_else(missing)?;
+    let context = Context::new(snapshot, now, policy).ok_or_else(missing)?;
+    let bridges = asked_for(&context, request)?;
+    let (mut chosen, mut unfit, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
+    for bridge in &bridges {
+        let choice = choose(&context, bridge, request);
+        for (method, because) in choice.methods {
+            // That it fits was found out when it was chosen, of a part of the namespace; of the whole it may not.
+            match method.pieces(&context, bridge) {
+                Ok(more) => {
+                    pieces.extend(more);
+                    chosen.push(Chosen { method, bridge: bridge.link.into(), because });
+                }
+                Err(lacks) => unfit.push(Unfit::new(method, bridge, lacks.to_string())),
+            }
+        }
+        unfit.extend(choice.unfit);
+    }
+    let changes = changes(&context, &pieces);
+    let mut made = snapshot.clone();
+    if let Some(netns) = made.namespaces.get_mut(at) {
+        for change in &changes {
+            change.make(netns)?;
+        }
+    }
+    let then = made.namespaces.get(at).ok_or_else(missing)?;
+    let after = Context::new(&made, then, policy).ok_or_else(missing)?;
+    let (mut claims, mut stops, mut cut) = (Vec::new(), Vec::new(), Vec::new());
+    for bridge in &bridges {
+        let judged = judged(&context, &after, bridge, changes.is_empty());
+        let lost = lost(&context, &after, bridge, changes.is_empty());
+        cut.extend(lost.iter().filter(|want| want.firm).map(|want| format!("{}: {want}", bridge.link.name)));
+        stops.extend(what_stops(now, bridge, &judged, &lost, &chosen));
+        claims.extend(judged);
+    }
+    if !cut.is_empty() {
+        return Err(PlanError::CutsOff(cut));
+    }
+    Ok(Plan { netns, label: now.label(), chosen, changes, claims, stops, unfit })
+}
+
+fn asked_for<'c, 's>(
+    context: &'c Context<'s>,
+    request: &Request<'_>,
+) -> Result<Vec<&'c BridgeView<'s>>, PlanError> {
+    if request.bridges.is_empty() {
+        return Ok(context.bridges().iter().collect());
+    }
+    let named = |name: &String| {
+        let found = context.bridges().iter().find(|bridge| bridge.link.name == *name);
+        found.ok_or_else(|| PlanError::NoBridge(name.clone()))
+    };
+    request.bridges.iter().map(named).collect()
+}
+
+/// Judges what is wanted of a bridge, as it is and as it will be.
+fn judged(before: &Context<'_>, after: &Context<'_>, bridge: &BridgeView<'_>, same: bool) -> Vec<Judged> {
+    let wanted: Vec<Wanted> = wanted(before, bridge);
+    let now = judge(before.network(), &wanted);
+    let then = if same { now.clone() } else { judge(after.network(), &wanted) };
+    let groups: BTreeMap<IfIndex, Vec<Device>> = bridge
+        .guests()
+        .map(|alike| (alike.first.link.index, alike.members().map(|port| port.link.into()).collect()))
+        .collect();
+    let pairs = now.into_iter().zip(then);
+    let judged = pairs.map(|((port, goal, before), (_, _, after))| Judged {
+        bridge: bridge.link.into(),
+        from: groups.get(&port).cloned().unwrap_or_default(),
+        goal,
+        before,
+        after,
+    });
+    judged.collect()
+}
+
+/// What is wanted, works now, and will not.
+fn lost(before: &Context<'_>, after: &Context<'_>, bridge: &BridgeView<'_>, same: bool) -> Vec<Want> {
+    if same {
+        return Vec::new();
+    }
+    let prover = Prover::new(after.network()).now();
+    wants(before, bridge).into_iter().filter(|want| !want.holds(&prover)).collect()
+}
+
+/// Says what stops working on a bridge.
+fn what_stops(
+    netns: &Netns,
+    bridge: &BridgeView<'_>,
+    judged: &[Judged],
+    lost: &[Want],
+    chosen: &[Chosen],
+) -> Vec<String> {
+    let name = &bridge.link.name;
+    let closed = |protocol| {
+        judged.iter().any(|claim| {
+            claim.goal == Goal::Host(protocol)
+                && matches!(claim.before, Verdict::Exposed(_))
+                && claim.after == Verdict::Isolated
+        })
+    };
+    let mut stops = Vec::new();
+    let protocols = [(HostProtocol::Arp, "ARP"), (HostProtocol::Ipv4, "IPv4"), (HostProtocol::Ipv6, "IPv6")];
+    let reached: Vec<_> =
+        protocols.into_iter().filter(|(protocol, _)| closed(*protocol)).map(|(_, word)| word).collect();
+    if !reached.is_empty() {
+        let services = services(netns);
+        let listening =
+            if services.is_empty() { String::new() } else { format!(" ({})", services.join(", ")) };
+        stops.push(format!("{name}: guests reach the host by {}{listening}", reached.join(", ")));
+    }
+    let sorts: BTreeSet<_> = lost.iter().map(|want| want.sort).collect();
+    stops.extend(sorts.into_iter().map(|sort| format!("{name}: {sort} frames between its ports")));
+    let here =
+        |method| chosen.iter().any(|one| one.method == method && one.bridge.index == bridge.link.index);
+    if here(Method::DropLinkLocal) || here(Method::TcLinkLocal) {
+        stops.extend(link_local_that_stops(bridge));
+    }
+    stops
+}
+
+/// Says which protocols to link-local group addresses stop at a bridge's guest ports.
+fn link_local_that_stops(bridge: &BridgeView<'_>) -> Option<String> {
+    use LinkLocalProtocol::{Eapol, Lacp, Lldp, Stp};
+    let allowed = bridge.policy.link_local.as_deref().unwrap_or_default();
+    let all = [(Lacp, "LACP"), (Lldp, "LLDP"), (Eapol, "802.1X"), (Stp, "BPDUs")];
+    let words: Vec<_> =
+        all.into_iter().filter(|(protocol, _)| !allowed.contains(protocol)).map(|(_, word)| word).collect();
+    let tree = match bridge.options.stp_state {
+        Some(StpState::Kernel | StpState::User) if !allowed.contains(&Stp) => {
+            "; its spanning tree no longer hears guests"
+        }
+        _ => "",
+    };
+    (!words.is_empty()).then(|| format!("{}: {} of guests{tree}", bridge.link.name, words.join(", ")))
+}
+
+/// What listens for the host, on any address or on one: at most a few, then how many more.
+fn services(netns: &Netns) -> Vec<String> {
+    const MOST: usize = 6;
+    let word = |protocol| match protocol {
+        ListenProtocol::Tcp => "tcp",
+        ListenProtocol::Udp => "udp",
+    };
+    let listening = netns.listeners.known().iter().filter(|listener| !listener.address.is_loopback());
+    let services: BTreeSet<_> = listening
+        .map(|listener| {
+            let process = listener.processes.first().map(|process| format!(" {}", process.name));
+            (word(listener.protocol), listener.port, process.unwrap_or_default())
+        })
+        .collect();
+    let more = services.len().saturating_sub(MOST);
+    let shown =
+        services.into_iter().take(MOST).map(|(word, port, process)| format!("{word} {port}{process}"));
+    shown.chain((more > 0).then(|| format!("{more} more"))).collect()
+}

@@ -1,0 +1,130 @@
+//! `portcullis fix` for people: what is closed, by what, what stops working, what is left.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::layout::shell_word;
+use super::{Clean, field, named, plural, what};
+use crate::json::{FixClaim, FixDocument, FixOutcome, VerdictName};
+
+/// How many changes are shown before the rest is only counted.
+const CHANGES: usize = 12;
+
+/// Writes the plan, bridge by bridge, then its changes.
+///
+/// # Errors
+/// Whatever writing gives.
+pub fn fix(out: &mut impl Write, document: &FixDocument) -> io::Result<()> {
+    let mut bridges: Vec<&str> = Vec::new();
+    let named = document.remedies.iter().map(|remedy| &remedy.bridge);
+    for bridge in named.chain(document.claims.iter().map(|claim| &claim.after.bridge)) {
+        if !bridges.contains(&bridge.as_str()) {
+            bridges.push(bridge);
+        }
+    }
+    for bridge in &bridges {
+        write_bridge(out, document, bridge)?;
+    }
+    if document.changes.is_empty() {
+        let left = document.claims.iter().any(|claim| claim.after.verdict != VerdictName::Isolated);
+        let why = match (bridges.is_empty(), left) {
+            (true, _) => "Nothing to do: no bridge here is denied to its guests.",
+            (false, false) => "Nothing to do: what the policy wants is proven already.",
+            (false, true) => "Nothing that is left can be closed by a remedy that fits.",
+        };
+        return writeln!(out, "{why}");
+    }
+    writeln!(out, "changes")?;
+    for (at, change) in document.changes.iter().take(CHANGES).enumerate() {
+        field(out, 2, &(at + 1).to_string(), &change.what)?;
+    }
+    if let more @ 1.. = document.changes.len().saturating_sub(CHANGES) {
+        field(out, 2, "", &format!("and {more} more; --format json has them all"))?;
+    }
+    writeln!(out)?;
+    write_outcome(out, document)
+}
+
+fn write_bridge(out: &mut impl Write, document: &FixDocument, bridge: &str) -> io::Result<()> {
+    writeln!(out, "{}", Clean(bridge))?;
+    let claims = || document.claims.iter().filter(|claim| claim.after.bridge == bridge);
+    let closes = |claim: &&FixClaim| {
+        claim.before != VerdictName::Isolated && claim.after.verdict == VerdictName::Isolated
+    };
+    write_claims(out, "closes", AnsiColor::Green, claims().filter(closes))?;
+    let keeps = |claim: &&FixClaim| claim.before == VerdictName::Isolated;
+    write_claims(out, "isolated", AnsiColor::Green, claims().filter(keeps))?;
+    for remedy in document.remedies.iter().filter(|remedy| remedy.bridge == bridge) {
+        field(out, 2, "by", &format!("{}: {}", remedy.method, remedy.does))?;
+        field(out, 2, "", &format!("({})", remedy.because))?;
+    }
+    let prefix = format!("{bridge}: ");
+    for stops in document.stops.iter().filter_map(|stops| stops.strip_prefix(&prefix)) {
+        field(out, 2, "stops", stops)?;
+    }
+    for claim in claims().filter(|claim| claim.after.verdict != VerdictName::Isolated) {
+        write_left(out, claim)?;
+    }
+    writeln!(out)
+}
+
+/// Writes claims with the same ports as one line.
+fn write_claims<'c>(
+    out: &mut impl Write,
+    label: &str,
+    colour: AnsiColor,
+    claims: impl Iterator<Item = &'c FixClaim>,
+) -> io::Result<()> {
+    let mut by_ports: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for claim in claims {
+        by_ports
+            .entry(named(&claim.after.from, &claim.after.from_alike))
+            .or_default()
+            .push(what(&claim.after));
+    }
+    let style = Style::new().fg_color(Some(colour.into()));
+    for (ports, what) in by_ports {
+        // The label is coloured, and counts as long as it is without.
+        let text = format!("{} · from {ports}", what.join(", "));
+        let mut line = Vec::new();
+        field(&mut line, 2, label, &text)?;
+        let plain = String::from_utf8_lossy(&line).into_owned();
+        write!(out, "{}", plain.replacen(label, &format!("{style}{label}{style:#}"), 1))?;
+    }
+    Ok(())
+}
+
+/// Writes what is not proven once the plan is made.
+fn write_left(out: &mut impl Write, claim: &FixClaim) -> io::Result<()> {
+    let ports = named(&claim.after.from, &claim.after.from_alike);
+    let verdict = claim.after.verdict.name();
+    field(out, 2, "leaves", &format!("{verdict}: {} · from {ports}", what(&claim.after)))?;
+    if let Some(witness) = &claim.after.witness {
+        let port = shell_word(&witness.port);
+        writeln!(out, "            portcullis walk --from {port} --frame {}", witness.frame)?;
+    }
+    for assumption in &claim.after.assumptions {
+        field(out, 2, "", &assumption.what)?;
+    }
+    Ok(())
+}
+
+fn write_outcome(out: &mut impl Write, document: &FixDocument) -> io::Result<()> {
+    let left = document.claims.iter().filter(|claim| claim.after.verdict != VerdictName::Isolated).count();
+    let proven = match (document.claims.len(), left) {
+        (0, _) => "The policy wants nothing proven here".to_owned(),
+        (all, 0) => format!("Proven with it: {}", plural(all, "claim")),
+        (all, left) => format!("Proven with it: {} of {}", all - left, plural(all, "claim")),
+    };
+    match (document.outcome, document.confirm_within) {
+        (FixOutcome::Planned | FixOutcome::Nothing, _) => writeln!(out, "{proven}. Nothing was changed."),
+        (FixOutcome::Applied, _) => writeln!(out, "{proven}. Applied; portcullis rollback undoes it."),
+        (FixOutcome::AwaitsConfirmation, within) => writeln!(
+            out,
+            "{proven}. Applied, and undone in {} s unless you run: portcullis confirm",
+            within.unwrap_or_default()
+        ),
+    }
+}
