@@ -691,7 +691,9 @@ impl fmt::Display for Name<'_> {
         let table = &self.0.table;
         let (chains, rules) =
             (table.chains.len(), table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>());
-        write!(f, "{} {} ({chains} chains, {rules} rules)", family_word(self.0), table.name)
+        let counted = |count, noun| if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") };
+        let (chains, rules) = (counted(chains, "chain"), counted(rules, "rule"));
+        write!(f, "{} {} ({chains}, {rules})", family_word(self.0), table.name)
     }
 }
 

@@ -17,6 +17,8 @@ use crate::wants::{Want, wants};
 
 /// How many ways of frames are looked at for a claim.
 const MOST_WAYS: usize = 20_000;
+/// What a remedy costs more that can only be imagined.
+const IMAGINED: u32 = 1_000;
 /// How many counterexamples are taken before it is given up.
 const MOST_ROUNDS: usize = 64;
 
@@ -77,12 +79,19 @@ impl Trial<'_> {
         Some((context, at))
     }
 
-    /// The first claim that does not hold with some remedies: a frame, or nothing but the fact.
-    fn refute(&self, methods: &[Method]) -> Result<Option<Option<Counterexample>>, String> {
+    /// The first claim that does not hold with some remedies, but for those that are given up: a frame, or nothing but the
+    /// fact.
+    fn refute(
+        &self,
+        methods: &[Method],
+        given_up: &[(IfIndex, Goal)],
+    ) -> Result<Option<Option<Counterexample>>, String> {
         self.with(methods, |context, _| {
             let prover = Prover::new(context.network()).most_ways(MOST_WAYS);
             for Wanted { port, goals } in &self.wanted {
-                for proof in prover.prove(*port, goals) {
+                let goals: Vec<_> =
+                    goals.iter().copied().filter(|goal| !given_up.contains(&(*port, *goal))).collect();
+                for proof in prover.prove(*port, &goals) {
                     match proof.verdict {
                         Verdict::Isolated => {}
                         // One that needs other learned addresses cannot be tried against a single remedy.
@@ -108,7 +117,16 @@ impl Trial<'_> {
 
     /// Whether guests are to be kept from each other.
     fn keeps_guests_apart(&self) -> bool {
-        self.wanted.iter().flat_map(|wanted| &wanted.goals).any(|goal| matches!(goal, Goal::Port(_)))
+        self.goals().any(|goal| matches!(goal, Goal::Port(_)))
+    }
+
+    /// Whether guests are to be kept from the host.
+    fn keeps_host_closed(&self) -> bool {
+        self.goals().any(|goal| matches!(goal, Goal::Host(_)))
+    }
+
+    fn goals(&self) -> impl Iterator<Item = &Goal> {
+        self.wanted.iter().flat_map(|wanted| &wanted.goals)
     }
 
     /// What some remedies would cut off.
@@ -160,8 +178,10 @@ pub(crate) fn choose(context: &Context<'_>, bridge: &BridgeView<'_>, request: &R
     for method in chosen {
         let without: Vec<_> =
             forced.iter().chain(kept.iter().filter(|one| **one != method)).copied().collect();
-        match trial.refute(&without) {
+        let imagined = request.refused.contains_key(&method);
+        match trial.refute(&without, &[]) {
             Ok(None) => kept.retain(|one| *one != method),
+            _ if imagined => {}
             Ok(Some(Some(by))) => choice
                 .methods
                 .push((method, claims::without_it(&trial.snapshot, &by.goal, by.port, &by.frame))),
@@ -173,7 +193,8 @@ pub(crate) fn choose(context: &Context<'_>, bridge: &BridgeView<'_>, request: &R
     choice
 }
 
-/// The remedies that may be chosen, cheapest first: those that fit, and cut nobody off.
+/// The remedies that may be chosen, cheapest first: those that fit, and cut nobody off. Those that the kernel refuses are among
+/// them, dearer than all others together: what helps beside them helps without them too, though less.
 fn candidates(
     trial: &Trial<'_>,
     bridge: &BridgeView<'_>,
@@ -184,23 +205,27 @@ fn candidates(
     let mut fitting = Vec::new();
     for method in Method::ALL {
         let Some(cost) = method.cost() else { continue };
-        // Guests are kept from each other only where that is wanted.
-        let idle = method == Method::Isolate && !trial.keeps_guests_apart();
+        // Guests are kept from each other, and from the host, only where that is wanted.
+        let idle =
+            if method == Method::Isolate { !trial.keeps_guests_apart() } else { !trial.keeps_host_closed() };
         if idle || forced.contains(&method) {
             continue;
         }
-        let why = match request.refused.get(&method) {
-            Some(why) => Some(format!("this kernel refuses it: {why}")),
-            None => match trial.cuts(&[method]) {
-                Ok(None) => None,
-                Ok(Some(want)) => Some(format!("it would stop {want}")),
-                Err(why) => Some(why),
+        let why = match trial.cuts(&[method]) {
+            Ok(None) => match request.refused.get(&method) {
+                None => {
+                    fitting.push((cost, method));
+                    continue;
+                }
+                Some(why) => {
+                    fitting.push((cost + IMAGINED, method));
+                    format!("this kernel refuses it: {why}")
+                }
             },
+            Ok(Some(want)) => format!("it would stop {want}"),
+            Err(why) => why,
         };
-        match why {
-            None => fitting.push((cost, method)),
-            Some(why) => unfit.push(Unfit::new(method, bridge, why)),
-        }
+        unfit.push(Unfit::new(method, bridge, why));
     }
     fitting.sort_by_key(|(cost, _)| *cost);
     fitting
@@ -210,42 +235,41 @@ fn candidates(
 /// frame that can be stopped.
 fn cheapest(trial: &Trial<'_>, forced: &[Method], candidates: &[(u32, Method)]) -> Option<Vec<Method>> {
     let sets = subsets(candidates);
-    let mut seen: Vec<(Counterexample, u32)> = Vec::new();
-    let mut failed: Vec<u32> = Vec::new();
+    let (mut stopped_by, mut failed, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
     let mut best = None;
     for _ in 0..MOST_ROUNDS {
-        let fits = |set: &u32| {
-            seen.iter().all(|(_, stopped_by)| *stopped_by == 0 || set & stopped_by != 0)
-                && !failed.iter().any(|failed| set & !failed == 0)
+        let stops_all = |set: u32| stopped_by.iter().all(|by| set & by != 0);
+        let is_new = |set: u32| !failed.iter().any(|failed: &u32| set & !failed == 0);
+        let Some((_, set)) = sets.iter().find(|(_, set)| stops_all(*set) && is_new(*set)) else {
+            return best;
         };
-        let Some((_, set)) = sets.iter().find(|(_, set)| fits(set)) else { return best };
         let chosen: Vec<_> = members(candidates, *set).collect();
         let made: Vec<_> = forced.iter().copied().chain(chosen.iter().copied()).collect();
-        match trial.refute(&made) {
+        match trial.refute(&made, &given_up) {
             Ok(None) => return Some(chosen),
-            Ok(Some(Some(by))) => {
-                let stops = |at: &usize| {
-                    candidates.get(*at).is_some_and(|(_, method)| {
-                        let with: Vec<_> = made.iter().copied().chain([*method]).collect();
-                        !made.contains(method) && trial.stops(&with, &by)
-                    })
-                };
-                let stopped_by = (0..candidates.len()).filter(stops).fold(0, |set, at| set | 1 << at);
-                if stopped_by == 0 {
-                    // Nothing here stops it: it stays, and the rest is closed all the same.
-                    best = best.or(Some(chosen));
-                    failed.push(*set);
-                }
-                seen.push((by, stopped_by));
-            }
+            Ok(Some(Some(by))) => match stoppers(trial, candidates, &made, &by) {
+                // Nothing here stops it. It stays, and the rest is closed all the same.
+                0 => given_up.push((by.port, by.goal)),
+                stoppers => stopped_by.push(stoppers),
+            },
             Ok(Some(None)) => {
-                best = Some(chosen);
+                best = best.or(Some(chosen));
                 failed.push(*set);
             }
             Err(_) => failed.push(*set),
         }
     }
     best
+}
+
+/// The candidates that stop a frame which gets through what is made already, as bits.
+fn stoppers(trial: &Trial<'_>, candidates: &[(u32, Method)], made: &[Method], by: &Counterexample) -> u32 {
+    let stops = |method: &Method| {
+        let with: Vec<_> = made.iter().copied().chain([*method]).collect();
+        !made.contains(method) && trial.stops(&with, by)
+    };
+    let each = candidates.iter().enumerate().filter(|(_, (_, method))| stops(method));
+    each.fold(0, |set, (at, _)| set | 1 << at)
 }
 
 /// Every set of candidates as bits, cheapest first; of equally cheap ones the smaller.

@@ -186,7 +186,7 @@ fn ifupdown(changes: &[Change]) -> String {
         "# Written by portcullis fix. Add these lines to the stanza of each interface.\n".to_owned();
     let mut last = None;
     for change in changes {
-        let device = change.device().map_or("lo", |device| device.name.as_str());
+        let device = stanza(change);
         if last != Some(device) {
             text.push_str(&format!("\niface {} inet manual\n", one_line(device)));
             last = Some(device);
@@ -204,6 +204,16 @@ fn ifupdown(changes: &[Change]) -> String {
         }
     }
     text
+}
+
+/// The interface whose coming up a change waits for.
+fn stanza(change: &Change) -> &str {
+    let hooked = match change {
+        Change::Table { to, .. } => to.bases.iter().flat_map(|base| &base.devices).next().map(String::as_str),
+        Change::Rule(rule) => rule.iif.as_deref(),
+        _ => change.device().map(|device| device.name.as_str()),
+    };
+    hooked.unwrap_or("lo")
 }
 
 /// A line of a ruleset as part of one long line.
@@ -306,17 +316,26 @@ fn networkd_option(option: PortOption, to: u32) -> Option<String> {
     })
 }
 
-/// nmstate's `linux-bridge` and `sysctl`-less world: it has words for a few of these.
+/// nmstate speaks of few of these: <https://nmstate.io/devel/yaml_api.html>.
 fn nmstate(changes: &[Change]) -> String {
-    let mut interfaces = String::new();
-    let mut comments = String::new();
+    let (mut comments, mut interfaces, mut rules) = (String::new(), String::new(), String::new());
     for change in changes {
         match change {
             Change::Bridge { bridge, option: BridgeOption::AgeingTime, to, .. } => {
+                let (name, seconds) = (yaml(&bridge.name), to / 100);
                 interfaces.push_str(&format!(
-                    "- name: {}\n  type: linux-bridge\n  bridge:\n    options:\n      mac-ageing-time: {}\n",
-                    yaml(&bridge.name),
-                    to / 100
+                    "- name: {name}\n  type: linux-bridge\n  bridge:\n    options:\n      mac-ageing-time: {seconds}\n"
+                ));
+            }
+            Change::Ipv6 { at: ConfAt::Device(device), setting, to: 1, .. } if setting == "disable_ipv6" => {
+                interfaces
+                    .push_str(&format!("- name: {}\n  ipv6:\n    enabled: false\n", yaml(&device.name)));
+            }
+            Change::Rule(rule) => {
+                let (priority, family) = (rule.priority, if rule.ipv6 { "ipv6" } else { "ipv4" });
+                let iif = yaml(rule.iif.as_deref().unwrap_or_default());
+                rules.push_str(&format!(
+                    "  - priority: {priority}\n    family: {family}\n    iif: {iif}\n    action: blackhole\n"
                 ));
             }
             _ => {
@@ -324,11 +343,14 @@ fn nmstate(changes: &[Change]) -> String {
             }
         }
     }
-    if interfaces.is_empty() {
-        interfaces.push_str("[]\n");
+    let mut text = format!("# Written by portcullis fix.\n{comments}");
+    if !interfaces.is_empty() {
+        text.push_str(&format!("interfaces:\n{interfaces}"));
     }
-    let gap = if interfaces.starts_with('[') { " " } else { "\n" };
-    format!("# Written by portcullis fix.\n{comments}interfaces:{gap}{interfaces}")
+    if !rules.is_empty() {
+        text.push_str(&format!("route-rules:\n  config:\n{rules}"));
+    }
+    text
 }
 
 /// A text in YAML's double quotes, which take JSON's escapes.

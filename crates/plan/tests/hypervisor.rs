@@ -8,9 +8,12 @@ use std::fs::File;
 use std::path::Path;
 
 use portcullis_audit::Policy;
-use portcullis_plan::{Method, Plan, PlanError, Request, State, plan};
+use portcullis_datapath::Network;
+use portcullis_plan::{Method, Plan, PlanError, Request, State, Words, plan, write};
 use portcullis_prove::{Prover, Verdict};
-use portcullis_snapshot::Snapshot;
+use portcullis_snapshot::{
+    EtherType, FdbEntry, LinkKind, MacAddr, Reading, Snapshot, VlanEntry, VlanFlags, VlanId, VlanTable,
+};
 
 /// An address-less `br0` with the guests `veth1` and `veth2`, on a host that forwards.
 fn host() -> Snapshot {
@@ -50,7 +53,241 @@ fn sketch(plan: &Plan) -> String {
     text
 }
 
+/// The snapshot with a plan made in it.
+fn made(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
+    let mut made = snapshot.clone();
+    for change in &plan.changes {
+        assert_eq!(change.state(&made.namespaces[0]), State::Before, "{change}");
+        change.make(&mut made.namespaces[0]).unwrap();
+        assert_eq!(change.state(&made.namespaces[0]), State::After, "{change}");
+    }
+    made
+}
+
+/// The same host on a kernel that filters VLANs, whose bridge has heard its guests.
+fn vlan_aware() -> Snapshot {
+    let mut snapshot = host();
+    let netns = &mut snapshot.namespaces[0];
+    let (Reading::Read(links), Reading::Read(fdb)) = (&mut netns.links, &mut netns.fdb) else { panic!() };
+    let bridge = links.iter_mut().find(|link| link.bridge().is_some()).unwrap();
+    let LinkKind::Bridge(options) = &mut bridge.kind else { panic!() };
+    options.vlan_protocol = Some(EtherType::VLAN);
+    let bridge = bridge.index;
+    let ports = links.iter().filter(|link| link.bridge_port().is_some());
+    for (number, port) in ports.enumerate() {
+        fdb.push(FdbEntry {
+            device: port.index,
+            bridge: Some(bridge),
+            address: MacAddr([2, 0, 0, 0, 0x10, number as u8]),
+            vlan: None,
+            state: 2,
+            flags: 4,
+            flags_ext: 0,
+            used: Some(0),
+            updated: Some(0),
+            remote: None,
+            unknown: Vec::new(),
+        });
+    }
+    let entry = |flags| VlanEntry {
+        from: VlanId::new(1).unwrap(),
+        to: VlanId::new(1).unwrap(),
+        flags: VlanFlags(flags),
+        state: None,
+        mcast_router: None,
+        neigh_suppress: None,
+        tunnel_id: None,
+        unknown: Vec::new(),
+    };
+    let untagged = VlanFlags::PVID | VlanFlags::UNTAGGED;
+    let ports = links.iter().filter(|link| link.bridge_port().is_some()).map(|link| (link.index, untagged));
+    let tables = ports.chain([(bridge, untagged | VlanFlags::BRENTRY)]);
+    let tables = tables.map(|(device, flags)| VlanTable { device, vlans: vec![entry(flags)] });
+    netns.vlans = Reading::Read(tables.collect());
+    snapshot
+}
+
 #[test]
-fn without_a_word_everything_is_closed() {
-    insta::assert_snapshot!(sketch(&planned(&host(), "", &[], &[]).unwrap()), @"");
+fn without_a_word_the_host_is_closed() {
+    insta::assert_snapshot!("host_closed", sketch(&planned(&host(), "", &[], &[]).unwrap()));
+}
+
+#[test]
+fn what_this_kernel_refuses_is_done_otherwise() {
+    let refused = [Method::DropOnBridge, Method::DropLinkLocal, Method::BridgeInput];
+    let plan = planned(&host(), "", &[], &refused).unwrap();
+    insta::assert_snapshot!("refused", sketch(&plan));
+    let refused = [&refused[..], &[Method::TcOnBridge]].concat();
+    let plan = planned(&host(), "", &[], &refused).unwrap();
+    assert!(plan.chosen.iter().any(|chosen| chosen.method == Method::BpfOnBridge));
+    assert!(plan.is_proven());
+}
+
+#[test]
+fn what_cannot_be_closed_is_left_and_said() {
+    let refused = [Method::DropLinkLocal, Method::TcLinkLocal];
+    let plan = planned(&host(), "", &[], &refused).unwrap();
+    assert!(!plan.is_proven());
+    assert!(plan.chosen.iter().any(|chosen| chosen.method == Method::DropOnBridge));
+    for left in plan.left() {
+        let Verdict::Exposed(exposure) = &left.after else { panic!("{left:?}") };
+        assert_eq!(exposure.frame[..5], [1, 0x80, 0xc2, 0, 0]);
+    }
+}
+
+#[test]
+fn a_bridge_that_is_meant_to_be_reached_is_left_alone() {
+    let plan = planned(&host(), "[[bridge]]\nhost-access = \"allow\"", &[], &[]).unwrap();
+    assert!(plan.is_empty() && plan.claims.is_empty());
+}
+
+#[test]
+fn guests_are_kept_apart_where_the_policy_says_so() {
+    let policy = "[[bridge]]\nhost-access = \"allow\"\nguest-to-guest = \"deny\"";
+    insta::assert_snapshot!("guests_apart", sketch(&planned(&host(), policy, &[], &[]).unwrap()));
+}
+
+#[test]
+fn protocols_that_the_policy_lets_through_stay_open_and_that_is_said() {
+    let plan = planned(&host(), "[[bridge]]\nlink-local = [\"lldp\", \"stp\"]", &[], &[]).unwrap();
+    let text = write(Words::Nft, &plan.changes);
+    assert!(text.contains("ether type != 0x88cc ether type > 1500 drop"), "{text}");
+    assert!(plan.left().next().is_some(), "LLDP has a way to the stack");
+}
+
+#[test]
+fn vlan_filtering_is_for_bridges_that_filter_already() {
+    let names = |snapshot: &Snapshot| {
+        let plan = planned(snapshot, "", &[], &[]).unwrap();
+        assert!(plan.is_proven());
+        plan.chosen.iter().map(|chosen| chosen.method).collect::<Vec<_>>()
+    };
+    let mut snapshot = vlan_aware();
+    // A guest's own VLANs would stop.
+    assert_eq!(names(&snapshot), [Method::DropOnBridge, Method::DropLinkLocal]);
+    let Reading::Read(links) = &mut snapshot.namespaces[0].links else { panic!() };
+    for link in links {
+        if let LinkKind::Bridge(options) = &mut link.kind {
+            options.vlan_filtering = Some(true);
+        }
+    }
+    assert_eq!(names(&snapshot), [Method::VlanFiltering, Method::DropLinkLocal]);
+}
+
+#[test]
+fn what_is_asked_for_is_made_and_what_it_stops_is_said() {
+    let plan = planned(&vlan_aware(), "", &[Method::VlanFiltering], &[]).unwrap();
+    insta::assert_snapshot!("vlan_filtering", sketch(&plan));
+    // What would cut guests off is not made.
+    let error = planned(&host(), "", &[Method::Isolate], &[]).unwrap_err();
+    insta::assert_snapshot!("isolate_cuts_off", error);
+}
+
+/// The remedies that fit a host, each with its plan.
+fn each_alone(snapshot: &Snapshot) -> Vec<(Method, Plan)> {
+    let policy = "[[bridge]]\nguest-to-guest = \"deny\"";
+    let plan = |method| planned(snapshot, policy, &[method], &[]).ok().map(|plan| (method, plan));
+    Method::ALL.into_iter().filter_map(plan).filter(|(_, plan)| !plan.is_empty()).collect()
+}
+
+#[test]
+fn every_remedy_is_taken_back_without_a_trace() {
+    let snapshot = vlan_aware();
+    let all = each_alone(&snapshot);
+    assert!(all.len() >= 30, "{:?}", all.iter().map(|(method, _)| method).collect::<Vec<_>>());
+    for (method, plan) in all {
+        let mut back = made(&snapshot, &plan);
+        assert_ne!(back, snapshot, "{method}");
+        for change in plan.changes.iter().rev() {
+            change.take_back(&mut back.namespaces[0]).unwrap();
+        }
+        let (Reading::Read(fdb), Reading::Read(before)) =
+            (&mut back.namespaces[0].fdb, &snapshot.namespaces[0].fdb)
+        else {
+            panic!()
+        };
+        // What was learned is in the static entry's place, and comes again by itself.
+        let learned = before.iter().filter(|entry| !fdb.contains(entry)).cloned().collect::<Vec<_>>();
+        fdb.extend(learned);
+        assert!(fdb.len() == before.len() && before.iter().all(|entry| fdb.contains(entry)), "{method}");
+        back.namespaces[0].fdb = snapshot.namespaces[0].fdb.clone();
+        assert_eq!(back, snapshot, "{method}");
+    }
+}
+
+#[test]
+fn no_state_on_the_way_is_more_open_than_the_first() {
+    let snapshot = vlan_aware();
+    for (method, plan) in each_alone(&snapshot) {
+        let mut state = snapshot.clone();
+        for change in &plan.changes {
+            change.make(&mut state.namespaces[0]).unwrap();
+            let network = Network::new(&state, plan.netns).unwrap();
+            for claim in plan.claims.iter().filter(|claim| claim.before == Verdict::Isolated) {
+                let proof = Prover::new(&network).prove(claim.from[0].index, &[claim.goal]).pop().unwrap();
+                assert_eq!(proof.verdict, Verdict::Isolated, "{method}, after {change}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_second_plan_changes_nothing() {
+    let snapshot = host();
+    let plan = planned(&snapshot, "", &[], &[]).unwrap();
+    let again = planned(&made(&snapshot, &plan), "", &[], &[]).unwrap();
+    assert!(again.is_empty() && again.is_proven() && !again.claims.is_empty());
+}
+
+#[test]
+fn a_change_is_made_only_where_the_old_state_is() {
+    let snapshot = vlan_aware();
+    for (method, plan) in each_alone(&snapshot) {
+        let mut state = made(&snapshot, &plan);
+        for change in &plan.changes {
+            let error = change.make(&mut state.namespaces[0]).unwrap_err();
+            assert!(error.to_string().contains("it is so already"), "{method}: {error}");
+        }
+        // Another device of the same index.
+        let Reading::Read(links) = &mut state.namespaces[0].links else { panic!() };
+        links.iter_mut().for_each(|link| link.name.push('x'));
+        for change in plan.changes.iter().filter(|change| change.device().is_some()) {
+            let error = change.take_back(&mut state.namespaces[0]).unwrap_err();
+            assert!(error.to_string().contains("is gone, or another device"), "{method}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_plan_can_be_said_in_other_words() {
+    let methods = [
+        Method::VlanFiltering,
+        Method::DropLinkLocal,
+        Method::IpRule,
+        Method::AcceptRaOff,
+        Method::TcOnBridge,
+    ];
+    let plan = planned(&vlan_aware(), "", &methods, &[]).unwrap();
+    for (name, words) in [
+        ("script", Words::Script),
+        ("nft", Words::Nft),
+        ("sysctl", Words::Sysctl),
+        ("ifupdown", Words::Ifupdown),
+        ("networkd", Words::Networkd),
+        ("nmstate", Words::Nmstate),
+    ] {
+        insta::assert_snapshot!(name, write(words, &plan.changes));
+    }
+}
+
+#[test]
+fn changes_are_read_as_they_were_written() {
+    for (method, plan) in each_alone(&vlan_aware()) {
+        let text = serde_json::to_string(&plan.changes).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Vec<portcullis_plan::Change>>(&text).unwrap(),
+            plan.changes,
+            "{method}"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_audit::Severity;
@@ -33,6 +34,16 @@ Exit status:
   1  something is exposed or unproven
   2  it could not be done, or the arguments are wrong";
 
+const FIX: &str = "\
+Without a policy, a bridge device that has no address is meant to be only a switch, and what is
+chosen is the cheapest set of remedies that is proven to keep its guests from the host.
+portcullis explain methods lists the remedies.
+
+Exit status:
+  0  done, or nothing to do; with --dry-run: everything that the policy wants is proven with it
+  1  something that the policy wants stays unproven, or the plan was not agreed to
+  2  it could not be done: nothing was changed, or what was is undone";
+
 /// Shows, proves and enforces the isolation of Linux bridges on virtualization hosts.
 ///
 /// Looks at the bridges of this machine, or of a saved snapshot, and tells whether guests are isolated from the host,
@@ -56,6 +67,18 @@ pub(crate) enum Command {
     /// Proves that no frame of a port reaches something, or shows one that does
     #[command(after_help = PROVE)]
     Prove(ProveArguments),
+    /// Plans what makes the policy hold, proves it, and applies it
+    #[command(after_help = FIX)]
+    Fix(FixArguments),
+    /// Keeps what fix applied and waits to have confirmed
+    Confirm(StateArguments),
+    /// Undoes what fix applied
+    Rollback(RollbackArguments),
+    /// Tells what fix applied here, and whether the kernel still has it so
+    Status(StatusArguments),
+    /// Undoes what is not confirmed in time
+    #[command(hide = true)]
+    Watchdog(StateArguments),
     /// Draws the bridges, their ports and the guests behind them
     Map(MapArguments),
     /// Explains a rule: threat, kernel path, remedies and their trade-offs
@@ -211,6 +234,97 @@ pub(crate) struct ProveArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct FixArguments {
+    /// Work in this network namespace: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NAME")]
+    pub(crate) netns: Option<String>,
+    /// Plan for a saved snapshot instead of the kernel, and change nothing; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["netns", "yes", "confirm", "persist"])]
+    pub(crate) snapshot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyFile,
+    /// Only this bridge; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bridge: Vec<String>,
+    /// Use this remedy, and no other; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) method: Vec<String>,
+    /// With --method: add what it takes to have everything proven
+    #[arg(long, requires = "method")]
+    pub(crate) complete: bool,
+    /// Show the plan, and change nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Print the plan in other words, and change nothing
+    #[arg(long = "as", value_enum, value_name = "WORDS", conflicts_with = "format")]
+    pub(crate) words: Option<Words>,
+    /// Apply without asking
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+    /// Undo it after this time (60s, 5m) unless portcullis confirm comes; 0 for never. Without it, 60s if this session
+    /// came through a device that the plan touches, else never
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) confirm: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) state: StateDirectory,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Where it is written down what was applied.
+#[derive(Debug, Args)]
+pub(crate) struct StateDirectory {
+    /// Where it is kept what was applied, so that it can be undone; it should not outlast a restart, as the changes do not
+    #[arg(long = "state-dir", value_name = "DIRECTORY", default_value = "/run/portcullis")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateArguments {
+    /// Work in this network namespace: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NAME")]
+    pub(crate) netns: Option<String>,
+    #[command(flatten)]
+    pub(crate) state: StateDirectory,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArguments {
+    #[command(flatten)]
+    pub(crate) at: StateArguments,
+    /// Undo without asking
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) at: StateArguments,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Other words for a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Words {
+    /// Commands for a shell
+    Script,
+    /// A ruleset for nft -f
+    Nft,
+    /// A file for /etc/sysctl.d
+    Sysctl,
+    /// Lines for /etc/network/interfaces
+    Ifupdown,
+    /// Files for /etc/systemd/network
+    Networkd,
+    /// A desired state for nmstatectl
+    Nmstate,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct MapArguments {
     #[command(flatten)]
     pub(crate) source: Source,
@@ -223,7 +337,7 @@ pub(crate) struct MapArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
-    /// The rule; `list`, or nothing, lists them
+    /// The rule, or the remedy of fix; `list`, or nothing, lists the rules, `methods` the remedies
     pub(crate) rule: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
@@ -287,6 +401,12 @@ pub(crate) enum AuditFormat {
 fn severity(text: &str) -> Result<Severity, String> {
     let known = Severity::NAMES.iter().find(|(name, _)| *name == text);
     known.map(|(_, severity)| *severity).ok_or_else(|| "one of critical, high, medium, low, info".to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = || text.parse().ok().map(Duration::from_secs);
+    let said = || text.parse::<jiff::SignedDuration>().ok().and_then(|said| said.try_into().ok());
+    seconds().or_else(said).ok_or_else(|| "a time is a number with a unit: 60s, 5m".to_owned())
 }
 
 fn tag(text: &str) -> Result<(EtherType, u16), String> {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use portcullis_audit::registry;
+use portcullis_plan::Method;
 use portcullis_report::json::{self, ExplainDocument};
 use portcullis_report::text;
 
@@ -11,20 +12,31 @@ use crate::failure::Failure;
 use crate::output::print;
 
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
-    let rule = arguments.rule.as_deref().filter(|name| *name != "list");
-    let document = match rule {
-        None => ExplainDocument::new(registry::docs()),
-        Some(name) => ExplainDocument::new([registry::doc_named(name).ok_or_else(|| {
-            let failure = Failure::new(format!("there is no rule {name:?}"));
-            failure
-                .hint("portcullis explain list names them all")
-                .nearest(name, registry::ids().map(|id| id.0))
-        })?]),
+    let name = arguments.rule.as_deref();
+    let document = match name {
+        None | Some("list") => ExplainDocument::new(registry::docs()),
+        Some("methods") => ExplainDocument::of_methods(Method::ALL),
+        Some(name) => page(name)?,
     };
-    print(|mut out| match (arguments.format, rule) {
+    print(|mut out| match (arguments.format, name) {
         (Format::Json, _) => json::write(&mut out, &document),
-        (Format::Text, None) => text::explain_list(&mut out, &document),
+        (Format::Text, None | Some("list")) => text::explain_list(&mut out, &document),
+        (Format::Text, Some("methods")) => text::explain_methods(&mut out, &document),
         (Format::Text, Some(_)) => text::explain(&mut out, &document),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The page of a rule, or of a remedy. No name is of both.
+fn page(name: &str) -> Result<ExplainDocument, Failure> {
+    if let Some(method) = Method::named(name) {
+        return Ok(ExplainDocument::of_methods([method]));
+    }
+    let rule = registry::doc_named(name).ok_or_else(|| {
+        let known = registry::ids().map(|id| id.0).chain(Method::ALL.map(Method::name));
+        Failure::new(format!("there is no rule and no remedy {name:?}"))
+            .hint("portcullis explain list names the rules, explain methods the remedies")
+            .nearest(name, known)
+    })?;
+    Ok(ExplainDocument::new([rule]))
 }

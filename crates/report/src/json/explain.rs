@@ -1,18 +1,37 @@
-//! `portcullis.explain/1`: manual pages of rules.
+//! `portcullis.explain/1`: manual pages of rules and remedies.
 
 use portcullis_audit::{RuleDoc, Severity};
+use portcullis_plan::{Method, MethodDoc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SeverityName;
 
-/// What `portcullis explain` tells: one rule, or all of them.
+/// What `portcullis explain` tells: one rule or remedy, or all of either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainDocument {
     /// [`SCHEMA`](Self::SCHEMA).
     pub schema: String,
     /// The rules.
     pub rules: Vec<RulePage>,
+    /// The remedies of `portcullis fix`.
+    #[serde(default)]
+    pub methods: Vec<MethodPage>,
+}
+
+/// The manual page of a remedy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MethodPage {
+    /// Its name, in kebab case.
+    pub method: String,
+    /// What it does.
+    pub does: String,
+    /// What it costs, and what stops working.
+    pub costs: String,
+    /// What it leaves open.
+    pub leaves: String,
+    /// How it is done by hand, for a bridge `br0` with a guest port `vnet0`.
+    pub by_hand: Vec<String>,
 }
 
 /// The manual page of a rule.
@@ -52,7 +71,25 @@ impl ExplainDocument {
 
     /// Makes the document of some rules.
     pub fn new<'d>(docs: impl IntoIterator<Item = &'d RuleDoc>) -> Self {
-        Self { schema: Self::SCHEMA.to_owned(), rules: docs.into_iter().map(RulePage::from).collect() }
+        Self { schema: Self::SCHEMA.to_owned(), rules: docs.into_iter().map(RulePage::from).collect(), methods: Vec::new() }
+    }
+
+    /// Makes the document of some remedies.
+    pub fn of_methods(methods: impl IntoIterator<Item = Method>) -> Self {
+        let methods = methods.into_iter().map(|method| MethodPage::from(method.doc())).collect();
+        Self { schema: Self::SCHEMA.to_owned(), rules: Vec::new(), methods }
+    }
+}
+
+impl From<&MethodDoc> for MethodPage {
+    fn from(doc: &MethodDoc) -> Self {
+        Self {
+            method: doc.name.to_owned(),
+            does: doc.does.to_owned(),
+            costs: doc.costs.to_owned(),
+            leaves: doc.leaves.to_owned(),
+            by_hand: doc.by_hand.iter().map(|&command| command.to_owned()).collect(),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub use audit::{
     AuditDocument, BridgeEntry, EvidenceEntry, FindingEntry, Findings, LowerEntry, PortEntry, RemedyEntry,
     Summary, Unmade, UnreadEntry, UpperEntry, WaiverEntry, WitnessEntry,
 };
-pub use explain::{ExplainDocument, RemedyPage, RulePage};
+pub use explain::{ExplainDocument, MethodPage, RemedyPage, RulePage};
 pub use fix::{FixChange, FixClaim, FixDocument, FixOutcome, FixRemedy, FixUnfit};
 pub use lab::{ArticleClaim, LabDocument, LabEntry, LabStep, LabsDocument};
 pub use map::{Holder, MapBridge, MapDocument, MapLower, MapPort, MapUpper};

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Clean, Severe, hanging, plural, table, wrapped};
-use crate::json::{ExplainDocument, RulePage};
+use crate::json::{ExplainDocument, MethodPage, RulePage};
 
 /// Writes the manual pages of rules.
 ///
@@ -16,7 +16,39 @@ pub fn explain(out: &mut impl Write, document: &ExplainDocument) -> io::Result<(
         }
         write_page(out, page)?;
     }
+    for (at, page) in document.methods.iter().enumerate() {
+        if at > 0 {
+            writeln!(out)?;
+        }
+        write_method(out, page)?;
+    }
     Ok(())
+}
+
+/// Writes the names of remedies, a line each.
+///
+/// # Errors
+/// Whatever writing gives.
+pub fn explain_methods(out: &mut impl Write, document: &ExplainDocument) -> io::Result<()> {
+    let rows: Vec<_> = document.methods.iter().map(|page| [page.method.clone(), page.does.clone()]).collect();
+    table(out, 0, ["remedy", "what it does"], &rows)?;
+    writeln!(out, "\n{} of portcullis fix. More on each: portcullis explain REMEDY", remedies(rows.len()))
+}
+
+fn remedies(count: usize) -> String {
+    if count == 1 { "1 remedy".to_owned() } else { format!("{count} remedies") }
+}
+
+fn write_method(out: &mut impl Write, page: &MethodPage) -> io::Result<()> {
+    writeln!(out, "{} · a remedy of portcullis fix", Clean(&page.method))?;
+    wrapped(out, 0, &page.does)?;
+    writeln!(out, "\nWhat it costs")?;
+    wrapped(out, 2, &page.costs)?;
+    writeln!(out, "\nWhat it leaves open")?;
+    wrapped(out, 2, &page.leaves)?;
+    writeln!(out, "\nBy hand")?;
+    // Not wrapped: they are there to be pasted.
+    page.by_hand.iter().try_for_each(|command| writeln!(out, "  {command}"))
 }
 
 /// Writes the names of rules, a line each.

@@ -13,7 +13,7 @@ mod snapshot;
 mod walk;
 
 pub use audit::audit;
-pub use explain::{explain, explain_list};
+pub use explain::{explain, explain_list, explain_methods};
 pub use fix::fix;
 pub use map::map;
 pub use prove::prove;
