@@ -86,6 +86,20 @@ pub fn port_state(port: IfIndex, state: u8) -> Change {
     Change::new(format!("setting the state of interface {port}"), message)
 }
 
+/// Sets an option of a port by its number in `IFLA_BRPORT_*`, as `bridge link set` does: unlike
+/// [`link::port_option`] it leaves a disabled port disabled (see [`port_state`]).
+#[must_use]
+pub fn port_option(port: IfIndex, number: u16, value: &[u8]) -> Change {
+    const RTM_SETLINK: u16 = 19;
+    const IFLA_PROTINFO: u16 = 12;
+    let mut header = vec![libc::AF_BRIDGE as u8, 0, 0, 0];
+    header.extend(port.0.to_ne_bytes());
+    header.extend([0; 8]);
+    let message =
+        Message::new(RTM_SETLINK, 0).header(&header).nest(IFLA_PROTINFO, |nest| nest.put(number, value));
+    Change::new(format!("setting IFLA_BRPORT option {number} of interface {port}"), message)
+}
+
 /// Turns a boolean option of a bridge on or off.
 #[must_use]
 pub fn bool_option(bridge: IfIndex, option: BoolOpt, on: bool) -> Change {

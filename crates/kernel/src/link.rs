@@ -274,7 +274,33 @@ pub fn vlan_del(device: IfIndex, id: VlanId, on_bridge: bool) -> Change {
     vlan(RTM_DELLINK, "leaving", device, id, 0, on_bridge)
 }
 
+/// Puts a bridge device itself into every VLAN from one to another, which is one change; `flags` are
+/// `BRIDGE_VLAN_INFO_*`. More than one cannot be the PVID.
+#[must_use]
+pub fn vlan_range_add(bridge: IfIndex, range: (VlanId, VlanId), flags: u16) -> Change {
+    vlans(RTM_SETLINK, "joining", bridge, range, flags, true)
+}
+
+/// Takes a bridge device itself out of every VLAN from one to another.
+#[must_use]
+pub fn vlan_range_del(bridge: IfIndex, range: (VlanId, VlanId)) -> Change {
+    vlans(RTM_DELLINK, "leaving", bridge, range, 0, true)
+}
+
 fn vlan(kind: u16, verb: &str, device: IfIndex, id: VlanId, flags: u16, on_bridge: bool) -> Change {
+    vlans(kind, verb, device, (id, id), flags, on_bridge)
+}
+
+fn vlans(
+    kind: u16,
+    verb: &str,
+    device: IfIndex,
+    (from, to): (VlanId, VlanId),
+    flags: u16,
+    on_bridge: bool,
+) -> Change {
+    const BRIDGE_VLAN_INFO_RANGE_BEGIN: u16 = 8;
+    const BRIDGE_VLAN_INFO_RANGE_END: u16 = 16;
     const IFLA_AF_SPEC: u16 = 26;
     const IFLA_BRIDGE_FLAGS: u16 = 0;
     const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
@@ -283,12 +309,21 @@ fn vlan(kind: u16, verb: &str, device: IfIndex, id: VlanId, flags: u16, on_bridg
     if let Some(family) = header.first_mut() {
         *family = libc::AF_BRIDGE as u8;
     }
-    let info = [flags.to_ne_bytes(), id.get().to_ne_bytes()].concat();
+    let info = |flags: u16, id: VlanId| [flags.to_ne_bytes(), id.get().to_ne_bytes()].concat();
     let message = Message::new(kind, 0).header(&header).nest(IFLA_AF_SPEC, |spec| {
         let spec = if on_bridge { spec.put_u16(IFLA_BRIDGE_FLAGS, BRIDGE_FLAGS_SELF) } else { spec };
-        spec.put(IFLA_BRIDGE_VLAN_INFO, &info)
+        if from == to {
+            return spec.put(IFLA_BRIDGE_VLAN_INFO, &info(flags, from));
+        }
+        spec.put(IFLA_BRIDGE_VLAN_INFO, &info(flags | BRIDGE_VLAN_INFO_RANGE_BEGIN, from))
+            .put(IFLA_BRIDGE_VLAN_INFO, &info(flags | BRIDGE_VLAN_INFO_RANGE_END, to))
     });
-    Change::new(format!("{verb} VLAN {id} with interface {device}"), message)
+    let what = if from == to {
+        format!("{verb} VLAN {from} with interface {device}")
+    } else {
+        format!("{verb} VLANs {from}-{to} with interface {device}")
+    };
+    Change::new(what, message)
 }
 
 /// An FDB entry to be put in or taken out.

@@ -75,6 +75,17 @@ impl Netns {
         self.id
     }
 
+    /// Returns a number that no other namespace gets before the machine starts again (`SO_NETNS_COOKIE`), where
+    /// [`id`](Self::id) is given again. Of the calling thread's namespace; `None` before Linux 5.14.
+    #[must_use]
+    pub fn current_cookie() -> Option<u64> {
+        const SO_NETNS_COOKIE: i32 = 71;
+        let socket = crate::sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).ok()?;
+        let mut cookie = [0; 8];
+        let length = crate::sys::get_option(socket.as_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, &mut cookie);
+        (length.ok()? == cookie.len()).then(|| u64::from_ne_bytes(cookie))
+    }
+
     /// Runs something in the namespace, on a thread of its own: the caller stays where it is.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
-//! Adding routes of any kind to any table.
+//! Adding routes of any kind to any table, and policy rules.
 
 use std::net::IpAddr;
 
-use portcullis_snapshot::IfIndex;
-use portcullis_wire::{Message, NLM_F_CREATE, NLM_F_REPLACE};
+use portcullis_snapshot::{IfIndex, PolicyRule};
+use portcullis_wire::{Message, NLM_F_CREATE, NLM_F_REPLACE, inet};
 
 use crate::Change;
 
@@ -61,4 +61,25 @@ impl RouteChange {
         }
         Change::new(format!("adding a route to {}/{}", self.to, self.prefix), message)
     }
+}
+
+/// `RTPROT_KERNEL`: in the name of the kernel, whose rules no daemon takes away.
+pub const RTPROT_KERNEL: u8 = 2;
+/// `RTPROT_STATIC`: in the name of the administrator.
+pub const RTPROT_STATIC: u8 = 4;
+
+/// Puts a policy rule in, in the name of a routing daemon (`RTPROT_*`). Refused if there is one like it.
+#[must_use]
+pub fn rule_add(rule: &PolicyRule, protocol: u8) -> Change {
+    Change::new(format!("adding the {}", rule_name(rule)), inet::new_rule(rule, protocol))
+}
+
+/// Takes a policy rule out.
+#[must_use]
+pub fn rule_delete(rule: &PolicyRule) -> Change {
+    Change::new(format!("deleting the {}", rule_name(rule)), inet::delete_rule(rule))
+}
+
+fn rule_name(rule: &PolicyRule) -> String {
+    format!("policy rule of {} at priority {}", if rule.ipv6 { "IPv6" } else { "IPv4" }, rule.priority)
 }

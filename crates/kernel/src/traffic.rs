@@ -1,4 +1,4 @@
-//! Adding tc filters.
+//! Adding tc filters, and taking them away.
 
 use portcullis_snapshot::{IfIndex, TcFilter, U32Table};
 use portcullis_wire::tc::{self, FilterParent};
@@ -22,4 +22,17 @@ pub fn filter(parent: FilterParent, filter: &TcFilter) -> Change {
 #[must_use]
 pub fn u32_table(parent: FilterParent, table: &U32Table, protocol: u16) -> Change {
     Change::new("adding a table of u32", tc::new_u32_table(parent, table, protocol))
+}
+
+/// Takes an `ingress` or `clsact` queueing discipline away, with all of its filters.
+#[must_use]
+pub fn qdisc_delete(device: IfIndex, kind: &str) -> Change {
+    Change::new(format!("taking {kind} from interface {device}"), tc::delete_qdisc(device, kind))
+}
+
+/// Takes a filter away; without a handle, all that have its chain, priority, protocol and classifier.
+#[must_use]
+pub fn filter_delete(parent: FilterParent, filter: &TcFilter, handle: Option<u32>) -> Change {
+    let what = format!("taking a {} filter of priority {} away", filter.kind(), filter.priority);
+    Change::new(what, tc::delete_filter(parent, filter, handle))
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use portcullis_snapshot::{Address, IfIndex, Membership, Neighbour, NextHop, PolicyRule, Route};
 
 use crate::attribute::{u8_at, u16_at, u32_at};
-use crate::{Attribute, Attributes};
+use crate::{Attribute, Attributes, Message, NLM_F_CREATE, NLM_F_EXCL};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -155,6 +155,52 @@ pub fn rule(message: &[u8]) -> Option<PolicyRule> {
         }
     }
     Some(rule)
+}
+
+/// Makes a policy rule (`RTM_NEWRULE`) in the name of a routing daemon (`RTPROT_*`). Selectors that nothing here decodes
+/// are left out.
+#[must_use]
+pub fn new_rule(rule: &PolicyRule, protocol: u8) -> Message {
+    const RTM_NEWRULE: u16 = 32;
+    const FRA_PROTOCOL: u16 = 21;
+    put_rule(Message::new(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL), rule).put_u8(FRA_PROTOCOL, protocol)
+}
+
+/// Takes a policy rule away (`RTM_DELRULE`), whoever made it.
+#[must_use]
+pub fn delete_rule(rule: &PolicyRule) -> Message {
+    const RTM_DELRULE: u16 = 33;
+    put_rule(Message::new(RTM_DELRULE, 0), rule)
+}
+
+fn put_rule(message: Message, rule: &PolicyRule) -> Message {
+    const FIB_RULE_INVERT: u32 = 2;
+    let length = |net: Option<IpNet>| net.map_or(0, |net| net.prefix_len());
+    let family = if rule.ipv6 { AF_INET6 } else { AF_INET };
+    // Tables above 255 are told by the attribute alone.
+    let table = u8::try_from(rule.table).unwrap_or(0);
+    let mut header = vec![family, length(rule.destination), length(rule.source), 0, table, 0, 0, rule.action];
+    header.extend(if rule.not { FIB_RULE_INVERT } else { 0 }.to_ne_bytes());
+    let mut message = message.header(&header).put_u32(6, rule.priority);
+    for (number, net) in [(1, rule.destination), (2, rule.source)] {
+        message = match net.map(|net| net.addr()) {
+            Some(IpAddr::V4(address)) => message.put(number, &address.octets()),
+            Some(IpAddr::V6(address)) => message.put(number, &address.octets()),
+            None => message,
+        };
+    }
+    for (number, name) in [(3, &rule.iif), (17, &rule.oif)] {
+        if let Some(name) = name {
+            message = message.put_str(number, name);
+        }
+    }
+    let table = (rule.table != 0).then_some(rule.table);
+    for (number, value) in [(4, rule.goto), (14, rule.suppress_prefixlen), (15, table)] {
+        if let Some(value) = value {
+            message = message.put_u32(number, value);
+        }
+    }
+    if rule.l3mdev { message.put_u8(19, 1) } else { message }
 }
 
 /// Decodes `RTM_NEWNEIGH` of IPv4 or IPv6.

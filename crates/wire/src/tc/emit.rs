@@ -1,15 +1,20 @@
 //! `RTM_NEWQDISC`, `RTM_NEWTFILTER` as requests: what the decoders here read, written. What they keep undecoded is left out.
+//! And `RTM_DELQDISC`, `RTM_DELTFILTER`, which take them away.
 
 use portcullis_snapshot::{
     Bytes, FlowerField, FlowerKey, IfIndex, PeditHeader, PeditKey, Skbedit, TcAction, TcActionKind, TcBpf,
     TcClassifier, TcFilter, TcVerdict, U32Node, U32Table, VlanAction,
 };
 
-use super::{FilterParent, INGRESS_HANDLE, TCA_CHAIN, TCA_KIND, TCA_OPTIONS, TCMSG, flower, tcmsg};
+use super::{FilterParent, INGRESS_HANDLE, TCA_CHAIN, TCA_KIND, TCA_OPTIONS, flower, tcmsg};
 use crate::{Message, NLM_F_CREATE, NLM_F_EXCL};
 
 const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
 const RTM_NEWTFILTER: u16 = 44;
+const RTM_DELTFILTER: u16 = 45;
+/// `TC_H_CLSACT`, which is `TC_H_INGRESS` too.
+const TC_H_CLSACT: u32 = 0xffff_fff1;
 
 /// Makes an `ingress` or `clsact` queueing discipline, whose filters are shared in these blocks.
 #[must_use]
@@ -19,9 +24,7 @@ pub fn new_qdisc(
     ingress_block: Option<u32>,
     egress_block: Option<u32>,
 ) -> Message {
-    const TC_H_CLSACT: u32 = 0xffff_fff1;
-    let header: [u32; TCMSG / 4] = [0, device.0, INGRESS_HANDLE, TC_H_CLSACT, 0];
-    let header: Vec<u8> = header.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let header = tcmsg(FilterParent::Device(device, TC_H_CLSACT), INGRESS_HANDLE, 0);
     let mut message =
         Message::new(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL).header(&header).put_str(TCA_KIND, kind);
     for (number, block) in [(13, ingress_block), (14, egress_block)] {
@@ -30,6 +33,24 @@ pub fn new_qdisc(
         }
     }
     message
+}
+
+/// Takes an `ingress` or `clsact` queueing discipline away, with all of its filters. The kernel refuses if it is of another
+/// kind.
+#[must_use]
+pub fn delete_qdisc(device: IfIndex, kind: &str) -> Message {
+    let header = tcmsg(FilterParent::Device(device, TC_H_CLSACT), INGRESS_HANDLE, 0);
+    Message::new(RTM_DELQDISC, 0).header(&header).put_str(TCA_KIND, kind)
+}
+
+/// Takes away a filter: with a handle that one, without one all that have its chain, priority, protocol and classifier.
+#[must_use]
+pub fn delete_filter(parent: FilterParent, filter: &TcFilter, handle: Option<u32>) -> Message {
+    let info = u32::from(filter.priority) << 16 | u32::from(filter.protocol.to_be());
+    Message::new(RTM_DELTFILTER, 0)
+        .header(&tcmsg(parent, handle.unwrap_or(0), info))
+        .put_str(TCA_KIND, filter.kind())
+        .put_u32(TCA_CHAIN, filter.chain)
 }
 
 /// Makes a hash table of `u32`.

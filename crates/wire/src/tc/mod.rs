@@ -11,7 +11,7 @@ use portcullis_snapshot::{Bytes, IfIndex, TcBpf, TcClassifier, TcFilter, U32Tabl
 use crate::attribute::u32_at;
 use crate::{Attribute, Attributes, Message};
 
-pub use emit::{new_filter, new_qdisc, new_u32_table};
+pub use emit::{delete_filter, delete_qdisc, new_filter, new_qdisc, new_u32_table};
 
 /// `struct tcmsg`.
 const TCMSG: usize = 20;
