@@ -174,7 +174,10 @@ impl Change {
     /// If the old state is not there.
     pub fn make(&self, netns: &mut Netns) -> Result<(), Clash> {
         match self.state(netns) {
-            State::Before => Ok(self.put(netns, true)),
+            State::Before => {
+                self.put(netns, true);
+                Ok(())
+            }
             State::After => Err(self.clash("it is so already".to_owned())),
             State::Other(found) => Err(self.clash(found)),
         }
@@ -186,7 +189,10 @@ impl Change {
     /// If the new state is not there.
     pub fn take_back(&self, netns: &mut Netns) -> Result<(), Clash> {
         match self.state(netns) {
-            State::After => Ok(self.put(netns, false)),
+            State::After => {
+                self.put(netns, false);
+                Ok(())
+            }
             State::Before => Err(self.clash("it was never made".to_owned())),
             State::Other(found) => Err(self.clash(found)),
         }

@@ -78,7 +78,7 @@ pub(crate) enum Command {
     Status(StatusArguments),
     /// Undoes what is not confirmed in time
     #[command(hide = true)]
-    Watchdog(StateArguments),
+    Watchdog(WatchdogArguments),
     /// Draws the bridges, their ports and the guests behind them
     Map(MapArguments),
     /// Explains a rule: threat, kernel path, remedies and their trade-offs
@@ -239,7 +239,7 @@ pub(crate) struct FixArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) netns: Option<String>,
     /// Plan for a saved snapshot instead of the kernel, and change nothing; `-` is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["netns", "yes", "confirm", "persist"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["netns", "yes", "confirm"])]
     pub(crate) snapshot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) policy: PolicyFile,
@@ -276,8 +276,8 @@ pub(crate) struct FixArguments {
 #[derive(Debug, Args)]
 pub(crate) struct StateDirectory {
     /// Where it is kept what was applied, so that it can be undone; it should not outlast a restart, as the changes do not
-    #[arg(long = "state-dir", value_name = "DIRECTORY", default_value = "/run/portcullis")]
-    pub(crate) path: PathBuf,
+    #[arg(long, value_name = "DIRECTORY", default_value = "/run/portcullis")]
+    pub(crate) state_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -287,6 +287,14 @@ pub(crate) struct StateArguments {
     pub(crate) netns: Option<String>,
     #[command(flatten)]
     pub(crate) state: StateDirectory,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchdogArguments {
+    #[command(flatten)]
+    pub(crate) state: StateDirectory,
+    /// What it watches over
+    pub(crate) id: String,
 }
 
 #[derive(Debug, Args)]
@@ -423,5 +431,25 @@ impl FrameOptions {
     /// Starts a frame with its addresses and tags.
     pub(crate) fn builder(&self, dst: MacAddr, src: MacAddr) -> FrameBuilder {
         self.vlans.iter().fold(FrameBuilder::new(dst, src), |frame, (tpid, vid)| frame.tag(*tpid, *vid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn no_two_arguments_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert!(duration("soon").is_err() && duration("-5s").is_err());
     }
 }

@@ -30,7 +30,7 @@ pub fn main() -> ExitCode {
         Command::Confirm(arguments) => commands::undo::confirm(&arguments),
         Command::Rollback(arguments) => commands::undo::rollback(&arguments),
         Command::Status(arguments) => commands::undo::status(&arguments),
-        Command::Watchdog(arguments) => commands::undo::watchdog(&arguments),
+        Command::Watchdog(arguments) => commands::undo::watch(&arguments),
         Command::Map(arguments) => commands::map::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),

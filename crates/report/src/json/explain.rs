@@ -71,7 +71,11 @@ impl ExplainDocument {
 
     /// Makes the document of some rules.
     pub fn new<'d>(docs: impl IntoIterator<Item = &'d RuleDoc>) -> Self {
-        Self { schema: Self::SCHEMA.to_owned(), rules: docs.into_iter().map(RulePage::from).collect(), methods: Vec::new() }
+        Self {
+            schema: Self::SCHEMA.to_owned(),
+            rules: docs.into_iter().map(RulePage::from).collect(),
+            methods: Vec::new(),
+        }
     }
 
     /// Makes the document of some remedies.

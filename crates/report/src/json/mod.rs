@@ -10,6 +10,7 @@ mod fix;
 mod lab;
 mod map;
 mod prove;
+mod status;
 mod walk;
 
 use std::io::{self, Write};
@@ -29,6 +30,7 @@ pub use prove::{
     AssumptionEntry, ClaimEntry, ClaimKind, Holds, KnobEntry, NotProvenEntry, ProofWitness, ProveDocument,
     ProveSummary, VerdictName,
 };
+pub use status::{AppliedChange, AppliedEntry, AppliedPhase, StatusDocument};
 pub use walk::{DropEntry, LearnedEntry, OpenEntry, OutcomeEntry, StepEntry, WalkDocument};
 
 /// Writes a document, indented, with a newline at its end.
@@ -61,6 +63,7 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("map", schemars::schema_for!(MapDocument)),
         ("prove", schemars::schema_for!(ProveDocument)),
         ("snapshot", schemars::schema_for!(portcullis_snapshot::Snapshot)),
+        ("status", schemars::schema_for!(StatusDocument)),
         ("walk", schemars::schema_for!(WalkDocument)),
     ]
 }

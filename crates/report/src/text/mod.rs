@@ -10,6 +10,7 @@ mod layout;
 mod map;
 mod prove;
 mod snapshot;
+mod status;
 mod walk;
 
 pub use audit::audit;
@@ -18,6 +19,7 @@ pub use fix::fix;
 pub use map::map;
 pub use prove::prove;
 pub use snapshot::snapshot;
+pub use status::status;
 pub use walk::walk;
 
 pub(crate) use prove::{named, what};
