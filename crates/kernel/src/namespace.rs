@@ -101,6 +101,15 @@ impl Netns {
         })?
     }
 
+    /// Moves the calling thread there, for good. Threads and processes that it starts from then on are there too.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered.
+    pub fn enter(&self) -> Result<(), Error> {
+        setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| Error::refused(format!("entering {}", self.id), errno))
+    }
+
     /// Gives the namespace a name under `/run/netns`, where `ip netns` finds it.
     ///
     /// # Errors

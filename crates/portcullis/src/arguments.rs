@@ -239,7 +239,7 @@ pub(crate) struct FixArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) netns: Option<String>,
     /// Plan for a saved snapshot instead of the kernel, and change nothing; `-` is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["netns", "yes", "confirm"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["netns", "yes", "confirm", "persist"])]
     pub(crate) snapshot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) policy: PolicyFile,
@@ -265,6 +265,15 @@ pub(crate) struct FixArguments {
     /// came through a device that the plan touches, else never
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) confirm: Option<Duration>,
+    /// Have it applied at every start of the machine, before guests start
+    #[arg(long, conflicts_with_all = ["netns", "dry_run", "words"])]
+    pub(crate) persist: bool,
+    /// Undo what is applied, and what --persist wrote
+    #[arg(long, conflicts_with_all = ["persist", "dry_run", "words", "confirm", "method", "bridge", "snapshot"])]
+    pub(crate) remove: bool,
+    /// With --persist and --remove: where /etc is to be found
+    #[arg(long, value_name = "DIRECTORY", default_value = "/")]
+    pub(crate) root: PathBuf,
     #[command(flatten)]
     pub(crate) state: StateDirectory,
     /// How to print
@@ -273,7 +282,7 @@ pub(crate) struct FixArguments {
 }
 
 /// Where it is written down what was applied.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct StateDirectory {
     /// Where it is kept what was applied, so that it can be undone; it should not outlast a restart, as the changes do not
     #[arg(long, value_name = "DIRECTORY", default_value = "/run/portcullis")]

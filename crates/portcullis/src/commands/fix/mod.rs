@@ -1,10 +1,12 @@
 //! `portcullis fix`: plan, ask, apply, prove again.
 
+mod persist;
 mod rehearsal;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use portcullis_snapshot::{Netns, NetnsId, Snapshot};
 use super::policy;
 use super::source::State;
 use super::undo::{in_namespace, say_recovery, watchdog};
-use crate::arguments::{FixArguments, Format, Source, Words};
+use crate::arguments::{FixArguments, Format, RollbackArguments, Source, StateArguments, Words};
 use crate::failure::Failure;
 use crate::output::print;
 use crate::progress::Progress;
@@ -37,7 +39,25 @@ pub(crate) fn run(arguments: &FixArguments) -> Result<ExitCode, Failure> {
         let id = id.ok_or_else(|| Failure::new("the snapshot has no namespace"))?;
         return asked.show(&snapshot, &asked.plan(&snapshot, id, &BTreeMap::new())?);
     }
-    in_namespace(arguments.netns.as_deref(), || asked.here())
+    in_namespace(
+        arguments.netns.as_deref(),
+        || if arguments.remove { remove(arguments) } else { asked.here() },
+    )
+}
+
+/// Undoes what is applied here, and what would apply it again.
+fn remove(arguments: &FixArguments) -> Result<ExitCode, Failure> {
+    let at = StateArguments { netns: None, state: arguments.state.clone() };
+    let status = super::undo::rollback(&RollbackArguments { at, yes: arguments.yes })?;
+    if status == ExitCode::SUCCESS {
+        say_files("Removed", &persist::remove(&arguments.root)?)?;
+    }
+    Ok(status)
+}
+
+fn say_files(what: &str, paths: &[PathBuf]) -> Result<(), Failure> {
+    let mut stderr = io::stderr().lock();
+    Ok(paths.iter().try_for_each(|path| writeln!(stderr, "{what} {}", path.display()))?)
 }
 
 /// What was asked for.
@@ -72,7 +92,9 @@ impl<'a> Asked<'a> {
         let id = Namespace::current()?.id();
         let plan = self.rehearsed(&snapshot, id)?;
         if dry || plan.is_empty() {
-            return self.show(&snapshot, &plan);
+            let status = self.show(&snapshot, &plan)?;
+            self.persist(None)?;
+            return Ok(status);
         }
         let confirm = self.confirm_within(now(&snapshot, id)?, &plan);
         if !arguments.yes && !self.agreed(&snapshot, &plan, confirm)? {
@@ -201,7 +223,19 @@ impl<'a> Asked<'a> {
         let mut document = self.document(snapshot, plan, outcome)?;
         document.confirm_within = confirm.map(|within| within.as_secs());
         self.print(&document)?;
+        self.persist(confirm)?;
         Ok(status(plan))
+    }
+
+    /// Has it applied at every start, if that was asked for. What nobody has confirmed yet must not come again.
+    fn persist(&self, confirm: Option<Duration>) -> Result<(), Failure> {
+        match (self.arguments.persist, confirm) {
+            (false, _) => Ok(()),
+            (true, Some(_)) => {
+                eprint("Not kept for the next start yet: confirm it, then run fix --persist again.\n")
+            }
+            (true, None) => say_files("Wrote", &persist::write(self.arguments)?),
+        }
     }
 
     /// Proves what the plan promised of what the kernel tells now.
