@@ -11,6 +11,7 @@ mod evidence;
 mod expect;
 mod facts;
 pub mod firewall;
+pub mod fixes;
 pub mod generate;
 pub mod knobs;
 pub mod methods;

@@ -109,6 +109,7 @@ fn lost(step: &Step, netns: &Netns) -> Option<String> {
             });
             absent(whole && rules.any(|found| found.expressions == rule.expressions()))
         }
+        Step::Change(change) => absent(change.state(netns) == portcullis_plan::State::After),
         Step::Qdisc(qdisc) => {
             let mut hooks = netns.filters.tc.known().iter();
             absent(hooks.any(|hook| hook.device == index(qdisc.device) && hook.qdisc == "clsact"))

@@ -166,6 +166,9 @@ impl Step {
             Self::Chain(chain) => chain.command(),
             Self::FirewallRule(rule) => rule.command(),
             Self::ToolRule(rule) => rule.command(),
+            Self::Change(change) => {
+                portcullis_plan::write(portcullis_plan::Words::Script, std::slice::from_ref(change))
+            }
             Self::Qdisc(qdisc) => qdisc.command(),
             Self::TcTable(table) => table.command(),
             Self::TcFilter(filter) => filter.command(),

@@ -14,6 +14,7 @@ use portcullis_kernel::tap::Tap;
 use portcullis_kernel::{Change, Error, capture, link, nftables, sysctl};
 use portcullis_snapshot::{EtherType, FdbEntry, Neighbour, Netns as Seen};
 
+use crate::fixes;
 use crate::generate::EXPERIMENT;
 use crate::names::{self, MARKER, Name, far_end, index, mac};
 use crate::step::{Means, Step};
@@ -139,6 +140,10 @@ impl Stand {
                 Means::Tool(rule) => {
                     self.flush(&mut waiting)?;
                     self.refused.extend(rule.apply().err().map(|error| (at, error)));
+                }
+                Means::Apply(change) => {
+                    self.flush(&mut waiting)?;
+                    self.refused.extend(fixes::make(&change).err().map(|error| (at, error)));
                 }
                 Means::Sysctl(path, value) => {
                     self.flush(&mut waiting)?;

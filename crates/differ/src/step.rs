@@ -208,6 +208,8 @@ pub enum Step {
     TcTable(Table),
     /// A filter of tc.
     TcFilter(Box<Filter>),
+    /// A change of a plan.
+    Change(Box<portcullis_plan::Change>),
 }
 
 /// A route.
@@ -264,6 +266,8 @@ pub enum Means {
     Tool(ToolRule),
     /// By writing to a file of `/proc/sys/net`.
     Sysctl(Vec<&'static str>, u32),
+    /// As plans are applied.
+    Apply(Box<portcullis_plan::Change>),
 }
 
 impl Means {
@@ -346,6 +350,7 @@ impl Step {
             Self::Chain(ref chain) => Means::Nftables(chain.messages()),
             Self::FirewallRule(ref rule) => Means::Nftables(rule.messages()),
             Self::ToolRule(ref rule) => Means::Tool(rule.clone()),
+            Self::Change(ref change) => Means::Apply(change.clone()),
             Self::Qdisc(ref qdisc) => one(qdisc.change()),
             Self::TcTable(ref table) => one(table.change()),
             Self::TcFilter(ref filter) => one(filter.change()),
@@ -387,6 +392,7 @@ impl Step {
             Self::Chain(_) => "chain",
             Self::FirewallRule(_) => "firewall rule",
             Self::ToolRule(rule) => rule.tool,
+            Self::Change(_) => "change of a plan",
             Self::Qdisc(_) => "tc queueing discipline",
             Self::TcTable(_) => "tc table of u32",
             Self::TcFilter(filter) => match filter.filter.kind() {
@@ -407,7 +413,7 @@ impl Step {
             Self::PortOption { knob, .. } => knob.is_state(),
             Self::Fdb { .. } | Self::Mdb { .. } | Self::Neighbour { .. } => true,
             // Rules would see what the kernel sends while ports come up.
-            Self::Chain(_) | Self::FirewallRule(_) | Self::ToolRule(_) => true,
+            Self::Chain(_) | Self::FirewallRule(_) | Self::ToolRule(_) | Self::Change(_) => true,
             Self::Qdisc(_) | Self::TcTable(_) | Self::TcFilter(_) => true,
             _ => false,
         }

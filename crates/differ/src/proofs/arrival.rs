@@ -48,6 +48,11 @@ impl Seen {
         names.iter().any(|name| self.after.counters.since(&self.before.counters, name) > 0)
     }
 
+    /// Whether the stack took something in that nobody there knows the IP protocol of: it got there all the same.
+    fn unknown(&self) -> bool {
+        self.counted(&["Ip.InUnknownProtos", "Ip6InUnknownProtos"])
+    }
+
     fn routed(&self) -> bool {
         self.counted(&["Ip.ForwDatagrams", "Ip6OutForwDatagrams"])
     }
@@ -102,6 +107,13 @@ impl Question<'_> {
         let mut delivered = facts.delivered.iter().map(|(device, ..)| *device);
         let answered: Vec<_> = facts.arp_replies.iter().chain(&facts.advertisements).copied().collect();
         if delivered.any(elsewhere) || self.not_below(&answered, &holders) {
+            return Arrived::Yes;
+        }
+        let [bridge, port] = [names::index(names::BRIDGE), self.port];
+        if seen.unknown()
+            && !holders.is_empty()
+            && !holders.iter().any(|holder| [bridge, port].contains(holder))
+        {
             return Arrived::Yes;
         }
         let tcp = facts.tcp && !holders.is_empty();
@@ -201,10 +213,16 @@ fn host(protocol: HostProtocol, frame: &[u8], facts: &Facts, seen: &Seen) -> Arr
                 return if known { Arrived::Perhaps } else { Arrived::No };
             }
         }
-        HostProtocol::Ipv4 => of(EtherType::IPV4) || tcp(EtherType::IPV4) || seen.counted(&INTO_IPV4),
+        HostProtocol::Ipv4 => {
+            of(EtherType::IPV4)
+                || tcp(EtherType::IPV4)
+                || seen.counted(&INTO_IPV4)
+                || seen.counted(&["Ip.InUnknownProtos"])
+        }
         HostProtocol::Ipv6 => {
             let told = !facts.advertisements.is_empty() || facts.prefix == Some(true);
-            told || of(EtherType::IPV6) || tcp(EtherType::IPV6) || seen.counted(&INTO_IPV6)
+            let taken = seen.counted(&INTO_IPV6) || seen.counted(&["Ip6InUnknownProtos"]);
+            told || of(EtherType::IPV6) || tcp(EtherType::IPV6) || taken
         }
         HostProtocol::Other => facts.handled.iter().any(|(_, protocol, _)| is_other(*protocol)),
     };
