@@ -80,7 +80,7 @@ impl Deeds {
         Ok(apply_all(&mut self.route, std::mem::take(&mut self.waiting))?)
     }
 
-    /// Sends messages one by one: none after one that was refused.
+    /// Sends messages one by one: none after one that was refused. What waits goes before them.
     fn one_by_one(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<(), Error> {
         self.flush()?;
         Ok(messages.into_iter().try_for_each(|message| message.apply(&mut self.route))?)
@@ -154,10 +154,7 @@ fn take_back(deeds: &mut Deeds, change: &Change, all: &[Change], seen: &Netns) -
         }
         Change::Rule(rule) => deeds.put(route::rule_delete(rule)),
         Change::LocalRule { ipv6, to } => {
-            let at_front =
-                seen.rules.known().iter().any(|rule| {
-                    *rule == PolicyRule { unknown: rule.unknown.clone(), ..local_rule(*ipv6, 0) }
-                });
+            let at_front = seen.rules.known().iter().any(is_local_rule(*ipv6, 0));
             let messages = move_local_rule(*ipv6, *to, 0);
             deeds.one_by_one(messages.into_iter().skip(usize::from(at_front)))
         }
@@ -244,7 +241,7 @@ const fn place(filter: &TcFilter) -> (u32, u16) {
 }
 
 /// The same table without the devices that are gone, and without chains that had no others: the kernel would refuse it.
-fn on_devices_that_are(ruleset: &Ruleset, seen: &Netns) -> Ruleset {
+pub(crate) fn on_devices_that_are(ruleset: &Ruleset, seen: &Netns) -> Ruleset {
     let mut ruleset = ruleset.clone();
     let mut gone = Vec::new();
     ruleset.bases.retain_mut(|base| {
@@ -279,6 +276,13 @@ pub(crate) fn local_rule(ipv6: bool, priority: u32) -> PolicyRule {
         suppress_prefixlen: None,
         unknown: Vec::new(),
     }
+}
+
+/// Whether a rule is the one that looks local addresses up, at a priority.
+pub(crate) fn is_local_rule(ipv6: bool, priority: u32) -> impl Fn(&PolicyRule) -> bool {
+    let wanted = local_rule(ipv6, priority);
+    let key = |rule: &PolicyRule| (rule.ipv6, rule.priority, rule.action, rule.table);
+    move |rule| key(rule) == key(&wanted)
 }
 
 fn move_local_rule(ipv6: bool, from: u32, to: u32) -> [Message; 2] {

@@ -1,9 +1,9 @@
 //! How things stand with a change that was begun: what of it is in the kernel, and whether it is ours to take back.
 
-use portcullis_plan::{Change, ConfAt, State};
+use portcullis_plan::{Change, ConfAt, Ruleset, State};
 use portcullis_snapshot::{LinkKind, Netns, Reading, TcHookKind, Unread, UnreadCause, VlanId};
 
-use crate::live::local_rule;
+use crate::live::{is_local_rule, on_devices_that_are};
 
 /// How things stand with a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,16 +83,7 @@ fn refine(change: &Change, netns: &Netns, found: String) -> Standing {
             let ours = (from.get()..=to.get()).all(|id| own(id).is_none_or(|held| held == *flags));
             if is_bridge && ours { Standing::Partly } else { Standing::Changed(found) }
         }
-        // A table of that name is Portcullis's own, whatever is in it: the kernel takes devices out of it that go.
-        Change::Table { to, .. } => {
-            let (family, name) = (to.table.family, &to.table.name);
-            let mut tables = netns.filters.nft_tables.known().iter();
-            if tables.any(|table| table.family == family && table.name == *name) {
-                Standing::Made
-            } else {
-                Standing::Changed(found)
-            }
-        }
+        Change::Table { from, to } => table(from.as_ref(), to, netns, found),
         Change::Filter { device, clsact, filter } => {
             let hooks = || netns.filters.tc.known().iter().filter(|hook| hook.device == device.index);
             let Some(hook) = hooks().find(|hook| hook.hook == TcHookKind::Ingress) else {
@@ -108,9 +99,25 @@ fn refine(change: &Change, netns: &Netns, found: String) -> Standing {
             }
         }
         Change::LocalRule { ipv6, to } => {
-            let at = |priority| netns.rules.known().contains(&local_rule(*ipv6, priority));
+            let at = |priority| netns.rules.known().iter().any(is_local_rule(*ipv6, priority));
             if at(0) && at(*to) { Standing::Partly } else { Standing::Changed(found) }
         }
         _ => Standing::Changed(found),
     }
+}
+
+/// A table of that name is Portcullis's own, whatever has become of it.
+fn table(from: Option<&Ruleset>, to: &Ruleset, netns: &Netns, found: String) -> Standing {
+    let (family, name) = (to.table.family, &to.table.name);
+    let mut tables = netns.filters.nft_tables.known().iter();
+    if !tables.any(|table| table.family == family && table.name == *name) {
+        return Standing::Changed(found);
+    }
+    // The kernel takes devices out of it that go, and what is put back is without them too.
+    let from = from.map(|from| on_devices_that_are(from, netns));
+    let to = on_devices_that_are(to, netns);
+    if from.as_ref() == Some(&to) || (Change::Table { from, to }).state(netns) == State::Before {
+        return Standing::NotMade;
+    }
+    Standing::Made
 }

@@ -249,7 +249,7 @@ pub fn recover(host: &mut dyn Host, dir: &StateDir) -> Result<Recovery, Error> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmation {
     /// It stays.
-    Confirmed(Header),
+    Confirmed(Box<Header>),
     /// It was confirmed before, or did not have to be.
     Already,
     /// Nothing is applied.
@@ -277,7 +277,7 @@ pub fn confirm(host: &mut dyn Host, dir: &StateDir) -> Result<Confirmation, Erro
         return Ok(Confirmation::Already);
     }
     journal.add(Record::Confirmed)?;
-    Ok(Confirmation::Confirmed(journal.entries.header))
+    Ok(Confirmation::Confirmed(Box::new(journal.entries.header)))
 }
 
 /// Takes everything back that was applied in the namespace, the last first. Waits for another process that is at it.

@@ -1,5 +1,7 @@
 //! Taking back what was begun, by what the kernel says is there.
 
+use std::collections::HashSet;
+
 use portcullis_plan::{Change, Clash};
 
 use crate::journal::{Journal, Record};
@@ -32,15 +34,16 @@ pub(crate) fn undo(host: &mut dyn Host, mut journal: Journal) -> Result<Undone, 
 
 fn take_back(host: &mut dyn Host, steps: &[Vec<Change>]) -> Result<Undone, Error> {
     let mut undone = Undone::default();
+    let mut known = HashSet::new();
     let mut cause = None;
     for _ in 0..TRIES {
         let seen = host.read()?;
         let mut rest = seen.clone();
         let (mut left, mut unseen, mut done) = (Vec::new(), Vec::new(), true);
-        for step in steps.iter().rev() {
+        for (step, changes) in steps.iter().enumerate().rev() {
             let before = rest.clone();
             let mut back = Vec::new();
-            for change in step.iter().rev() {
+            for (at, change) in changes.iter().enumerate().rev() {
                 let clash = |found| Clash { change: change.to_string(), found };
                 match Standing::of(change, &rest) {
                     Standing::Made | Standing::Partly => {
@@ -48,6 +51,9 @@ fn take_back(host: &mut dyn Host, steps: &[Vec<Change>]) -> Result<Undone, Error
                         // is no matter for it.
                         let _ = change.take_back(&mut rest);
                         back.push(change.clone());
+                        if known.insert((step, at)) {
+                            undone.taken_back.push(change.clone());
+                        }
                     }
                     Standing::NotMade | Standing::Gone => {}
                     Standing::Changed(found) => left.push(clash(found)),
@@ -58,9 +64,6 @@ fn take_back(host: &mut dyn Host, steps: &[Vec<Change>]) -> Result<Undone, Error
                 done = false;
                 // Whether it worked is seen when everything is read again.
                 cause = host.take_back(&back, &before).err();
-                undone.taken_back.extend(
-                    back.into_iter().filter(|change| !undone.taken_back.contains(change)).collect::<Vec<_>>(),
-                );
             }
         }
         undone.left = left;

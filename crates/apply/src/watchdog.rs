@@ -38,7 +38,8 @@ pub(crate) struct Leash {
 }
 
 impl Leash {
-    /// Starts the watchdog and waits until it is ready.
+    /// Starts the watchdog and waits until it is ready. It is not waited for when it ends: that is after this process, as a
+    /// rule.
     pub(crate) fn spawn(confirm: &Confirm, id: &str) -> Result<Self, Error> {
         let failed =
             |error: std::io::Error| Error::Watchdog(format!("{}: {error}", confirm.program.display()));

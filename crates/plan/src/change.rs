@@ -308,16 +308,17 @@ impl Change {
         }
     }
 
-    /// Returns the FDB entry that the change makes, as the kernel tells it.
+    /// Returns the FDB entry that the change makes, as the kernel tells it: without the flag that says whose table it is in
+    /// (`fdb_fill_info`).
     fn fdb_entry(&self, netns: &Netns) -> Option<FdbEntry> {
         let (device, bridge, address, vlan, state, flags) = match self {
             Self::LocalEntry { bridge, address } => {
-                (bridge.index, bridge.index, *address, None, FdbState::PERMANENT, FdbState::MASTER)
+                (bridge.index, bridge.index, *address, None, FdbState::PERMANENT, 0)
             }
             Self::StaticEntry { port, address, vlan, sticky } => {
                 let sticky = if *sticky { FdbState::STICKY } else { 0 };
                 let bridge = netns.link(port.index)?.master?;
-                (port.index, bridge, *address, *vlan, FdbState::NOARP, FdbState::MASTER | sticky)
+                (port.index, bridge, *address, *vlan, FdbState::NOARP, sticky)
             }
             _ => return None,
         };
@@ -416,7 +417,6 @@ struct FdbState;
 impl FdbState {
     const NOARP: u16 = 0x40;
     const PERMANENT: u16 = 0x80;
-    const MASTER: u8 = 0x04;
     const STICKY: u8 = 0x40;
 }
 
