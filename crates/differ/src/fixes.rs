@@ -7,11 +7,14 @@ use portcullis_apply::{Host as _, Live};
 use portcullis_audit::Policy;
 use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_plan::{Change, Method, Plan, Request, plan};
+use portcullis_prove::Goal;
 use portcullis_snapshot::Netns;
 
 use crate::Error;
 use crate::generate::Scenario;
-use crate::methods::PUBLIC;
+use crate::methods::{GUEST_PORTS, PUBLIC};
+use crate::names::index;
+use crate::proofs::{Arrived, Ground};
 use crate::run::configured;
 use crate::stand::Stand;
 use crate::step::Step;
@@ -110,6 +113,26 @@ fn belongs(change: &Change, method: Method) -> bool {
         Change::Port { .. } => method == Method::Isolate,
         _ => false,
     }
+}
+
+/// Whether a frame that comes in by the first guest's port of a network gets where a claim says that none does.
+///
+/// # Errors
+/// If the kernel refuses what every configuration needs.
+pub fn gets_there(steps: &[Step], goal: Goal, frame: &[u8]) -> Result<bool, Error> {
+    let port = GUEST_PORTS[0];
+    // What a port is kept from hearing comes in by the other.
+    let (into, of) = match goal {
+        Goal::Sniff { .. } => (GUEST_PORTS[1], port),
+        _ => (port, port),
+    };
+    let (arrived, stand) = Namespace::create()?.run(|| {
+        let mut ground = Ground::build(steps)?;
+        let arrived = ground.one(index(of), goal, (into, frame))?;
+        Ok::<_, Error>((arrived == Arrived::Yes, ground.stand))
+    })??;
+    drop(stand);
+    Ok(arrived)
 }
 
 /// Makes changes in a network and takes them back. Returns the namespace before, with them, and afterwards.

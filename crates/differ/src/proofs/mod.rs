@@ -15,6 +15,8 @@ use portcullis_datapath::{Concrete, Network, Trace, walk};
 use portcullis_prove::{Goal, HostProtocol, Proof, Verdict};
 use portcullis_snapshot::IfIndex;
 
+pub(crate) use arrival::Arrived;
+pub(crate) use ground::Ground;
 pub use judge::Judge;
 
 use crate::facts::{hex, show};
