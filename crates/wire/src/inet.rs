@@ -229,6 +229,46 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_rule_that_is_asked_for_reads_as_itself() {
+        let plain = PolicyRule {
+            ipv6: false,
+            priority: 10,
+            action: 6,
+            table: 0,
+            not: false,
+            source: None,
+            destination: None,
+            iif: None,
+            oif: None,
+            l3mdev: false,
+            goto: None,
+            suppress_prefixlen: None,
+            unknown: Vec::new(),
+        };
+        let full = PolicyRule {
+            ipv6: true,
+            action: 1,
+            table: 5000,
+            not: true,
+            source: "2001:db8::/32".parse().ok(),
+            destination: "2001:db8::1/128".parse().ok(),
+            iif: Some("br0".to_owned()),
+            oif: Some("eth0".to_owned()),
+            goto: Some(20),
+            suppress_prefixlen: Some(0),
+            ..plain.clone()
+        };
+        let slave = PolicyRule { l3mdev: true, action: 1, ..plain.clone() };
+        for wanted in [plain, full, slave] {
+            for message in [new_rule(&wanted, 4), delete_rule(&wanted)] {
+                let bytes = message.finish(1);
+                let message = crate::Messages::new(&bytes).next().unwrap();
+                assert_eq!(rule(message.payload), Some(wanted.clone()));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_will_do(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

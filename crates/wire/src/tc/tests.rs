@@ -504,3 +504,22 @@ fn written_filters_come_back() {
     let filter = TcFilter { handle: 9, ..with(TcClassifier::U32(node), Vec::new()) };
     comes_back(&filter);
 }
+
+#[test]
+fn what_is_taken_away_is_named_in_full() {
+    let filter = filter("matchall", |options| options);
+    let parent = FilterParent::Device(IfIndex(3), CLSACT_INGRESS);
+    for (handle, named) in [(None, 0), (Some(9), 9)] {
+        let bytes = delete_filter(parent, &filter, handle).finish(1);
+        let message = Messages::new(&bytes).next().unwrap();
+        let words = [4, 8, 12, 16].map(|at| u32_at(message.payload, at).unwrap());
+        assert_eq!((message.kind, words), (45, [3, named, CLSACT_INGRESS, INFO]));
+        let attributes = Attributes::after(message.payload, TCMSG);
+        assert_eq!(attributes.get(TCA_KIND).unwrap().string(), "matchall");
+        assert_eq!(attributes.get(TCA_CHAIN).unwrap().u32(), Some(5));
+    }
+    let bytes = delete_qdisc(IfIndex(3), "clsact").finish(1);
+    let message = Messages::new(&bytes).next().unwrap();
+    let taken = qdisc(message.payload).unwrap();
+    assert_eq!((message.kind, taken.kind.as_str(), taken.handle), (37, "clsact", INGRESS_HANDLE));
+}
