@@ -60,7 +60,13 @@ pub fn tried(
     let id = snapshot.namespaces.first().ok_or(Error::NoNamespace)?.id;
     let mut refused = BTreeMap::new();
     loop {
-        let request = Request { methods, complete: false, bridges: &[], refused: &refused };
+        let request = Request {
+            methods,
+            complete: false,
+            bridges: &[],
+            refused: &refused,
+            today: jiff::civil::date(2026, 6, 1),
+        };
         let plan = match plan(&snapshot, id, &policy, &request) {
             Ok(plan) => plan,
             Err(error) => return Ok(Err(error.to_string())),

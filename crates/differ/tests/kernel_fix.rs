@@ -114,10 +114,10 @@ struct Shot {
 fn shot(method: Method) -> Option<Shot> {
     use Method::{
         AcceptRaOff, AgeingTime, AntiSpoof, ArpIgnore, ArpInput, ArpOff, BpduGuard, BpfOnBridge, BridgeInput,
-        DhcpRaGuard, DisableIpv6, DropLinkLocal, DropOnBridge, DropTags, DropUnicastInL2Multicast, FloodOff,
-        ForeignEntries, ForwardingOff, Ip6Fib, Ip6Prerouting, Ip6Rule, IpRule, Isolate, LearningOff,
-        LockPorts, McastRouterOff, RawPrerouting, RootBlock, RpFilter, TcLinkLocal, TcOnBridge,
-        VlanFiltering,
+        DhcpRaGuard, DisableIpv6, DropLinkLocal, DropOnBridge, DropTags, DropUnicastInL2Multicast,
+        FdbMaxLearned, FloodOff, ForeignEntries, ForwardingOff, GroupFwdMaskOff, Ip6Fib, Ip6Prerouting,
+        Ip6Rule, IpRule, Isolate, LearningOff, LockPorts, McastRouterOff, NoLinkLocalLearn, RawPrerouting,
+        RootBlock, RpFilter, TcLinkLocal, TcOnBridge, VlanFiltering,
     };
     let (guest, other) = (guest_mac(0), guest_mac(1));
     let bridge = mac(BRIDGE);
@@ -164,7 +164,8 @@ fn shot(method: Method) -> Option<Shot> {
             let frame = FrameBuilder::new(mac(name), other).payload(&ipv4(behind));
             return Some(Shot { setup, goal: Goal::Sniff { from: other_port }, frame });
         }
-        AcceptRaOff | AgeingTime | BpduGuard | McastRouterOff | RootBlock => return None,
+        AcceptRaOff | AgeingTime | BpduGuard | FdbMaxLearned | GroupFwdMaskOff | McastRouterOff
+        | NoLinkLocalLearn | RootBlock => return None,
     };
     Some(Shot { setup: Vec::new(), goal, frame })
 }

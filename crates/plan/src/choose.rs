@@ -193,6 +193,30 @@ pub(crate) fn choose(context: &Context<'_>, bridge: &BridgeView<'_>, request: &R
     choice
 }
 
+/// Chooses a remedy for what is still found on a bridge: the first of those that findings name which is harmless, fits, and
+/// stops nobody. Whether it closes the finding is seen when the whole is looked at again.
+pub(crate) fn choose_for(
+    context: &Context<'_>,
+    bridge: &BridgeView<'_>,
+    request: &Request<'_>,
+    chosen: &[Method],
+    named: &[Method],
+) -> Option<Method> {
+    let snapshot = reduced(context, bridge);
+    let wants = {
+        let small = Context::new(&snapshot, snapshot.namespaces.first()?, context.policy())?;
+        wants(&small, small.bridges().iter().find(|one| one.link.index == bridge.link.index)?)
+    };
+    let policy = context.policy();
+    let trial = Trial { snapshot, policy, bridge: bridge.link.index, wanted: Vec::new(), wants };
+    let fits = |method: &Method| {
+        let new = method.is_harmless() && !chosen.contains(method) && !request.refused.contains_key(method);
+        // What is settled for the namespace by another bridge's remedy is no reason to leave this one's ports.
+        new && matches!(trial.cuts(&[*method]), Ok(None))
+    };
+    named.iter().copied().find(fits)
+}
+
 /// The remedies that may be chosen, cheapest first: those that fit, and cut nobody off. Those that the kernel refuses are among
 /// them, dearer than all others together: what helps beside them helps without them too, though less.
 fn candidates(

@@ -21,5 +21,5 @@ pub use claims::Judged;
 pub use device::{ConfAt, Device};
 pub use methods::{Lacks, Method, MethodDoc};
 pub use option::{BridgeOption, PortOption};
-pub use plan::{Chosen, Plan, PlanError, Request, Unfit, plan};
+pub use plan::{Chosen, Found, Plan, PlanError, Request, Unfit, plan};
 pub use script::{Words, write};

@@ -1,6 +1,6 @@
 //! The options of bridges and ports that remedies turn: a number in netlink, a keyword, a field of the snapshot.
 
-use portcullis_snapshot::{BridgeOptions, McastRouter, PortOptions};
+use portcullis_snapshot::{BoolOpt, BridgeOptions, McastRouter, PortOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,12 @@ pub enum BridgeOption {
     VlanFiltering,
     /// How long a learned FDB entry lives, in hundredths of a second.
     AgeingTime,
+    /// Which of 01:80:c2:00:00:0X are forwarded instead of passed up: bit X.
+    GroupFwdMask,
+    /// How many FDB entries may be learned; 0 is without limit.
+    FdbMaxLearned,
+    /// Whether link-local frames teach the FDB nothing (`BR_BOOLOPT_NO_LL_LEARN`).
+    NoLinkLocalLearn,
 }
 
 impl BridgeOption {
@@ -21,6 +27,9 @@ impl BridgeOption {
         match self {
             Self::AgeingTime => 4,
             Self::VlanFiltering => 7,
+            Self::GroupFwdMask => 9,
+            Self::NoLinkLocalLearn => 46,
+            Self::FdbMaxLearned => 49,
         }
     }
 
@@ -30,6 +39,9 @@ impl BridgeOption {
         match self {
             Self::AgeingTime => "ageing_time",
             Self::VlanFiltering => "vlan_filtering",
+            Self::GroupFwdMask => "group_fwd_mask",
+            Self::FdbMaxLearned => "fdb_max_learned",
+            Self::NoLinkLocalLearn => "no_linklocal_learn",
         }
     }
 
@@ -37,8 +49,15 @@ impl BridgeOption {
     #[must_use]
     pub fn encode(self, value: u32) -> Vec<u8> {
         match self {
-            Self::AgeingTime => value.to_ne_bytes().to_vec(),
+            Self::AgeingTime | Self::FdbMaxLearned => value.to_ne_bytes().to_vec(),
             Self::VlanFiltering => vec![u8::from(value != 0)],
+            Self::GroupFwdMask => (value as u16).to_ne_bytes().to_vec(),
+            // `struct br_boolopt_multi`: the value, and which bits of it count.
+            Self::NoLinkLocalLearn => {
+                let bit = 1u32 << BoolOpt::NoLinkLocalLearn as u32;
+                let on = if value == 0 { 0 } else { bit };
+                [on.to_ne_bytes(), bit.to_ne_bytes()].concat()
+            }
         }
     }
 
@@ -47,6 +66,9 @@ impl BridgeOption {
     pub fn get(self, options: &BridgeOptions) -> Option<u32> {
         match self {
             Self::AgeingTime => options.ageing_time,
+            Self::GroupFwdMask => options.group_fwd_mask.map(u32::from),
+            Self::FdbMaxLearned => options.fdb_max_learned,
+            Self::NoLinkLocalLearn => options.multi_boolopt?.get(BoolOpt::NoLinkLocalLearn).map(u32::from),
             // Without VLAN filtering the kernel still says that it is off, but has no TPID to tell of (br_fill_info).
             Self::VlanFiltering => options.vlan_protocol.and(options.vlan_filtering).map(u32::from),
         }
@@ -55,6 +77,14 @@ impl BridgeOption {
     pub(crate) fn set(self, options: &mut BridgeOptions, value: u32) {
         match self {
             Self::AgeingTime => options.ageing_time = Some(value),
+            Self::GroupFwdMask => options.group_fwd_mask = Some(value as u16),
+            Self::FdbMaxLearned => options.fdb_max_learned = Some(value),
+            Self::NoLinkLocalLearn => {
+                if let Some(held) = &mut options.multi_boolopt {
+                    let bit = 1u32 << BoolOpt::NoLinkLocalLearn as u32;
+                    held.value = if value == 0 { held.value & !bit } else { held.value | bit };
+                }
+            }
             Self::VlanFiltering => options.vlan_filtering = Some(value != 0),
         }
     }

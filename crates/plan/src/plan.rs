@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_audit::{BridgeView, Context, LinkLocalProtocol, Policy};
+use jiff::civil::Date;
+use portcullis_audit::{BridgeView, Context, LinkLocalProtocol, Policy, RuleId, Severity, audit};
 use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
 use portcullis_snapshot::{IfIndex, ListenProtocol, Netns, NetnsId, Snapshot, StpState};
 
 use crate::change::Change;
-use crate::choose::choose;
+use crate::choose::{choose, choose_for};
 use crate::claims::{Judged, Wanted, judge, wanted};
 use crate::device::Device;
-use crate::methods::{Method, changes};
+use crate::methods::{Method, Piece, changes};
 use crate::wants::{Want, wants};
 
 /// What is asked for.
@@ -24,6 +25,23 @@ pub struct Request<'a> {
     pub bridges: &'a [String],
     /// Remedies that this kernel refuses, and its words.
     pub refused: &'a BTreeMap<Method, String>,
+    /// The day, for waivers that expire.
+    pub today: Date,
+}
+
+/// Findings of one rule on one bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The rule.
+    pub rule: RuleId,
+    /// How much the worst of them matters.
+    pub severity: Severity,
+    /// The bridge.
+    pub bridge: Device,
+    /// How many there are.
+    pub count: usize,
+    /// The methods that they name.
+    pub remedies: Vec<Method>,
 }
 
 /// A remedy that is part of a plan.
@@ -67,6 +85,10 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What the policy wants, before and after.
     pub claims: Vec<Judged>,
+    /// Findings that are gone once it is made, the worst first.
+    pub found_closed: Vec<Found>,
+    /// Findings that are there still.
+    pub found_left: Vec<Found>,
     /// What worked and will not any more, in sentences.
     pub stops: Vec<String>,
     /// Remedies that were not chosen because they do not fit.
@@ -132,27 +154,32 @@ pub fn plan(
     let now = snapshot.namespaces.get(at).ok_or_else(missing)?;
     let context = Context::new(snapshot, now, policy).ok_or_else(missing)?;
     let bridges = asked_for(&context, request)?;
-    let (mut chosen, mut unfit, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
+    let mut draft = Draft::default();
     for bridge in &bridges {
         let choice = choose(&context, bridge, request);
-        for (method, because) in choice.methods {
-            // That it fits was found out when it was chosen, of a part of the namespace; of the whole it may not.
-            match method.pieces(&context, bridge) {
-                Ok(more) => {
-                    pieces.extend(more);
-                    chosen.push(Chosen { method, bridge: bridge.link.into(), because });
-                }
-                Err(lacks) => unfit.push(Unfit::new(method, bridge, lacks.to_string())),
-            }
-        }
-        unfit.extend(choice.unfit);
+        draft.take(&context, bridge, choice.methods);
+        draft.unfit.extend(choice.unfit);
     }
-    let changes = changes(&context, &pieces);
-    let mut made = snapshot.clone();
-    if let Some(netns) = made.namespaces.get_mut(at) {
-        for change in &changes {
-            change.make(netns)?;
+    let found_before = found(snapshot, netns, policy, request, &bridges);
+    // What findings name beside: looked for until it helps no more.
+    let searches = request.methods.is_empty() || request.complete;
+    let mut rounds = if searches { MOST_ROUNDS } else { 0 };
+    let (changes, made, found_left) = loop {
+        let (changes, made) = draft.made(&context, snapshot, at)?;
+        let left = found(&made, netns, policy, request, &bridges);
+        if rounds > 0 && draft.for_findings(&context, &bridges, request, &left) {
+            rounds -= 1;
+        } else if !draft.drop_idle(&left) {
+            break (changes, made, left);
         }
+    };
+    let Draft { chosen, unfit, .. } = draft;
+    let mut found_left = found_left;
+    for found in &mut found_left {
+        let is_made = |method: &Method| {
+            chosen.iter().any(|one| (one.method, one.bridge.index) == (*method, found.bridge.index))
+        };
+        found.remedies.retain(|method| !is_made(method));
     }
     let then = made.namespaces.get(at).ok_or_else(missing)?;
     let after = Context::new(&made, then, policy).ok_or_else(missing)?;
@@ -167,7 +194,157 @@ pub fn plan(
     if !cut.is_empty() {
         return Err(PlanError::CutsOff(cut));
     }
-    Ok(Plan { netns, label: now.label(), chosen, changes, claims, stops, unfit })
+    let is_left = |found: &Found| {
+        found_left.iter().any(|left| (left.rule, left.bridge.index) == (found.rule, found.bridge.index))
+    };
+    let found_closed = found_before.into_iter().filter(|found| !is_left(found)).collect();
+    Ok(Plan { netns, label: now.label(), chosen, changes, claims, found_closed, found_left, stops, unfit })
+}
+
+/// How often it is looked for what else findings name.
+const MOST_ROUNDS: usize = 4;
+
+/// A plan that is being made.
+#[derive(Default)]
+struct Draft {
+    chosen: Vec<Chosen>,
+    pieces: Vec<Piece>,
+    /// Those that were chosen for findings, and for which.
+    for_finding: Vec<Answer>,
+    unfit: Vec<Unfit>,
+}
+
+/// A remedy that was chosen for findings of a rule, and how many there were.
+struct Answer {
+    method: Method,
+    bridge: IfIndex,
+    rule: RuleId,
+    count: usize,
+}
+
+impl Draft {
+    /// Takes remedies for a bridge. That they fit was found out of a part of the namespace; of the whole they may not.
+    fn take(&mut self, context: &Context<'_>, bridge: &BridgeView<'_>, methods: Vec<(Method, String)>) {
+        for (method, because) in methods {
+            match method.pieces(context, bridge) {
+                Ok(more) => {
+                    self.pieces.extend(more);
+                    self.chosen.push(Chosen { method, bridge: bridge.link.into(), because });
+                }
+                Err(lacks) => self.unfit.push(Unfit::new(method, bridge, lacks.to_string())),
+            }
+        }
+    }
+
+    /// Takes a remedy for each bridge where findings name one that may be taken. Returns whether there was any.
+    fn for_findings(
+        &mut self,
+        context: &Context<'_>,
+        bridges: &[&BridgeView<'_>],
+        request: &Request<'_>,
+        left: &[Found],
+    ) -> bool {
+        let mut more = false;
+        for bridge in bridges {
+            let here = left.iter().filter(|found| found.bridge.index == bridge.link.index);
+            for found in here.filter(|found| found.severity <= context.policy().fail_on) {
+                let chosen = self.chosen.iter().filter(|one| one.bridge.index == bridge.link.index);
+                let chosen: Vec<_> = chosen.map(|one| one.method).collect();
+                let Some(method) = choose_for(context, bridge, request, &chosen, &found.remedies) else {
+                    continue;
+                };
+                let (rule, severity) = (found.rule, found.severity.name());
+                self.take(
+                    context,
+                    bridge,
+                    vec![(method, format!("without it {rule} is found, which is {severity}"))],
+                );
+                self.for_finding.push(Answer { method, bridge: bridge.link.index, rule, count: found.count });
+                more = true;
+            }
+        }
+        more
+    }
+
+    /// Takes out what was chosen for findings that are there all the same, as many as before, and for no others. Returns whether there was any.
+    fn drop_idle(&mut self, left: &[Found]) -> bool {
+        let helps = |answer: &&Answer| {
+            let mut of = left.iter().filter(|found| found.bridge.index == answer.bridge);
+            of.find(|found| found.rule == answer.rule).is_none_or(|found| found.count < answer.count)
+        };
+        let of = |chosen: &Chosen| {
+            let (method, bridge) = (chosen.method, chosen.bridge.index);
+            move |answer: &&Answer| (answer.method, answer.bridge) == (method, bridge)
+        };
+        let idle = |chosen: &Chosen| {
+            let mut answers = self.for_finding.iter().filter(of(chosen)).peekable();
+            answers.peek().is_some() && !answers.any(|answer| helps(&answer))
+        };
+        let before = self.chosen.len();
+        self.chosen.retain(|chosen| !idle(chosen));
+        self.chosen.len() < before
+    }
+
+    /// Returns the changes it comes to, and the snapshot with them.
+    fn made(
+        &mut self,
+        context: &Context<'_>,
+        snapshot: &Snapshot,
+        at: usize,
+    ) -> Result<(Vec<Change>, Snapshot), PlanError> {
+        let of = |chosen: &Chosen| {
+            let bridge = context.bridges().iter().find(|bridge| bridge.link.index == chosen.bridge.index)?;
+            chosen.method.pieces(context, bridge).ok()
+        };
+        self.pieces = self.chosen.iter().filter_map(of).flatten().collect();
+        let changes = changes(context, &self.pieces);
+        let mut made = snapshot.clone();
+        if let Some(netns) = made.namespaces.get_mut(at) {
+            for change in &changes {
+                change.make(netns)?;
+            }
+        }
+        Ok((changes, made))
+    }
+}
+
+/// What an audit finds on bridges, by bridge and rule, the worst first.
+fn found(
+    snapshot: &Snapshot,
+    netns: NetnsId,
+    policy: &Policy,
+    request: &Request<'_>,
+    bridges: &[&BridgeView<'_>],
+) -> Vec<Found> {
+    let report = audit(snapshot, policy, request.today);
+    let mut all: Vec<Found> = Vec::new();
+    for finding in report.standing().filter(|finding| finding.netns == netns) {
+        let at = finding.bridge.as_ref().map(|bridge| bridge.index);
+        let Some(bridge) = bridges.iter().find(|bridge| Some(bridge.link.index) == at) else { continue };
+        let known = all.iter_mut().find(|found| (found.rule, Some(found.bridge.index)) == (finding.rule, at));
+        let named = finding.remedies.iter().filter_map(|remedy| Method::named(remedy.method));
+        let named = named.chain(Method::for_rule(finding.rule).iter().copied());
+        match known {
+            Some(found) => {
+                found.count += 1;
+                found.severity = found.severity.min(finding.severity);
+                let new: Vec<_> = named.filter(|method| !found.remedies.contains(method)).collect();
+                found.remedies.extend(new);
+            }
+            None => {
+                let mut remedies = Vec::new();
+                named.for_each(|method| {
+                    if !remedies.contains(&method) {
+                        remedies.push(method)
+                    }
+                });
+                let (rule, severity, bridge) = (finding.rule, finding.severity, bridge.link.into());
+                all.push(Found { rule, severity, bridge, count: 1, remedies });
+            }
+        }
+    }
+    all.sort_by_key(|found| found.severity);
+    all
 }
 
 fn asked_for<'c, 's>(

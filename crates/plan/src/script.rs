@@ -229,6 +229,11 @@ fn networkd(changes: &[Change]) -> String {
                 let line = match option {
                     BridgeOption::VlanFiltering => format!("VLANFiltering={}", yes(*to)),
                     BridgeOption::AgeingTime => format!("AgeingTimeSec={}", to / 100),
+                    BridgeOption::GroupFwdMask => format!("GroupForwardMask={to}"),
+                    BridgeOption::FdbMaxLearned => format!("FDBMaxLearned={to}"),
+                    BridgeOption::NoLinkLocalLearn => {
+                        format!("LinkLocalLearning={}", yes(u32::from(*to == 0)))
+                    }
                 };
                 netdev(&bridge.name, &line)
             }

@@ -9,10 +9,11 @@ use std::path::Path;
 
 use portcullis_audit::Policy;
 use portcullis_datapath::Network;
-use portcullis_plan::{Method, Plan, PlanError, Request, State, Words, plan, write};
+use portcullis_plan::{Change, Method, Plan, PlanError, Request, State, Words, plan, write};
 use portcullis_prove::{Prover, Verdict};
 use portcullis_snapshot::{
-    EtherType, FdbEntry, LinkKind, MacAddr, Reading, Snapshot, VlanEntry, VlanFlags, VlanId, VlanTable,
+    EtherType, FdbEntry, IfIndex, LinkKind, MacAddr, Reading, Snapshot, VlanEntry, VlanFlags, VlanId,
+    VlanTable,
 };
 
 /// An address-less `br0` with the guests `veth1` and `veth2`, on a host that forwards.
@@ -28,7 +29,13 @@ fn planned(
     refused: &[Method],
 ) -> Result<Plan, PlanError> {
     let refused: BTreeMap<_, _> = refused.iter().map(|method| (*method, "no".to_owned())).collect();
-    let request = Request { methods, complete: false, bridges: &[], refused: &refused };
+    let request = Request {
+        methods,
+        complete: false,
+        bridges: &[],
+        refused: &refused,
+        today: jiff::civil::date(2026, 6, 1),
+    };
     plan(snapshot, snapshot.namespaces[0].id, &Policy::parse(policy).unwrap(), &request)
 }
 
@@ -43,6 +50,11 @@ fn sketch(plan: &Plan) -> String {
     }
     for claim in &plan.claims {
         writeln!(text, "{:?}: {} → {}", claim.goal, claim.before.name(), claim.after.name()).unwrap();
+    }
+    for (word, found) in [("closed", &plan.found_closed), ("left", &plan.found_left)] {
+        for found in found {
+            writeln!(text, "{word}: {} {} ×{}", found.severity.name(), found.rule, found.count).unwrap();
+        }
     }
     for stops in &plan.stops {
         writeln!(text, "stops: {stops}").unwrap();
@@ -136,9 +148,32 @@ fn what_cannot_be_closed_is_left_and_said() {
 }
 
 #[test]
-fn a_bridge_that_is_meant_to_be_reached_is_left_alone() {
+fn a_bridge_that_is_meant_to_be_reached_stays_so() {
     let plan = planned(&host(), "[[bridge]]\nhost-access = \"allow\"", &[], &[]).unwrap();
-    assert!(plan.is_empty() && plan.claims.is_empty());
+    assert!(plan.claims.is_empty());
+    // What is found there all the same is closed: advertisements from guests, and what passes the bridge by.
+    let chosen: Vec<_> = plan.chosen.iter().map(|chosen| chosen.method).collect();
+    assert_eq!(chosen, [Method::AcceptRaOff, Method::DropLinkLocal]);
+    let of_bridge = |change: &&Change| change.device().is_some_and(|device| device.name == "br0");
+    assert_eq!(plan.changes.iter().find(of_bridge), None);
+}
+
+#[test]
+fn a_hub_becomes_a_switch_again() {
+    let mut snapshot = host();
+    let Reading::Read(links) = &mut snapshot.namespaces[0].links else { panic!() };
+    for link in links {
+        if let LinkKind::Bridge(options) = &mut link.kind {
+            options.ageing_time = Some(0);
+        }
+    }
+    // A third guest, who overhears the two.
+    let mut third = links.iter().find(|link| link.name == "veth2").unwrap().clone();
+    (third.index, third.name) = (IfIndex(1_000), "veth3".to_owned());
+    links.push(third);
+    let plan = planned(&snapshot, "", &[], &[]).unwrap();
+    assert!(plan.chosen.iter().any(|chosen| chosen.method == Method::AgeingTime));
+    assert!(plan.found_closed.iter().any(|found| found.rule.0 == "hub-mode"));
 }
 
 #[test]
@@ -164,14 +199,14 @@ fn vlan_filtering_is_for_bridges_that_filter_already() {
     };
     let mut snapshot = vlan_aware();
     // A guest's own VLANs would stop.
-    assert_eq!(names(&snapshot), [Method::DropOnBridge, Method::DropLinkLocal]);
+    assert_eq!(names(&snapshot), [Method::DropOnBridge, Method::DropLinkLocal, Method::AcceptRaOff]);
     let Reading::Read(links) = &mut snapshot.namespaces[0].links else { panic!() };
     for link in links {
         if let LinkKind::Bridge(options) = &mut link.kind {
             options.vlan_filtering = Some(true);
         }
     }
-    assert_eq!(names(&snapshot), [Method::VlanFiltering, Method::DropLinkLocal]);
+    assert_eq!(names(&snapshot), [Method::VlanFiltering, Method::DropLinkLocal, Method::AcceptRaOff]);
 }
 
 #[test]
@@ -284,10 +319,6 @@ fn a_plan_can_be_said_in_other_words() {
 fn changes_are_read_as_they_were_written() {
     for (method, plan) in each_alone(&vlan_aware()) {
         let text = serde_json::to_string(&plan.changes).unwrap();
-        assert_eq!(
-            serde_json::from_str::<Vec<portcullis_plan::Change>>(&text).unwrap(),
-            plan.changes,
-            "{method}"
-        );
+        assert_eq!(serde_json::from_str::<Vec<Change>>(&text).unwrap(), plan.changes, "{method}");
     }
 }

@@ -67,7 +67,7 @@ pub(super) const BRIDGE_INPUT: MethodDoc = MethodDoc {
 };
 
 pub(super) const AGEING_TIME: MethodDoc = MethodDoc {
-    name: "ageing-time",
+    name: "ageing",
     does: "What the bridge learns is kept for 300 seconds, so that it is a switch and no hub.",
     costs: "Nothing. A guest that moves is found again when it sends.",
     leaves: "What is not learned yet is flooded still: see flood-off.",
@@ -75,13 +75,37 @@ pub(super) const AGEING_TIME: MethodDoc = MethodDoc {
 };
 
 pub(super) const FOREIGN_ENTRIES: MethodDoc = MethodDoc {
-    name: "foreign-entries",
+    name: "local-fdb",
     does: "Each address that is known behind the bridge device, as of another product's guests, gets a local FDB entry there: what \
            is for it goes up, and is not flooded to everybody.",
     costs: "Nothing per frame. Entries have to follow the foreign guests. Better: give the foreign switch a port of its own, \
             by a veth pair.",
     leaves: "Addresses that are not known.",
     by_hand: &["bridge fdb add 00:0c:29:00:00:01 dev br0 self local"],
+};
+
+pub(super) const GROUP_FWD_MASK_OFF: MethodDoc = MethodDoc {
+    name: "group-fwd-mask-off",
+    does: "The bridge forwards no frames to 01:80:c2:00:00:00–0f.",
+    costs: "What was forwarded on purpose (LLDP, LACP or 802.1X between guests and the network) stops.",
+    leaves: "Such frames reach the port's own stack instead: add drop-link-local.",
+    by_hand: &["ip link set dev br0 type bridge group_fwd_mask 0"],
+};
+
+pub(super) const FDB_MAX_LEARNED: MethodDoc = MethodDoc {
+    name: "fdb-max-learned",
+    does: "The bridge learns no more than 1,024 addresses, and 16 for each guest port: guests cannot fill its table without end.",
+    costs: "Nothing per frame. What is for an address beyond that is flooded; on a network with more hosts choose a higher number.             Kernel 6.8 or later.",
+    leaves: "Within the limit, guests crowd each other out.",
+    by_hand: &["ip link set dev br0 type bridge fdb_max_learned 1072"],
+};
+
+pub(super) const NO_LINKLOCAL_LEARN: MethodDoc = MethodDoc {
+    name: "no-linklocal-learn",
+    does: "Frames to 01:80:c2:00:00:00–0f teach the bridge no addresses. Without it they do so even on locked ports.",
+    costs: "Nothing. Kernel 5.0 or later.",
+    leaves: "The frames themselves: add drop-link-local.",
+    by_hand: &["ip link set dev br0 type bridge no_linklocal_learn 1"],
 };
 
 /// The priority of filters here.
@@ -170,15 +194,30 @@ pub(super) fn filter(
     Ok(Change::Filter { device: link.into(), clsact: hook.is_none(), filter: complete(filter) })
 }
 
+/// Turns an option of the bridge.
+fn turn(bridge: &BridgeView<'_>, option: BridgeOption, to: u32) -> Result<Vec<Piece>, Lacks> {
+    let from = option.get(bridge.options).ok_or_else(|| Lacks::knob(option.keyword()))?;
+    let bridge = Device::from(bridge.link);
+    let change = Change::Bridge { bridge, option, from, to };
+    Ok((from != to).then_some(Piece::Change(change)).into_iter().collect())
+}
+
 pub(super) fn ageing_time(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
     const FIVE_MINUTES: u32 = 30_000;
-    let option = BridgeOption::AgeingTime;
-    let from = option.get(bridge.options).ok_or_else(|| Lacks::knob("ageing time"))?;
-    if from == FIVE_MINUTES {
-        return Ok(Vec::new());
-    }
-    let bridge = Device::from(bridge.link);
-    Ok(vec![Piece::Change(Change::Bridge { bridge, option, from, to: FIVE_MINUTES })])
+    turn(bridge, BridgeOption::AgeingTime, FIVE_MINUTES)
+}
+
+pub(super) fn group_fwd_mask_off(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    turn(bridge, BridgeOption::GroupFwdMask, 0)
+}
+
+pub(super) fn fdb_max_learned(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    let guests = super::guests(bridge).count() as u32;
+    turn(bridge, BridgeOption::FdbMaxLearned, 1_024 + 16 * guests)
+}
+
+pub(super) fn no_linklocal_learn(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    turn(bridge, BridgeOption::NoLinkLocalLearn, 1)
 }
 
 pub(super) fn foreign_entries(context: &Context<'_>, bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {

@@ -37,7 +37,7 @@ pub(super) const TC_LINK_LOCAL: MethodDoc = MethodDoc {
     ],
 };
 pub(super) const ISOLATE: MethodDoc = MethodDoc {
-    name: "isolate",
+    name: "isolated",
     does: "Guest ports are isolated: they exchange frames with the uplink and with the host, not with each other.",
     costs: "Nothing per frame. Guests of the bridge no longer reach each other.",
     leaves: "Ways by which frames come back to the bridge: a router on the uplink, the host's own routing.",
@@ -55,10 +55,10 @@ pub(super) const FLOOD_OFF: MethodDoc = MethodDoc {
     ],
 };
 pub(super) const LOCK_PORTS: MethodDoc = MethodDoc {
-    name: "lock-ports",
+    name: "locked",
     does: "Guest ports are locked: they take frames only from the addresses that are known behind them, which get static entries.",
     costs: "Nothing per frame. A guest with a new address is cut off until it is given an entry.",
-    leaves: "Link-local frames, unless no_linklocal_learn is on; addresses of higher layers.",
+    leaves: "Link-local frames, which teach addresses all the same: add no-linklocal-learn. Addresses of higher layers.",
     by_hand: &[
         "bridge fdb replace 02:00:00:00:00:01 dev vnet0 master static",
         "bridge link set dev vnet0 locked on",
@@ -97,7 +97,7 @@ pub(super) const DHCP_RA_GUARD: MethodDoc = MethodDoc {
     ],
 };
 pub(super) const DROP_TAGS: MethodDoc = MethodDoc {
-    name: "drop-tags",
+    name: "drop-tagged",
     does: "nftables drops frames of guests that carry a tag, of either TPID, priority tags among them.",
     costs: "Two rules for every frame of a guest. Guests cannot use VLANs.",
     leaves: "Nothing of that kind.",

@@ -1,6 +1,6 @@
 //! Remedies in the host's stack: ARP, IPv4 and IPv6 at the bridge device.
 
-use portcullis_audit::{BridgeView, Context};
+use portcullis_audit::{Access, BridgeView, Context};
 use portcullis_snapshot::{LinkFlags, PolicyRule};
 
 use super::{Lacks, MethodDoc, Piece, conf, guests};
@@ -116,7 +116,8 @@ pub(super) const DROP_UNICAST: MethodDoc = MethodDoc {
 };
 pub(super) const ACCEPT_RA_OFF: MethodDoc = MethodDoc {
     name: "accept-ra-off",
-    does: "Router advertisements are not believed on the bridge device and on guest ports, nor by the next port that comes.",
+    does: "Router advertisements are not believed on guest ports, nor by the next port that comes, nor on the bridge device unless \
+           the host is meant to be reached there.",
     costs: "Devices that come later have to be told to believe advertisements where they should.",
     leaves: "Daemons that handle advertisements themselves.",
     by_hand: &[
@@ -239,7 +240,10 @@ pub(super) fn accept_ra_off(context: &Context<'_>, bridge: &BridgeView<'_>) -> R
     const SETTING: &str = "accept_ra";
     let default = context.netns().ipv6.read().and_then(|all| all.default.get(SETTING));
     let mut pieces: Vec<_> = conf(ConfAt::Default, true, SETTING, default, 0)?.into_iter().collect();
-    for link in std::iter::once(bridge.link).chain(guests(bridge).map(|port| port.link)) {
+    // A host that is meant to be on the bridge may have its own addresses from there.
+    let closed = context.access_at(bridge, bridge.link.index) == Access::Deny;
+    let own = closed.then_some(bridge.link);
+    for link in own.into_iter().chain(guests(bridge).map(|port| port.link)) {
         if let Some(held) = &link.ipv6 {
             pieces.extend(conf(ConfAt::Device(link.into()), true, SETTING, held.get(SETTING), 0)?);
         }

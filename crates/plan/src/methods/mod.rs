@@ -8,7 +8,7 @@ mod host;
 
 use std::fmt;
 
-use portcullis_audit::{BridgeView, Context, PortView};
+use portcullis_audit::{BridgeView, Context, PortView, RuleId};
 use portcullis_snapshot::NftFamily;
 
 use crate::change::{Change, Ruleset, family_number};
@@ -97,11 +97,17 @@ pub enum Method {
     AgeingTime,
     /// The bridge device gets a local entry for each address behind it.
     ForeignEntries,
+    /// The bridge forwards no link-local frames.
+    GroupFwdMaskOff,
+    /// The bridge learns a limited number of addresses.
+    FdbMaxLearned,
+    /// Link-local frames teach the bridge nothing.
+    NoLinkLocalLearn,
 }
 
 impl Method {
     /// All of them, in the order of the manual.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::VlanFiltering,
         Self::DropOnBridge,
         Self::TcOnBridge,
@@ -134,6 +140,9 @@ impl Method {
         Self::McastRouterOff,
         Self::AgeingTime,
         Self::ForeignEntries,
+        Self::GroupFwdMaskOff,
+        Self::FdbMaxLearned,
+        Self::NoLinkLocalLearn,
     ];
 
     /// Returns its name, in kebab case.
@@ -146,6 +155,17 @@ impl Method {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
+    /// Returns the remedies that are for the findings of a rule, beside those that the findings name.
+    pub(crate) fn for_rule(rule: RuleId) -> &'static [Self] {
+        match rule.0 {
+            "mac-spoofing" => &[Self::LearningOff, Self::LockPorts, Self::AntiSpoof],
+            "rogue-ra" => &[Self::AcceptRaOff, Self::DhcpRaGuard],
+            "foreign-guest-flood" | "foreign-bridge" => &[Self::ForeignEntries, Self::FloodOff],
+            "stp-from-guest" => &[Self::RootBlock],
+            _ => &[],
+        }
     }
 
     /// What it costs, where several would do: `None` if it is not chosen unless asked for, because it costs guests
@@ -162,6 +182,20 @@ impl Method {
             Self::TcLinkLocal => 32,
             _ => return None,
         })
+    }
+
+    /// Whether it is chosen for a finding that names it: it costs guests nothing that they are meant to have, and depends on
+    /// nothing that only the administrator knows.
+    pub(crate) const fn is_harmless(self) -> bool {
+        let settings = matches!(
+            self,
+            Self::AcceptRaOff
+                | Self::McastRouterOff
+                | Self::RootBlock
+                | Self::AgeingTime
+                | Self::ForeignEntries
+        );
+        settings || matches!(self, Self::DropLinkLocal | Self::TcLinkLocal)
     }
 
     /// Returns what it would do about a bridge.
@@ -199,6 +233,9 @@ impl Method {
             Self::McastRouterOff => guests::mcast_router_off(bridge)?,
             Self::AgeingTime => bridge::ageing_time(bridge)?,
             Self::ForeignEntries => bridge::foreign_entries(context, bridge)?,
+            Self::GroupFwdMaskOff => bridge::group_fwd_mask_off(bridge)?,
+            Self::FdbMaxLearned => bridge::fdb_max_learned(bridge)?,
+            Self::NoLinkLocalLearn => bridge::no_linklocal_learn(bridge)?,
         };
         if pieces.is_empty() { Err(Lacks::nothing_to_do()) } else { Ok(pieces) }
     }
@@ -239,6 +276,9 @@ impl Method {
             Self::McastRouterOff => &guests::MCAST_ROUTER_OFF,
             Self::AgeingTime => &bridge::AGEING_TIME,
             Self::ForeignEntries => &bridge::FOREIGN_ENTRIES,
+            Self::GroupFwdMaskOff => &bridge::GROUP_FWD_MASK_OFF,
+            Self::FdbMaxLearned => &bridge::FDB_MAX_LEARNED,
+            Self::NoLinkLocalLearn => &bridge::NO_LINKLOCAL_LEARN,
         }
     }
 }

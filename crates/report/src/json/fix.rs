@@ -1,12 +1,13 @@
 //! `portcullis.fix/1`: the plan, what is proven of it, and what became of it.
 
-use portcullis_plan::{Chosen, Judged, Plan, Unfit};
+use portcullis_audit::Severity;
+use portcullis_plan::{Chosen, Found, Judged, Plan, Unfit};
 use portcullis_prove::Proof;
 use portcullis_snapshot::{IfIndex, Netns, Snapshot};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ClaimEntry, VerdictName};
+use super::{ClaimEntry, SeverityName, VerdictName};
 
 /// What `portcullis fix` came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +34,10 @@ pub struct FixDocument {
     pub changes: Vec<FixChange>,
     /// What the policy wants of each sort of guest port: as it is before, and once the plan is made.
     pub claims: Vec<FixClaim>,
+    /// Findings that are gone once it is made, by bridge and rule.
+    pub findings_closed: Vec<FixFound>,
+    /// Findings that are there still.
+    pub findings_left: Vec<FixFound>,
     /// What worked and will not any more, in sentences.
     pub stops: Vec<String>,
     /// Remedies that do not fit, and why.
@@ -84,6 +89,22 @@ pub struct FixClaim {
     pub after: ClaimEntry,
 }
 
+/// Findings of one rule on one bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FixFound {
+    /// The rule.
+    pub rule: String,
+    /// How much the worst of them matters.
+    #[schemars(with = "SeverityName")]
+    pub severity: Severity,
+    /// The bridge.
+    pub bridge: String,
+    /// How many there are.
+    pub count: usize,
+    /// The remedies of `portcullis fix` that they name.
+    pub remedies: Vec<String>,
+}
+
 /// A remedy that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FixUnfit {
@@ -118,6 +139,8 @@ impl FixDocument {
                 .map(|change| FixChange { what: change.to_string(), change: change.clone() })
                 .collect(),
             claims: plan.claims.iter().filter_map(|claim| FixClaim::new(netns, claim)).collect(),
+            findings_closed: plan.found_closed.iter().map(FixFound::from).collect(),
+            findings_left: plan.found_left.iter().map(FixFound::from).collect(),
             stops: plan.stops.clone(),
             unfit: plan.unfit.iter().map(FixUnfit::from).collect(),
         }
@@ -148,6 +171,18 @@ impl From<&Chosen> for FixRemedy {
             bridge: chosen.bridge.name.clone(),
             does: chosen.method.doc().does.to_owned(),
             because: chosen.because.clone(),
+        }
+    }
+}
+
+impl From<&Found> for FixFound {
+    fn from(found: &Found) -> Self {
+        Self {
+            rule: found.rule.to_string(),
+            severity: found.severity,
+            bridge: found.bridge.name.clone(),
+            count: found.count,
+            remedies: found.remedies.iter().map(ToString::to_string).collect(),
         }
     }
 }

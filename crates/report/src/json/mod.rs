@@ -23,7 +23,7 @@ pub use audit::{
     Summary, Unmade, UnreadEntry, UpperEntry, WaiverEntry, WitnessEntry,
 };
 pub use explain::{ExplainDocument, MethodPage, RemedyPage, RulePage};
-pub use fix::{FixChange, FixClaim, FixDocument, FixOutcome, FixRemedy, FixUnfit};
+pub use fix::{FixChange, FixClaim, FixDocument, FixFound, FixOutcome, FixRemedy, FixUnfit};
 pub use lab::{ArticleClaim, LabDocument, LabEntry, LabStep, LabsDocument};
 pub use map::{Holder, MapBridge, MapDocument, MapLower, MapPort, MapUpper};
 pub use prove::{

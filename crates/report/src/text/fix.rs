@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::layout::shell_word;
 use super::{Clean, field, named, plural, what};
-use crate::json::{FixClaim, FixDocument, FixOutcome, VerdictName};
+use crate::json::{FixClaim, FixDocument, FixFound, FixOutcome, VerdictName};
 
 /// How many changes are shown before the rest is only counted.
 const CHANGES: usize = 12;
@@ -19,7 +19,8 @@ const CHANGES: usize = 12;
 pub fn fix(out: &mut impl Write, document: &FixDocument) -> io::Result<()> {
     let mut bridges: Vec<&str> = Vec::new();
     let named = document.remedies.iter().map(|remedy| &remedy.bridge);
-    for bridge in named.chain(document.claims.iter().map(|claim| &claim.after.bridge)) {
+    let left = document.findings_left.iter().map(|found| &found.bridge);
+    for bridge in named.chain(document.claims.iter().map(|claim| &claim.after.bridge)).chain(left) {
         if !bridges.contains(&bridge.as_str()) {
             bridges.push(bridge);
         }
@@ -30,7 +31,7 @@ pub fn fix(out: &mut impl Write, document: &FixDocument) -> io::Result<()> {
     if document.changes.is_empty() {
         let left = document.claims.iter().any(|claim| claim.after.verdict != VerdictName::Isolated);
         let why = match (bridges.is_empty(), left) {
-            (true, _) => "Nothing to do: no bridge here is denied to its guests.",
+            (true, _) => "Nothing to do: nothing is found on any bridge here.",
             (false, false) => "Nothing to do: what the policy wants is proven already.",
             (false, true) => "Nothing that is left can be closed by a remedy that fits.",
         };
@@ -60,6 +61,11 @@ fn write_bridge(out: &mut impl Write, document: &FixDocument, bridge: &str) -> i
         field(out, 2, "by", &format!("{}: {}", remedy.method, remedy.does))?;
         field(out, 2, "", &format!("({})", remedy.because))?;
     }
+    let closed = document.findings_closed.iter().filter(|found| found.bridge == bridge);
+    let rules: Vec<_> = closed.map(|found| found.rule.as_str()).collect();
+    if !rules.is_empty() {
+        field(out, 2, "findings", &format!("closed: {}", rules.join(", ")))?;
+    }
     let prefix = format!("{bridge}: ");
     for stops in document.stops.iter().filter_map(|stops| stops.strip_prefix(&prefix)) {
         field(out, 2, "stops", stops)?;
@@ -67,7 +73,21 @@ fn write_bridge(out: &mut impl Write, document: &FixDocument, bridge: &str) -> i
     for claim in claims().filter(|claim| claim.after.verdict != VerdictName::Isolated) {
         write_left(out, claim)?;
     }
+    for found in document.findings_left.iter().filter(|found| found.bridge == bridge) {
+        write_found(out, found)?;
+    }
     writeln!(out)
+}
+
+/// Writes a finding that is left, with what can be asked for.
+fn write_found(out: &mut impl Write, found: &FixFound) -> io::Result<()> {
+    let times = if found.count > 1 { format!(" ×{}", found.count) } else { String::new() };
+    let try_it = if found.remedies.is_empty() {
+        String::new()
+    } else {
+        format!("; fix --method {}", found.remedies.join(" or "))
+    };
+    field(out, 2, "leaves", &format!("{} {}{times}{try_it}", found.severity.name(), found.rule))
 }
 
 /// Writes claims with the same ports as one line.

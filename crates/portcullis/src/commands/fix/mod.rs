@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use portcullis_apply::{Live, Order, StateDir};
 use portcullis_audit::Policy;
 use portcullis_kernel::namespace::Netns as Namespace;
@@ -65,6 +68,7 @@ struct Asked<'a> {
     arguments: &'a FixArguments,
     policy: Policy,
     methods: Vec<Method>,
+    today: Date,
 }
 
 impl<'a> Asked<'a> {
@@ -77,7 +81,7 @@ impl<'a> Asked<'a> {
             })
         };
         let methods = arguments.method.iter().map(named).collect::<Result<_, _>>()?;
-        Ok(Self { arguments, policy, methods })
+        Ok(Self { arguments, policy, methods, today: Timestamp::now().to_zoned(TimeZone::UTC).date() })
     }
 
     /// Plans and applies in the namespace of the calling thread.
@@ -111,7 +115,8 @@ impl<'a> Asked<'a> {
     ) -> Result<Plan, Failure> {
         let _progress = Progress::of("planning");
         let (methods, bridges) = (&self.methods[..], &self.arguments.bridge[..]);
-        let request = Request { methods, complete: self.arguments.complete, bridges, refused };
+        let request =
+            Request { methods, complete: self.arguments.complete, bridges, refused, today: self.today };
         Ok(plan(snapshot, id, &self.policy, &request)?)
     }
 
@@ -245,6 +250,7 @@ impl<'a> Asked<'a> {
             methods: &[],
             complete: false,
             bridges: &self.arguments.bridge,
+            today: self.today,
             refused: &Method::ALL.into_iter().map(|method| (method, String::new())).collect(),
         };
         let now = plan(&snapshot, promised.netns, &self.policy, &request)?;

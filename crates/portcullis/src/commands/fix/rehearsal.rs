@@ -85,7 +85,13 @@ fn refusal(method: Method) -> Option<String> {
         namespaces: vec![netns],
         problems: Vec::new(),
     };
-    let request = Request { methods: &[method], complete: false, bridges: &[], refused: &BTreeMap::new() };
+    let request = Request {
+        methods: &[method],
+        complete: false,
+        bridges: &[],
+        refused: &BTreeMap::new(),
+        today: jiff::civil::Date::ZERO,
+    };
     let plan = plan(&snapshot, id, &policy, &request).ok()?;
     let mut host = Live::new();
     let made = host.make(&plan.changes).map_err(|error| error.to_string());
