@@ -414,7 +414,7 @@ fn what_stops(
         let services = services(netns);
         let listening =
             if services.is_empty() { String::new() } else { format!(" ({})", services.join(", ")) };
-        stops.push(format!("{name}: guests reach the host by {}{listening}", reached.join(", ")));
+        stops.push(format!("{name}: guests reaching the host by {}{listening}", reached.join(", ")));
     }
     let sorts: BTreeSet<_> = lost.iter().map(|want| want.sort).collect();
     stops.extend(sorts.into_iter().map(|sort| format!("{name}: {sort} frames between its ports")));

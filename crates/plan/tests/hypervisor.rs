@@ -162,7 +162,7 @@ fn a_bridge_that_is_meant_to_be_reached_stays_so() {
 fn a_hub_becomes_a_switch_again() {
     let mut snapshot = host();
     let Reading::Read(links) = &mut snapshot.namespaces[0].links else { panic!() };
-    for link in links {
+    for link in links.iter_mut() {
         if let LinkKind::Bridge(options) = &mut link.kind {
             options.ageing_time = Some(0);
         }

@@ -3,18 +3,23 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+use std::path::Path;
 
-use portcullis_audit::{Role, Severity};
+use portcullis_audit::{Policy, Role, Severity};
+use portcullis_plan::{Method, Request};
 use portcullis_report::json::{
-    AssumptionEntry, AuditDocument, BridgeEntry, ClaimEntry, ClaimKind, DropEntry, EvidenceEntry,
-    ExplainDocument, FindingEntry, Holder, Holds, KnobEntry, LearnedEntry, LowerEntry, MapBridge,
-    MapDocument, MapLower, MapPort, MapUpper, NotProvenEntry, OutcomeEntry, PortEntry, ProofWitness,
-    ProveDocument, ProveSummary, RemedyEntry, RemedyPage, RulePage, StepEntry, Summary, UnreadEntry,
-    UpperEntry, VerdictName, WaiverEntry, WalkDocument, WitnessEntry,
+    AppliedChange, AppliedEntry, AppliedPhase, AssumptionEntry, AuditDocument, BridgeEntry, ClaimEntry,
+    ClaimKind, DropEntry, EvidenceEntry, ExplainDocument, FindingEntry, FixDocument, FixOutcome, Holder,
+    Holds, KnobEntry, LearnedEntry, LowerEntry, MapBridge, MapDocument, MapLower, MapPort, MapUpper,
+    NotProvenEntry, OutcomeEntry, PortEntry, ProofWitness, ProveDocument, ProveSummary, RemedyEntry,
+    RemedyPage, RulePage, StatusDocument, StepEntry, Summary, UnreadEntry, UpperEntry, VerdictName,
+    WaiverEntry, WalkDocument, WitnessEntry,
 };
 use portcullis_report::{html, sarif, text};
-use portcullis_snapshot::Bytes;
+use portcullis_snapshot::{Bytes, Snapshot};
 
 /// Prints, and takes the colours out.
 fn plain(print: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
@@ -413,6 +418,7 @@ fn pages() -> ExplainDocument {
     ExplainDocument {
         schema: ExplainDocument::SCHEMA.to_owned(),
         rules: vec![page("host-arp", Severity::High), page("link-local-to-host", Severity::Critical)],
+        methods: Vec::new(),
     }
 }
 
@@ -513,4 +519,65 @@ fn proofs_as_text() {
         summary: ProveSummary { isolated: 6, exposed: 2, unproven: 1 },
     };
     insta::assert_snapshot!(plain(|out| text::prove(out, &document)));
+}
+
+#[test]
+fn explain_a_remedy_and_all() {
+    let page = plain(|out| text::explain(out, &ExplainDocument::of_methods([Method::DropOnBridge])));
+    let list = plain(|out| text::explain_methods(out, &ExplainDocument::of_methods(Method::ALL)));
+    insta::assert_snapshot!([page, list].join("--\n"));
+}
+
+/// The plan for an address-less `br0` with two guests, as a kernel told it.
+fn fix_document(methods: &[Method], outcome: FixOutcome) -> FixDocument {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../portcullis/tests/fixtures/hypervisor.json");
+    let snapshot = Snapshot::load(File::open(path).unwrap()).unwrap();
+    let netns = &snapshot.namespaces[0];
+    let today = jiff::civil::date(2026, 6, 1);
+    let request = Request { methods, complete: false, bridges: &[], refused: &BTreeMap::new(), today };
+    let plan = portcullis_plan::plan(&snapshot, netns.id, &Policy::default(), &request).unwrap();
+    FixDocument::new(&snapshot, netns, &plan, outcome)
+}
+
+#[test]
+fn fix_that_closes_all_and_one_that_leaves_some() {
+    let all = plain(|out| text::fix(out, &fix_document(&[], FixOutcome::Planned)));
+    let mut some = fix_document(&[Method::ArpOff], FixOutcome::AwaitsConfirmation);
+    some.confirm_within = Some(60);
+    let some = plain(|out| text::fix(out, &some));
+    insta::assert_snapshot!([all, some].join("--\n"));
+}
+
+#[test]
+fn fix_as_json() {
+    let document = fix_document(&[], FixOutcome::Applied);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&document).unwrap());
+    let read: FixDocument = serde_json::from_str(&serde_json::to_string(&document).unwrap()).unwrap();
+    assert_eq!(read, document);
+}
+
+#[test]
+fn status_of_what_holds_and_of_what_does_not() {
+    let change = |what: &str, found: Option<&str>| AppliedChange {
+        what: what.to_owned(),
+        holds: found.is_none(),
+        found: found.map(str::to_owned),
+    };
+    let entry = |phase, seconds_left| AppliedEntry {
+        remedies: texts(&["drop-on-bridge on br0", "arp-off on br0"]),
+        since: "2026-06-01T10:00:00Z".to_owned(),
+        user: "root".to_owned(),
+        pid: 4711,
+        command: "portcullis fix --yes".to_owned(),
+        phase,
+        seconds_left,
+        changes: vec![
+            change("nftables table netdev portcullis (2 chains, 1 rule)", None),
+            change("ARP of br0: on → off", Some("it is as before")),
+        ],
+    };
+    let applied = vec![entry(AppliedPhase::Applied, None), entry(AppliedPhase::AwaitsConfirmation, Some(42))];
+    let all = plain(|out| text::status(out, &StatusDocument::new(applied.clone())));
+    let none = plain(|out| text::status(out, &StatusDocument::new(Vec::new())));
+    insta::assert_snapshot!([all, none].join("--\n"));
 }
