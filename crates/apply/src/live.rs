@@ -7,9 +7,9 @@ use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_kernel::{
     Change as Message, apply_all, bridge, capture, clock, namespace, nftables, route, sysctl, traffic,
 };
-use portcullis_plan::{BridgeOption, Change, ConfAt, PortOption, Ruleset};
+use portcullis_plan::{BridgeOption, Change, ConfAt, PortOption, Ruleset, local_rule};
 use portcullis_snapshot::{
-    IfIndex, LinkFlags, Netns, NftFamily, PolicyRule, TcFilter, TcHook, TcHookKind, VlanFlags, VlanId,
+    IfIndex, LinkFlags, Netns, NftFamily, TcFilter, TcHook, TcHookKind, VlanFlags, VlanId,
 };
 use portcullis_wire::tc::{CLSACT_INGRESS, FilterParent, INGRESS_HANDLE};
 
@@ -154,7 +154,7 @@ fn take_back(deeds: &mut Deeds, change: &Change, all: &[Change], seen: &Netns) -
         }
         Change::Rule(rule) => deeds.put(route::rule_delete(rule)),
         Change::LocalRule { ipv6, to } => {
-            let at_front = seen.rules.known().iter().any(is_local_rule(*ipv6, 0));
+            let at_front = seen.rules.known().contains(&local_rule(*ipv6, 0));
             let messages = move_local_rule(*ipv6, *to, 0);
             deeds.one_by_one(messages.into_iter().skip(usize::from(at_front)))
         }
@@ -255,34 +255,6 @@ pub(crate) fn on_devices_that_are(ruleset: &Ruleset, seen: &Netns) -> Ruleset {
     });
     ruleset.table.chains.retain(|chain| !gone.contains(&chain.name));
     ruleset
-}
-
-/// The rule that looks local addresses up, as the kernel has it from the start.
-pub(crate) fn local_rule(ipv6: bool, priority: u32) -> PolicyRule {
-    const LOOKUP: u8 = 1;
-    const LOCAL: u32 = 255;
-    PolicyRule {
-        ipv6,
-        priority,
-        action: LOOKUP,
-        table: LOCAL,
-        not: false,
-        source: None,
-        destination: None,
-        iif: None,
-        oif: None,
-        l3mdev: false,
-        goto: None,
-        suppress_prefixlen: None,
-        unknown: Vec::new(),
-    }
-}
-
-/// Whether a rule is the one that looks local addresses up, at a priority.
-pub(crate) fn is_local_rule(ipv6: bool, priority: u32) -> impl Fn(&PolicyRule) -> bool {
-    let wanted = local_rule(ipv6, priority);
-    let key = |rule: &PolicyRule| (rule.ipv6, rule.priority, rule.action, rule.table);
-    move |rule| key(rule) == key(&wanted)
 }
 
 fn move_local_rule(ipv6: bool, from: u32, to: u32) -> [Message; 2] {

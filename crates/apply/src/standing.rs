@@ -1,9 +1,9 @@
 //! How things stand with a change that was begun: what of it is in the kernel, and whether it is ours to take back.
 
-use portcullis_plan::{Change, ConfAt, Ruleset, State};
+use portcullis_plan::{Change, ConfAt, Ruleset, State, local_rule};
 use portcullis_snapshot::{LinkKind, Netns, Reading, TcHookKind, Unread, UnreadCause, VlanId};
 
-use crate::live::{is_local_rule, on_devices_that_are};
+use crate::live::on_devices_that_are;
 
 /// How things stand with a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +99,7 @@ fn refine(change: &Change, netns: &Netns, found: String) -> Standing {
             }
         }
         Change::LocalRule { ipv6, to } => {
-            let at = |priority| netns.rules.known().iter().any(is_local_rule(*ipv6, priority));
+            let at = |priority| netns.rules.known().contains(&local_rule(*ipv6, priority));
             if at(0) && at(*to) { Standing::Partly } else { Standing::Changed(found) }
         }
         _ => Standing::Changed(found),

@@ -13,8 +13,8 @@ use portcullis_snapshot::{
     TcHook, TcHookKind, TcVerdict, VlanEntry, VlanFlags, VlanId, VlanTable,
 };
 
-use crate::live::local_rule;
 use crate::{Error, Host, Place, Standing};
+use portcullis_plan::local_rule;
 
 /// What happens at the place of choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

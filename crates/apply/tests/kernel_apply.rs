@@ -302,7 +302,7 @@ fn ruleset(family: NftFamily, hook: (u32, &str), devices: &[&str], rules: usize)
         rules: u32::try_from(rules).unwrap(),
         dormant: false,
     };
-    Ruleset { table, bases: vec![base] }
+    Ruleset { table, bases: vec![base], text: Vec::new() }
 }
 
 #[test]

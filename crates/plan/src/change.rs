@@ -4,8 +4,8 @@ use std::fmt;
 
 use portcullis_snapshot::{
     BridgeOptions, FdbEntry, IfIndex, Ipv4Conf, Ipv6Conf, Link, LinkFlags, LinkKind, MacAddr, Netns,
-    NftBaseChain, NftFamily, NftTable, PolicyRule, PortKind, PortOptions, Reading, TcFilter, TcHook,
-    TcHookKind, UnreadCause, VlanEntry, VlanFlags, VlanId,
+    NftBaseChain, NftFamily, NftTable, PolicyRule, PortKind, PortOptions, PortState, Reading, TcFilter,
+    TcHook, TcHookKind, UnreadCause, VlanEntry, VlanFlags, VlanId, VlanTable,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -235,7 +235,7 @@ impl Change {
             }
             Self::LeaveVlans { bridge, from, to, flags } => {
                 the(bridge, netns)?;
-                Ok(vlans(netns, bridge.index, (*from, *to), *flags))
+                vlans(netns, bridge.index, (*from, *to), *flags)
             }
             Self::Ipv4 { at, setting, from, to } => {
                 let held = match at {
@@ -277,6 +277,17 @@ impl Change {
             Self::LocalRule { ipv6, to } => {
                 let at = |priority| is_local_rule(*ipv6, priority);
                 let rules = read(&netns.rules)?;
+                // What the kernel is told to take away may be more than is named, never less (rule_find).
+                let plain = |priority| local_rule(*ipv6, priority);
+                let narrower = |rule: &PolicyRule| {
+                    let wide = plain(rule.priority);
+                    *rule != wide
+                        && [0, *to].contains(&rule.priority)
+                        && (rule.ipv6, rule.action, rule.table) == (wide.ipv6, wide.action, wide.table)
+                };
+                if rules.iter().any(narrower) {
+                    return Err("there is a rule like it, for some packets only".to_owned());
+                }
                 match (rules.iter().any(at(0)), rules.iter().any(at(*to))) {
                     (true, false) => Ok(State::Before),
                     (false, true) => Ok(State::After),
@@ -479,48 +490,112 @@ fn port_options(link: &mut Link) -> Option<&mut PortOptions> {
     }
 }
 
-/// Whether a rule is the one that looks local addresses up, at a priority.
-fn is_local_rule(ipv6: bool, priority: u32) -> impl Fn(&PolicyRule) -> bool {
+/// The rule that looks local addresses up, as the kernel has it from the start, at a priority.
+#[must_use]
+pub const fn local_rule(ipv6: bool, priority: u32) -> PolicyRule {
     const LOOKUP: u8 = 1;
     const LOCAL: u32 = 255;
-    move |rule| (rule.ipv6, rule.priority, rule.action, rule.table) == (ipv6, priority, LOOKUP, LOCAL)
+    PolicyRule {
+        ipv6,
+        priority,
+        action: LOOKUP,
+        table: LOCAL,
+        not: false,
+        source: None,
+        destination: None,
+        iif: None,
+        oif: None,
+        l3mdev: false,
+        goto: None,
+        suppress_prefixlen: None,
+        unknown: Vec::new(),
+    }
+}
+
+/// Whether a rule is that one. One that is for some packets only is another.
+fn is_local_rule(ipv6: bool, priority: u32) -> impl Fn(&PolicyRule) -> bool {
+    let wanted = local_rule(ipv6, priority);
+    move |rule| *rule == wanted
 }
 
 /// Tells whether the bridge device is in all of some VLANs (before), in none of them (after), or in some.
-fn vlans(netns: &Netns, bridge: IfIndex, (from, to): (VlanId, VlanId), flags: VlanFlags) -> State {
-    let table = netns.vlans.known().iter().find(|table| table.device == bridge);
+fn vlans(
+    netns: &Netns,
+    bridge: IfIndex,
+    (from, to): (VlanId, VlanId),
+    flags: VlanFlags,
+) -> Result<State, String> {
+    // A device that is in no VLAN has no table.
+    let table = read(&netns.vlans)?.iter().find(|table| table.device == bridge);
     let own = |id: u16| table.and_then(|table| table.get(VlanId::new(id)?)).map(|entry| entry.flags);
     let held: Vec<_> = (from.get()..=to.get()).map(own).collect();
     if held.iter().all(Option::is_none) {
-        State::After
+        Ok(State::After)
     } else if held.iter().all(|held| *held == Some(flags)) {
-        State::Before
+        Ok(State::Before)
     } else {
-        State::Other("the bridge device is in some of these VLANs only, or otherwise".to_owned())
+        Err("the bridge device is in some of these VLANs only, or otherwise".to_owned())
     }
 }
 
-fn put_vlans(netns: &mut Netns, bridge: IfIndex, (from, to): (VlanId, VlanId), flags: Option<VlanFlags>) {
+fn put_vlans(netns: &mut Netns, bridge: IfIndex, range: (VlanId, VlanId), flags: Option<VlanFlags>) {
     let Some(tables) = read_mut(&mut netns.vlans) else { return };
-    let Some(table) = tables.iter_mut().find(|table| table.device == bridge) else { return };
     match flags {
-        None => table.vlans.retain(|entry| entry.to < from || to < entry.from),
-        Some(flags) => {
-            let like = table.vlans.first().cloned();
-            let entry = VlanEntry {
-                from,
-                to,
-                flags,
-                state: like.and_then(|like| like.state),
-                mcast_router: None,
-                neigh_suppress: None,
-                tunnel_id: None,
-                unknown: Vec::new(),
-            };
-            let at = table.vlans.partition_point(|held| held.from < from);
-            table.vlans.insert(at, entry);
-        }
+        None => leave_vlans(tables, bridge, range),
+        Some(flags) => join_vlans(tables, bridge, range, flags),
     }
+}
+
+/// Takes a device out of VLANs. Of an entry for more of them the rest stays.
+fn leave_vlans(tables: &mut Vec<VlanTable>, device: IfIndex, (from, to): (VlanId, VlanId)) {
+    let below = from.get().checked_sub(1).and_then(VlanId::new);
+    let above = to.get().checked_add(1).and_then(VlanId::new);
+    let rest = |held: VlanEntry| {
+        let lower = below.filter(|below| held.from <= *below).map(|below| (held.from, below.min(held.to)));
+        let upper = above.filter(|above| *above <= held.to).map(|above| (above.max(held.from), held.to));
+        let part = move |(from, to)| VlanEntry { from, to, ..held.clone() };
+        [lower, upper].into_iter().flatten().map(part)
+    };
+    for table in tables.iter_mut().filter(|table| table.device == device) {
+        table.vlans = std::mem::take(&mut table.vlans).into_iter().flat_map(rest).collect();
+    }
+    // The kernel does not tell of a device that is in no VLAN.
+    tables.retain(|table| table.device != device || !table.vlans.is_empty());
+}
+
+/// Puts a device into VLANs in which it is not.
+fn join_vlans(tables: &mut Vec<VlanTable>, device: IfIndex, (from, to): (VlanId, VlanId), flags: VlanFlags) {
+    // What this kernel tells of an entry, any other shows: best one that is alike.
+    let mine = tables.iter().filter(|table| table.device == device).flat_map(|table| &table.vlans);
+    let others = tables.iter().flat_map(|table| &table.vlans);
+    let like = mine.clone().find(|held| held.flags == flags).or(mine.chain(others).next());
+    let entry = VlanEntry {
+        from,
+        to,
+        flags,
+        state: like.and_then(|like| like.state).map(|_| PortState::Forwarding),
+        mcast_router: like.and_then(|like| like.mcast_router),
+        neigh_suppress: like.and_then(|like| like.neigh_suppress).map(|_| false),
+        tunnel_id: None,
+        unknown: Vec::new(),
+    };
+    let at = tables.partition_point(|table| table.device < device);
+    if tables.get(at).is_none_or(|table| table.device != device) {
+        tables.insert(at, VlanTable { device, vlans: Vec::new() });
+    }
+    let Some(table) = tables.get_mut(at) else { return };
+    let at = table.vlans.partition_point(|held| held.from < from);
+    table.vlans.insert(at, entry);
+    // Neighbours that are alike are one entry (br_vlan_can_enter_range).
+    table.vlans.dedup_by(|next, held| {
+        let (from, to) = (held.from, next.to);
+        let one = VlanEntry { from, to, ..next.clone() } == VlanEntry { from, to, ..held.clone() };
+        let joins = one && held.to.get() + 1 == next.from.get();
+        if joins {
+            held.to = to;
+        }
+        joins
+    });
 }
 
 /// Returns what is in a ruleset's place.
@@ -535,7 +610,7 @@ fn ruleset(netns: &Netns, like: &Ruleset) -> Result<Option<Ruleset>, String> {
     Ok(Some(Ruleset { table: table.clone(), bases, text: Vec::new() }))
 }
 
-/// Whether two rulesets are the same but for what the kernel numbers itself. A device that has gone since is no difference.
+/// Whether two rulesets are the same but for what the kernel numbers itself, and for the order of what has none.
 fn alike(held: Option<&Ruleset>, wanted: Option<&Ruleset>) -> bool {
     let (Some(held), Some(wanted)) = (held, wanted) else { return held.is_none() && wanted.is_none() };
     held.without_numbers() == wanted.without_numbers()

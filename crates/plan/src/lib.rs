@@ -16,7 +16,7 @@ mod rules;
 mod script;
 mod wants;
 
-pub use change::{Change, Clash, Ruleset, State, TABLE};
+pub use change::{Change, Clash, Ruleset, State, TABLE, local_rule};
 pub use claims::Judged;
 pub use device::{ConfAt, Device};
 pub use methods::{Lacks, Method, MethodDoc};

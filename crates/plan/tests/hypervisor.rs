@@ -115,7 +115,9 @@ fn vlan_aware() -> Snapshot {
     let ports = links.iter().filter(|link| link.bridge_port().is_some()).map(|link| (link.index, untagged));
     let tables = ports.chain([(bridge, untagged | VlanFlags::BRENTRY)]);
     let tables = tables.map(|(device, flags)| VlanTable { device, vlans: vec![entry(flags)] });
-    netns.vlans = Reading::Read(tables.collect());
+    let mut tables: Vec<_> = tables.collect();
+    tables.sort_by_key(|table| table.device);
+    netns.vlans = Reading::Read(tables);
     snapshot
 }
 
