@@ -471,7 +471,10 @@ fn read_mut<T: Default>(reading: &mut Reading<T>) -> Option<&mut T> {
 
 fn link_mut(netns: &mut Netns, device: IfIndex) -> Option<&mut Link> {
     match &mut netns.links {
-        Reading::Read(links) => links.iter_mut().find(|link| link.index == device),
+        Reading::Read(links) => {
+            let at = links.binary_search_by_key(&device, |link| link.index).ok()?;
+            links.get_mut(at)
+        }
         Reading::Unread(_) => None,
     }
 }

@@ -5,6 +5,8 @@
 //! nothing is left to show. So remedies are proven to do what they are chosen for, on this host, and the set is the cheapest as
 //! far as remedies do not undo each other.
 
+use std::fmt;
+
 use portcullis_audit::{BridgeView, Context, Policy};
 use portcullis_prove::{Goal, Prover, Verdict};
 use portcullis_snapshot::{Bytes, IfIndex, Snapshot};
@@ -26,9 +28,30 @@ const MOST_ROUNDS: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Choice {
     /// The remedies, and why each.
-    pub(crate) methods: Vec<(Method, String)>,
+    pub(crate) methods: Vec<(Method, Reason)>,
     /// Those that would have been candidates, and why they are not.
     pub(crate) unfit: Vec<Unfit>,
+}
+
+/// Why a remedy is part of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Somebody wants it.
+    Asked,
+    /// Without it this frame gets there.
+    Shown { goal: Goal, frame: Bytes },
+    /// Without it a claim stays open.
+    Unproven,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "it is asked for",
+            Self::Shown { .. } => "without it a frame gets through",
+            Self::Unproven => "without it nothing can be proven",
+        })
+    }
 }
 
 /// A frame that gets through.
@@ -143,7 +166,7 @@ pub(crate) fn choose(context: &Context<'_>, bridge: &BridgeView<'_>, request: &R
     let mut choice = Choice::default();
     for method in request.methods {
         match method.pieces(context, bridge) {
-            Ok(_) => choice.methods.push((*method, "it is asked for".to_owned())),
+            Ok(_) => choice.methods.push((*method, Reason::Asked)),
             Err(lacks) => choice.unfit.push(Unfit::new(*method, bridge, lacks.to_string())),
         }
     }
@@ -182,12 +205,10 @@ pub(crate) fn choose(context: &Context<'_>, bridge: &BridgeView<'_>, request: &R
         match trial.refute(&without, &[]) {
             Ok(None) => kept.retain(|one| *one != method),
             _ if imagined => {}
-            Ok(Some(Some(by))) => choice
-                .methods
-                .push((method, claims::without_it(&trial.snapshot, &by.goal, by.port, &by.frame))),
-            Ok(Some(None)) | Err(_) => {
-                choice.methods.push((method, "without it nothing can be proven".to_owned()))
+            Ok(Some(Some(Counterexample { goal, frame, .. }))) => {
+                choice.methods.push((method, Reason::Shown { goal, frame }));
             }
+            Ok(Some(None)) | Err(_) => choice.methods.push((method, Reason::Unproven)),
         }
     }
     choice

@@ -3,7 +3,7 @@
 use portcullis_audit::{Access, Alike, BridgeView, Context, PortView};
 use portcullis_datapath::Network;
 use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
-use portcullis_snapshot::{Bytes, IfIndex, Snapshot};
+use portcullis_snapshot::IfIndex;
 
 use crate::device::Device;
 
@@ -68,18 +68,6 @@ pub(crate) fn judge(network: &Network<'_>, wanted: &[Wanted]) -> Vec<(IfIndex, G
         proofs.into_iter().map(|proof| (proof.port, proof.goal, proof.verdict)).collect::<Vec<_>>()
     };
     wanted.iter().flat_map(of_port).collect()
-}
-
-/// Says what gets through without a remedy.
-pub(crate) fn without_it(snapshot: &Snapshot, goal: &Goal, port: IfIndex, frame: &Bytes) -> String {
-    let name = |device: IfIndex| {
-        let netns = snapshot.namespaces.first();
-        netns
-            .and_then(|netns| netns.link(device))
-            .map_or_else(|| format!("if{device}"), |link| link.name.clone())
-    };
-    let start: String = frame.iter().take(14).map(|byte| format!("{byte:02x}")).collect();
-    format!("without it {} reaches {}: {start}…", name(port), goal_in_words(goal, name))
 }
 
 /// Says where a claim is about, in a few words.

@@ -8,12 +8,14 @@ mod change;
 mod choose;
 mod claims;
 mod device;
+mod draft;
 mod methods;
 mod option;
 mod plan;
 mod reduced;
 mod rules;
 mod script;
+mod sorts;
 mod wants;
 
 pub use change::{Change, Clash, Ruleset, State, TABLE, local_rule};

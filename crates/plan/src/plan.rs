@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
-use portcullis_audit::{BridgeView, Context, LinkLocalProtocol, Policy, RuleId, Severity, audit};
+use portcullis_audit::{BridgeView, Context, LinkLocalProtocol, Policy, RuleId, Severity};
 use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
 use portcullis_snapshot::{IfIndex, ListenProtocol, Netns, NetnsId, Snapshot, StpState};
 
 use crate::change::Change;
-use crate::choose::{choose, choose_for};
 use crate::claims::{Judged, Wanted, judge, wanted};
 use crate::device::Device;
-use crate::methods::{Method, Piece, changes};
+use crate::draft::{Draft, found};
+use crate::methods::Method;
+use crate::sorts::{Sorted, sorted};
 use crate::wants::{Want, wants};
 
 /// What is asked for.
@@ -153,20 +154,15 @@ pub fn plan(
     let missing = || PlanError::NoNamespace(netns);
     let now = snapshot.namespaces.get(at).ok_or_else(missing)?;
     let context = Context::new(snapshot, now, policy).ok_or_else(missing)?;
-    let bridges = asked_for(&context, request)?;
-    let mut draft = Draft::default();
-    for bridge in &bridges {
-        let choice = choose(&context, bridge, request);
-        draft.take(&context, bridge, choice.methods);
-        draft.unfit.extend(choice.unfit);
-    }
-    let found_before = found(snapshot, netns, policy, request, &bridges);
+    let bridges = sorted(&context, asked_for(&context, request)?);
+    let found_before = found(snapshot, netns, request, &bridges, policy);
+    let mut draft = Draft::new(&context, &bridges, request);
     // What findings name beside: looked for until it helps no more.
     let searches = request.methods.is_empty() || request.complete;
     let mut rounds = if searches { MOST_ROUNDS } else { 0 };
     let (changes, made, found_left) = loop {
         let (changes, made) = draft.made(&context, snapshot, at)?;
-        let left = found(&made, netns, policy, request, &bridges);
+        let left = found(&made, netns, request, &bridges, policy);
         if rounds > 0 && draft.for_findings(&context, &bridges, request, &left) {
             rounds -= 1;
         } else if !draft.drop_idle(&left) {
@@ -174,177 +170,74 @@ pub fn plan(
         }
     };
     let Draft { chosen, unfit, .. } = draft;
-    let mut found_left = found_left;
-    for found in &mut found_left {
-        let is_made = |method: &Method| {
-            chosen.iter().any(|one| (one.method, one.bridge.index) == (*method, found.bridge.index))
-        };
-        found.remedies.retain(|method| !is_made(method));
-    }
     let then = made.namespaces.get(at).ok_or_else(missing)?;
     let after = Context::new(&made, then, policy).ok_or_else(missing)?;
-    let (mut claims, mut stops, mut cut) = (Vec::new(), Vec::new(), Vec::new());
-    for bridge in &bridges {
-        let judged = judged(&context, &after, bridge, changes.is_empty());
-        let lost = lost(&context, &after, bridge, changes.is_empty());
+    let looked = look(&context, &after, &bridges, changes.is_empty());
+    let (mut stops, mut cut) = (Vec::new(), Vec::new());
+    for (Sorted { bridge, .. }, (judged, lost)) in bridges.iter().zip(&looked) {
         cut.extend(lost.iter().filter(|want| want.firm).map(|want| format!("{}: {want}", bridge.link.name)));
-        stops.extend(what_stops(now, bridge, &judged, &lost, &chosen));
-        claims.extend(judged);
+        stops.extend(what_stops(now, bridge, judged, lost, &chosen));
     }
     if !cut.is_empty() {
         return Err(PlanError::CutsOff(cut));
     }
-    let is_left = |found: &Found| {
-        found_left.iter().any(|left| (left.rule, left.bridge.index) == (found.rule, found.bridge.index))
-    };
-    let found_closed = found_before.into_iter().filter(|found| !is_left(found)).collect();
+    let claims = looked.into_iter().flat_map(|(judged, _)| judged).collect();
+    let (found_closed, found_left) = told_apart(found_before, found_left, &chosen);
     Ok(Plan { netns, label: now.label(), chosen, changes, claims, found_closed, found_left, stops, unfit })
 }
 
 /// How often it is looked for what else findings name.
 const MOST_ROUNDS: usize = 4;
 
-/// A plan that is being made.
-#[derive(Default)]
-struct Draft {
-    chosen: Vec<Chosen>,
-    pieces: Vec<Piece>,
-    /// Those that were chosen for findings, and for which.
-    for_finding: Vec<Answer>,
-    unfit: Vec<Unfit>,
+/// Judges each bridge, as it is and as it will be, and tells what it loses. Of bridges that are alike the first stands for all
+/// as long as there is nothing to show.
+fn look(
+    before: &Context<'_>,
+    after: &Context<'_>,
+    bridges: &[Sorted<'_, '_>],
+    same: bool,
+) -> Vec<(Vec<Judged>, Vec<Want>)> {
+    let mut looked: Vec<(Vec<Judged>, Vec<Want>)> = Vec::new();
+    for Sorted { bridge, like } in bridges {
+        let first = like.and_then(|like| looked.get(like));
+        let alike = first.and_then(|(judged, lost)| {
+            lost.is_empty()
+                .then(|| (as_of(judged, before, bridge), Vec::new()))
+                .filter(|(judged, _)| judged.iter().all(|claim| claim.after == Verdict::Isolated))
+        });
+        let own = || (judged(before, after, bridge, same), lost(before, after, bridge, same));
+        looked.push(alike.unwrap_or_else(own));
+    }
+    looked
 }
 
-/// A remedy that was chosen for findings of a rule, and how many there were.
-struct Answer {
-    method: Method,
-    bridge: IfIndex,
-    rule: RuleId,
-    count: usize,
+/// What was judged of a bridge, as claims of one that is like it.
+fn as_of(judged: &[Judged], context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<Judged> {
+    let own = wanted(context, bridge);
+    let groups = groups(bridge);
+    let goals = own.iter().flat_map(|wanted| wanted.goals.iter().map(|goal| (wanted.port, *goal)));
+    let claim = |(claim, (port, goal)): (&Judged, (IfIndex, Goal))| Judged {
+        bridge: bridge.link.into(),
+        from: groups.get(&port).cloned().unwrap_or_default(),
+        goal,
+        before: claim.before.clone(),
+        after: claim.after.clone(),
+    };
+    judged.iter().zip(goals).map(claim).collect()
 }
 
-impl Draft {
-    /// Takes remedies for a bridge. That they fit was found out of a part of the namespace; of the whole they may not.
-    fn take(&mut self, context: &Context<'_>, bridge: &BridgeView<'_>, methods: Vec<(Method, String)>) {
-        for (method, because) in methods {
-            match method.pieces(context, bridge) {
-                Ok(more) => {
-                    self.pieces.extend(more);
-                    self.chosen.push(Chosen { method, bridge: bridge.link.into(), because });
-                }
-                Err(lacks) => self.unfit.push(Unfit::new(method, bridge, lacks.to_string())),
-            }
-        }
-    }
-
-    /// Takes a remedy for each bridge where findings name one that may be taken. Returns whether there was any.
-    fn for_findings(
-        &mut self,
-        context: &Context<'_>,
-        bridges: &[&BridgeView<'_>],
-        request: &Request<'_>,
-        left: &[Found],
-    ) -> bool {
-        let mut more = false;
-        for bridge in bridges {
-            let here = left.iter().filter(|found| found.bridge.index == bridge.link.index);
-            for found in here.filter(|found| found.severity <= context.policy().fail_on) {
-                let chosen = self.chosen.iter().filter(|one| one.bridge.index == bridge.link.index);
-                let chosen: Vec<_> = chosen.map(|one| one.method).collect();
-                let Some(method) = choose_for(context, bridge, request, &chosen, &found.remedies) else {
-                    continue;
-                };
-                let (rule, severity) = (found.rule, found.severity.name());
-                self.take(
-                    context,
-                    bridge,
-                    vec![(method, format!("without it {rule} is found, which is {severity}"))],
-                );
-                self.for_finding.push(Answer { method, bridge: bridge.link.index, rule, count: found.count });
-                more = true;
-            }
-        }
-        more
-    }
-
-    /// Takes out what was chosen for findings that are there all the same, as many as before, and for no others. Returns whether there was any.
-    fn drop_idle(&mut self, left: &[Found]) -> bool {
-        let helps = |answer: &&Answer| {
-            let mut of = left.iter().filter(|found| found.bridge.index == answer.bridge);
-            of.find(|found| found.rule == answer.rule).is_none_or(|found| found.count < answer.count)
+/// Tells what is closed from what is left; of what is left, which remedies are not part of the plan already.
+fn told_apart(before: Vec<Found>, mut left: Vec<Found>, chosen: &[Chosen]) -> (Vec<Found>, Vec<Found>) {
+    for found in &mut left {
+        let is_made = |method: &Method| {
+            chosen.iter().any(|one| (one.method, one.bridge.index) == (*method, found.bridge.index))
         };
-        let of = |chosen: &Chosen| {
-            let (method, bridge) = (chosen.method, chosen.bridge.index);
-            move |answer: &&Answer| (answer.method, answer.bridge) == (method, bridge)
-        };
-        let idle = |chosen: &Chosen| {
-            let mut answers = self.for_finding.iter().filter(of(chosen)).peekable();
-            answers.peek().is_some() && !answers.any(|answer| helps(&answer))
-        };
-        let before = self.chosen.len();
-        self.chosen.retain(|chosen| !idle(chosen));
-        self.chosen.len() < before
+        found.remedies.retain(|method| !is_made(method));
     }
-
-    /// Returns the changes it comes to, and the snapshot with them.
-    fn made(
-        &mut self,
-        context: &Context<'_>,
-        snapshot: &Snapshot,
-        at: usize,
-    ) -> Result<(Vec<Change>, Snapshot), PlanError> {
-        let of = |chosen: &Chosen| {
-            let bridge = context.bridges().iter().find(|bridge| bridge.link.index == chosen.bridge.index)?;
-            chosen.method.pieces(context, bridge).ok()
-        };
-        self.pieces = self.chosen.iter().filter_map(of).flatten().collect();
-        let changes = changes(context, &self.pieces);
-        let mut made = snapshot.clone();
-        if let Some(netns) = made.namespaces.get_mut(at) {
-            for change in &changes {
-                change.make(netns)?;
-            }
-        }
-        Ok((changes, made))
-    }
-}
-
-/// What an audit finds on bridges, by bridge and rule, the worst first.
-fn found(
-    snapshot: &Snapshot,
-    netns: NetnsId,
-    policy: &Policy,
-    request: &Request<'_>,
-    bridges: &[&BridgeView<'_>],
-) -> Vec<Found> {
-    let report = audit(snapshot, policy, request.today);
-    let mut all: Vec<Found> = Vec::new();
-    for finding in report.standing().filter(|finding| finding.netns == netns) {
-        let at = finding.bridge.as_ref().map(|bridge| bridge.index);
-        let Some(bridge) = bridges.iter().find(|bridge| Some(bridge.link.index) == at) else { continue };
-        let known = all.iter_mut().find(|found| (found.rule, Some(found.bridge.index)) == (finding.rule, at));
-        let named = finding.remedies.iter().filter_map(|remedy| Method::named(remedy.method));
-        let named = named.chain(Method::for_rule(finding.rule).iter().copied());
-        match known {
-            Some(found) => {
-                found.count += 1;
-                found.severity = found.severity.min(finding.severity);
-                let new: Vec<_> = named.filter(|method| !found.remedies.contains(method)).collect();
-                found.remedies.extend(new);
-            }
-            None => {
-                let mut remedies = Vec::new();
-                named.for_each(|method| {
-                    if !remedies.contains(&method) {
-                        remedies.push(method)
-                    }
-                });
-                let (rule, severity, bridge) = (finding.rule, finding.severity, bridge.link.into());
-                all.push(Found { rule, severity, bridge, count: 1, remedies });
-            }
-        }
-    }
-    all.sort_by_key(|found| found.severity);
-    all
+    let is_left = |found: &Found| {
+        left.iter().any(|left| (left.rule, left.bridge.index) == (found.rule, found.bridge.index))
+    };
+    (before.into_iter().filter(|found| !is_left(found)).collect(), left)
 }
 
 fn asked_for<'c, 's>(
@@ -366,10 +259,7 @@ fn judged(before: &Context<'_>, after: &Context<'_>, bridge: &BridgeView<'_>, sa
     let wanted: Vec<Wanted> = wanted(before, bridge);
     let now = judge(before.network(), &wanted);
     let then = if same { now.clone() } else { judge(after.network(), &wanted) };
-    let groups: BTreeMap<IfIndex, Vec<Device>> = bridge
-        .guests()
-        .map(|alike| (alike.first.link.index, alike.members().map(|port| port.link.into()).collect()))
-        .collect();
+    let groups = groups(bridge);
     let pairs = now.into_iter().zip(then);
     let judged = pairs.map(|((port, goal, before), (_, _, after))| Judged {
         bridge: bridge.link.into(),
@@ -379,6 +269,14 @@ fn judged(before: &Context<'_>, after: &Context<'_>, bridge: &BridgeView<'_>, sa
         after,
     });
     judged.collect()
+}
+
+/// The guests' ports by the first of each sort.
+fn groups(bridge: &BridgeView<'_>) -> BTreeMap<IfIndex, Vec<Device>> {
+    let group = |alike: portcullis_audit::Alike<'_, '_>| {
+        (alike.first.link.index, alike.members().map(|port| port.link.into()).collect())
+    };
+    bridge.guests().map(group).collect()
 }
 
 /// What is wanted, works now, and will not.

@@ -318,8 +318,9 @@ pub(crate) fn changes(context: &Context<'_>, pieces: &[Piece]) -> Vec<Change> {
     let mut others: Vec<Change> = Vec::new();
     for piece in pieces {
         match piece {
-            Piece::Change(change) if !others.contains(change) => others.push(change.clone()),
-            Piece::Change(_) => {}
+            // What is about a device is its bridge's alone.
+            Piece::Change(change) if change.device().is_none() && others.contains(change) => {}
+            Piece::Change(change) => others.push(change.clone()),
             Piece::Chain(chain) => match chains.iter_mut().find(|(family, _)| *family == chain.base.family) {
                 Some((_, held)) => held.push(chain.clone()),
                 None => chains.push((chain.base.family, vec![chain.clone()])),
