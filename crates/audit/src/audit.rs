@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use jiff::civil::Date;
-use portcullis_snapshot::{Link, LinkKind, Netns, NetnsId, Snapshot, UnreadCause};
+use portcullis_snapshot::{IfIndex, Link, LinkKind, Netns, NetnsId, Snapshot, UnreadCause};
 
 use crate::claims::{self, Claim, Claims, NotProven};
 use crate::context::{BridgeView, Context};
@@ -166,16 +166,32 @@ fn check_all(contexts: &[Context<'_>]) -> Vec<(Rank, Vec<Finding>)> {
     in_parallel(worth(contexts.iter().copied()), &tasks, check)
 }
 
-/// Proves what is to be proven of each namespace, by as many threads as are worth it.
+/// Proves what is to be proven of each namespace, by as many threads as are worth it: first for a group of each sort, then,
+/// with what is known from it, for those that are like it.
 fn prove_all(contexts: &[Context<'_>]) {
-    let tasks: Vec<_> = contexts
-        .iter()
-        .enumerate()
-        .flat_map(|(at, context)| claims::proven(context).into_iter().map(move |group| (at, context, group)))
-        .collect();
-    let mut done = in_parallel(worth(contexts), &tasks, |(at, context, group)| {
-        (*at, *group, claims::prove(context, *group))
-    });
+    let mut firsts: Vec<(usize, Option<claims::Sort>, Group)> = Vec::new();
+    let mut others: Vec<(usize, Group, Group)> = Vec::new();
+    for (at, context) in contexts.iter().enumerate() {
+        for group in claims::proven(context) {
+            let sort = claims::sort(context, group);
+            match firsts.iter().find(|first| first.0 == at && first.1.is_some() && first.1 == sort) {
+                Some((.., first)) => others.push((at, group, *first)),
+                None => firsts.push((at, sort, group)),
+            }
+        }
+    }
+    let threads = worth(contexts);
+    let of = |at: usize, group: Group, known: &[Claim]| {
+        let context = contexts.get(at);
+        (at, group, context.map_or_else(Vec::new, |context| claims::prove(context, group, known)))
+    };
+    let mut done = in_parallel(threads, &firsts, |(at, _, group)| of(*at, *group, &[]));
+    let known = |at: usize, first: Group| {
+        let found = done.iter().find(|one| (one.0, one.1) == (at, first));
+        found.map_or(&[][..], |(.., claims)| claims.as_slice())
+    };
+    let like = in_parallel(threads, &others, |(at, group, first)| of(*at, *group, known(*at, *first)));
+    done.extend(like);
     done.sort_by_key(|(at, (_, port), _)| (*at, *port));
     let mut claims: Vec<Vec<Claim>> = contexts.iter().map(|_| Vec::new()).collect();
     for (at, _, found) in done {
@@ -187,6 +203,9 @@ fn prove_all(contexts: &[Context<'_>]) {
         context.take_claims(Claims::of(claims));
     }
 }
+
+/// A group of ports that are alike: their bridge, and the first of them.
+type Group = (IfIndex, IfIndex);
 
 /// By how many threads namespaces are worth being looked at.
 fn worth<'c, 's: 'c>(contexts: impl IntoIterator<Item = &'c Context<'s>>) -> usize {

@@ -108,32 +108,60 @@ pub(crate) fn not_proven(context: &Context<'_>) -> Vec<NotProven> {
     context.bridges().iter().filter_map(of_bridge).collect()
 }
 
-/// Proves what is of interest of a group of guest ports.
-pub(crate) fn prove(context: &Context<'_>, (bridge, first): (IfIndex, IfIndex)) -> Vec<Claim> {
-    let Some(bridge) = context.bridges().iter().find(|one| one.link.index == bridge) else {
-        return Vec::new();
+/// What makes groups alike, on whichever bridges: the class of their ports, and what is claimed, with the class of those that it
+/// is about.
+pub(crate) type Sort = (Option<usize>, Vec<(std::mem::Discriminant<Goal>, Option<usize>)>);
+
+/// Returns what sort of group a group is.
+pub(crate) fn sort(context: &Context<'_>, group: (IfIndex, IfIndex)) -> Option<Sort> {
+    let (bridge, alike) = find(context, group)?;
+    let class = |port: IfIndex| context.classes().class(port);
+    let goal = |(goal, to): (Goal, Arc<[Device]>)| {
+        (std::mem::discriminant(&goal), to.first().and_then(|to| class(to.index)))
     };
-    let Some(alike) = bridge.guests().find(|alike| alike.first.link.index == first) else {
-        return Vec::new();
-    };
+    Some((class(alike.first.link.index), goals(bridge, &alike).into_iter().map(goal).collect()))
+}
+
+fn find<'c, 's>(
+    context: &'c Context<'s>,
+    (bridge, first): (IfIndex, IfIndex),
+) -> Option<(&'c BridgeView<'s>, Alike<'c, 's>)> {
+    let bridge = context.bridges().iter().find(|one| one.link.index == bridge)?;
+    let alike = bridge.guests().find(|alike| alike.first.link.index == first)?;
+    Some((bridge, alike))
+}
+
+/// Proves what is of interest of a group of guest ports. What is proven of a group that is alike, `known` has: that
+/// something is isolated holds for both, while a frame that shows something has addresses of one of them.
+pub(crate) fn prove(context: &Context<'_>, group: (IfIndex, IfIndex), known: &[Claim]) -> Vec<Claim> {
+    let Some((bridge, alike)) = find(context, group) else { return Vec::new() };
     let goals = goals(bridge, &alike);
-    let wanted: Vec<_> = goals.iter().map(|(goal, _)| *goal).collect();
+    let known = known.iter().map(|claim| claim.proof.verdict == Verdict::Isolated);
+    let known: Vec<_> = known.chain(std::iter::repeat(false)).take(goals.len()).collect();
+    let unknown = goals.iter().zip(&known).filter(|(_, known)| !**known);
+    let wanted: Vec<_> = unknown.map(|((goal, _), _)| *goal).collect();
     let prover = Prover::new(context.network()).most_ways(MOST_WAYS);
+    let port = alike.first.link.index;
+    let mut proven = prover.prove(port, &wanted).into_iter();
     let from: Arc<[Device]> = alike.members().map(Device::from).collect();
     let label: Arc<str> = context.label().into();
-    let claim = |(proof, (_, to)): (Proof, (Goal, Arc<[Device]>))| Claim {
-        netns: context.netns().id,
-        netns_label: label.clone(),
-        bridge: bridge.device.clone(),
-        from: from.clone(),
-        to,
-        into: match &proof.verdict {
-            Verdict::Exposed(exposure) => bridge.port(exposure.into).map(Device::from),
-            Verdict::Isolated | Verdict::Unproven(_) => None,
-        },
-        proof,
+    let claim = |((goal, to), known): ((Goal, Arc<[Device]>), bool)| {
+        let isolated = known.then_some(Proof { port, goal, verdict: Verdict::Isolated });
+        let proof = isolated.or_else(|| proven.next())?;
+        Some(Claim {
+            netns: context.netns().id,
+            netns_label: label.clone(),
+            bridge: bridge.device.clone(),
+            from: from.clone(),
+            to,
+            into: match &proof.verdict {
+                Verdict::Exposed(exposure) => bridge.port(exposure.into).map(Device::from),
+                Verdict::Isolated | Verdict::Unproven(_) => None,
+            },
+            proof,
+        })
     };
-    prover.prove(first, &wanted).into_iter().zip(goals).map(claim).collect()
+    goals.into_iter().zip(known).filter_map(claim).collect()
 }
 
 /// What is claimed of a group, with the ports that are like the one that each claim is about.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
-use portcullis_datapath::{Aim, Concrete, Manner, Network, Trace, Walk, walk};
+use portcullis_datapath::{Aim, Concrete, Manner, Network, Trace, Walk, network, walk};
 use portcullis_prove::{Goal, Verdict};
 use portcullis_snapshot::{Address, IfIndex, Netns, Snapshot};
 
@@ -32,6 +32,7 @@ pub struct Context<'s> {
     network: Network<'s>,
     policy: &'s Policy,
     addresses: HashMap<IfIndex, Vec<&'s Address>>,
+    classes: network::Alike,
     bridges: Vec<BridgeView<'s>>,
     claims: OnceLock<Claims>,
 }
@@ -46,6 +47,7 @@ impl<'s> Context<'s> {
             addresses.entry(address.device).or_default().push(address);
         }
         let roles = Roles::new(netns);
+        let classes = network.alike();
         let mut context = Self {
             snapshot,
             netns,
@@ -54,11 +56,11 @@ impl<'s> Context<'s> {
             network,
             policy,
             addresses,
+            classes,
             bridges: Vec::new(),
             claims: OnceLock::new(),
         };
-        let classes = context.network.alike();
-        let bridge = |link| BridgeView::new(&context, &roles, &classes, link);
+        let bridge = |link| BridgeView::new(&context, &roles, &context.classes, link);
         let bridges = netns.bridges().filter_map(bridge).collect();
         context.bridges = bridges;
         Some(context)
@@ -88,6 +90,12 @@ impl<'s> Context<'s> {
         &self.network
     }
 
+    /// Returns which ports are alike, on whichever bridge.
+    #[must_use]
+    pub const fn classes(&self) -> &network::Alike {
+        &self.classes
+    }
+
     /// Returns the policy.
     #[must_use]
     pub const fn policy(&self) -> &'s Policy {
@@ -104,7 +112,7 @@ impl<'s> Context<'s> {
     pub(crate) fn claims(&self) -> &Claims {
         self.claims.get_or_init(|| {
             let groups = claims::proven(self);
-            Claims::of(groups.into_iter().flat_map(|group| claims::prove(self, group)))
+            Claims::of(groups.into_iter().flat_map(|group| claims::prove(self, group, &[])))
         })
     }
 

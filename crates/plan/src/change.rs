@@ -633,6 +633,13 @@ pub(crate) const fn family_number(family: NftFamily) -> u8 {
 }
 
 impl Ruleset {
+    /// Portcullis's own table of a family with nothing in it.
+    pub(crate) fn empty(family: NftFamily) -> Self {
+        let (name, dormant) = (TABLE.to_owned(), false);
+        let table = NftTable { family, name, dormant, chains: Vec::new(), sets: Vec::new() };
+        Self { table, bases: Vec::new(), text: Vec::new() }
+    }
+
     /// Returns Portcullis's own table of a family, if it is there.
     #[must_use]
     pub fn own(netns: &Netns, family: NftFamily) -> Option<Self> {

@@ -117,27 +117,90 @@ impl Drop {
     }
 }
 
-/// Puts chains into Portcullis's table of their family, beside those that it has. One of the same name gives way.
+/// Most devices that one chain can be bound to (`NFT_NETDEVICE_MAX`).
+const MOST_DEVICES: usize = 256;
+
+/// Puts chains into Portcullis's table of their family, beside those that it has. Chains that are for several devices and do
+/// the same become one, with what the table has of that sort, or as many as it takes.
 pub(crate) fn with_chains(from: Option<&Ruleset>, family: NftFamily, chains: &[Chain]) -> Ruleset {
-    let mut ruleset = from.cloned().unwrap_or_else(|| Ruleset {
-        table: NftTable {
-            family,
-            name: TABLE.to_owned(),
-            dormant: false,
-            chains: Vec::new(),
-            sets: Vec::new(),
-        },
-        bases: Vec::new(),
-        text: Vec::new(),
-    });
-    for chain in chains {
-        ruleset.table.chains.retain(|held| held.name != chain.base.chain);
-        ruleset.bases.retain(|held| held.chain != chain.base.chain);
-        ruleset.table.chains.push(chain.chain());
-        ruleset.bases.push(chain.base.clone());
-        ruleset.text.extend(chain.text());
+    let mut ruleset = from.cloned().unwrap_or_else(|| Ruleset::empty(family));
+    for chain in together(chains) {
+        for chain in taken_in(&mut ruleset, chain) {
+            ruleset.table.chains.push(chain.chain());
+            ruleset.bases.push(chain.base.clone());
+            ruleset.text.extend(chain.text());
+        }
     }
     ruleset
+}
+
+/// Chains of one name that do the same, as one.
+fn together(chains: &[Chain]) -> Vec<Chain> {
+    let mut merged: Vec<Chain> = Vec::new();
+    for chain in chains {
+        let same = |held: &&mut Chain| {
+            (&held.base.chain, held.base.policy_drop) == (&chain.base.chain, chain.base.policy_drop)
+        };
+        match merged.iter_mut().find(same) {
+            // What is for all devices says in its rules which it means.
+            Some(held) if chain.base.devices.is_empty() => {
+                let new = chain.rules.iter().filter(|rule| !held.rules.contains(rule));
+                let new: Vec<_> = new.cloned().collect();
+                held.rules.extend(new);
+            }
+            Some(held) if held.rules == chain.rules => {
+                let new = chain.base.devices.iter().filter(|device| !held.base.devices.contains(device));
+                let new: Vec<_> = new.cloned().collect();
+                held.base.devices.extend(new);
+            }
+            _ => merged.push(chain.clone()),
+        }
+    }
+    merged
+}
+
+/// Takes out of a ruleset what does the same as a chain, and returns the chains that stand for both, each with a name that is
+/// free and no more devices than it can have.
+fn taken_in(ruleset: &mut Ruleset, mut chain: Chain) -> Vec<Chain> {
+    let rules = chain.chain().rules;
+    let does_the_same = |base: &NftBaseChain, table: &NftTable| {
+        let held = table.chains.iter().find(|held| held.name == base.chain);
+        let expressions =
+            |rules: &[NftRule]| rules.iter().map(|rule| rule.expressions.clone()).collect::<Vec<_>>();
+        (base.hook, base.priority, base.policy_drop)
+            == (chain.base.hook, chain.base.priority, chain.base.policy_drop)
+            && !base.devices.is_empty()
+            && held.is_some_and(|held| expressions(&held.rules) == expressions(&rules))
+    };
+    if !chain.base.devices.is_empty() {
+        let (same, others): (Vec<_>, Vec<_>) =
+            ruleset.bases.drain(..).partition(|base| does_the_same(base, &ruleset.table));
+        ruleset.bases = others;
+        ruleset.table.chains.retain(|held| !same.iter().any(|base| base.chain == held.name));
+        let held = same.into_iter().flat_map(|base| base.devices);
+        let new: Vec<_> = chain.base.devices.drain(..).collect();
+        let mut devices: Vec<String> = held.collect();
+        let more: Vec<_> = new.into_iter().filter(|device| !devices.contains(device)).collect();
+        devices.extend(more);
+        chain.base.devices = devices;
+    }
+    let taken: Vec<_> = ruleset.table.chains.iter().map(|chain| chain.name.clone()).collect();
+    let name = chain.base.chain.clone();
+    let numbered = |number: u32| if number == 1 { name.clone() } else { format!("{name}_{number}") };
+    let mut free = (1..).map(numbered).filter(|name| !taken.contains(name));
+    let devices = std::mem::take(&mut chain.base.devices);
+    let lots: Vec<Vec<String>> =
+        match devices.chunks(MOST_DEVICES).map(<[String]>::to_vec).collect::<Vec<_>>() {
+            lots if lots.is_empty() => vec![Vec::new()],
+            lots => lots,
+        };
+    let lot = |devices: Vec<String>| {
+        let mut chain = chain.clone();
+        chain.base.devices = devices;
+        chain.base.chain = free.next().unwrap_or_else(|| chain.base.chain.clone());
+        chain
+    };
+    lots.into_iter().map(lot).collect()
 }
 
 /// A name for a chain that `nft` can parse, whatever the device is called.
@@ -237,5 +300,55 @@ const fn word(op: CmpOp) -> &'static str {
     match op {
         CmpOp::Neq => "!= ",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guests(devices: std::ops::Range<usize>) -> Chain {
+        let devices = devices.map(|number| format!("tap{number}")).collect();
+        Chain::new(Hook::Ingress, "guests".to_owned(), devices, vec![Drop(vec![to_link_local()])])
+    }
+
+    fn sketch(ruleset: &Ruleset) -> Vec<(&str, usize)> {
+        ruleset.bases.iter().map(|base| (base.chain.as_str(), base.devices.len())).collect()
+    }
+
+    #[test]
+    fn chains_that_do_the_same_become_one() {
+        let up = |name: &str| {
+            Chain::new(Hook::Ingress, "up".to_owned(), vec![name.to_owned()], Vec::new()).dropping()
+        };
+        let chains = [up("br0"), guests(0..2), up("br1"), guests(1..4)];
+        let ruleset = with_chains(None, NftFamily::Netdev, &chains);
+        assert_eq!(sketch(&ruleset), [("up", 2), ("guests", 4)]);
+    }
+
+    #[test]
+    fn a_chain_has_no_more_devices_than_it_can() {
+        let ruleset = with_chains(None, NftFamily::Netdev, &[guests(0..600)]);
+        assert_eq!(sketch(&ruleset), [("guests", 256), ("guests_2", 256), ("guests_3", 88)]);
+    }
+
+    #[test]
+    fn what_is_there_is_taken_in() {
+        let first = with_chains(None, NftFamily::Netdev, &[guests(0..300)]);
+        let second = with_chains(Some(&first), NftFamily::Netdev, &[guests(290..310)]);
+        assert_eq!(sketch(&second), [("guests", 256), ("guests_2", 54)]);
+        // What does something else keeps its name.
+        let others = Chain::new(Hook::Ingress, "guests".to_owned(), vec!["tap0".to_owned()], Vec::new());
+        let third = with_chains(Some(&second), NftFamily::Netdev, &[others]);
+        assert_eq!(sketch(&third), [("guests", 256), ("guests_2", 54), ("guests_3", 1)]);
+    }
+
+    #[test]
+    fn rules_that_name_their_device_share_a_chain() {
+        let rule = |name| Drop(vec![by_device(name)]);
+        let up = |name| Chain::new(Hook::ArpInput, "up".to_owned(), Vec::new(), vec![rule(name)]);
+        let ruleset = with_chains(None, NftFamily::Arp, &[up("br0"), up("br1"), up("br0")]);
+        assert_eq!(sketch(&ruleset), [("up", 0)]);
+        assert_eq!(ruleset.table.chains[0].rules.len(), 2);
     }
 }

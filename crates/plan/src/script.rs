@@ -75,11 +75,11 @@ fn nft(change: &Change) -> Option<String> {
     }
 }
 
-/// A table for `nft -f`: what a chain of the same name was is taken away first.
+/// A table for `nft -f`: chains that give way are taken away first.
 fn ruleset(from: Option<&Ruleset>, to: &Ruleset) -> String {
     let family = family_word(to);
     let held = from.into_iter().flat_map(|from| &from.bases);
-    let replaced = held.filter(|base| to.text.iter().any(|line| *line == format!("chain {} {{", base.chain)));
+    let replaced = held.filter(|base| !to.bases.contains(base));
     let mut lines: Vec<_> =
         replaced.map(|base| format!("delete chain {family} {TABLE} {}", base.chain)).collect();
     lines.push(format!("table {family} {TABLE} {{"));

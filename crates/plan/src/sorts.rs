@@ -21,7 +21,7 @@ struct Sort {
 
 /// Tells which bridges are alike.
 pub(crate) fn sorted<'c, 's>(context: &Context<'s>, bridges: Vec<&'c BridgeView<'s>>) -> Vec<Sorted<'c, 's>> {
-    let classes = context.network().alike();
+    let classes = context.classes();
     let sort = |bridge: &BridgeView<'_>| Sort {
         ports: bridge
             .groups()

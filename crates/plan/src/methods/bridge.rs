@@ -10,7 +10,7 @@ use super::{Lacks, MethodDoc, Piece};
 use crate::change::Change;
 use crate::device::Device;
 use crate::option::BridgeOption;
-use crate::rules::{Chain, Drop, Hook, by_bridge, chain_name};
+use crate::rules::{Chain, Drop, Hook, by_bridge};
 
 pub(super) const VLAN_FILTERING: MethodDoc = MethodDoc {
     name: "vlan-filtering",
@@ -28,7 +28,7 @@ pub(super) const DROP_ON_BRIDGE: MethodDoc = MethodDoc {
     leaves: "Frames to 01:80:c2:00:00:00–0f, which reach the stack at the port: add drop-link-local.",
     by_hand: &[
         "nft add table netdev portcullis",
-        "nft 'add chain netdev portcullis up_br0 { type filter hook ingress device \"br0\" priority -500; policy drop; }'",
+        "nft 'add chain netdev portcullis up { type filter hook ingress device \"br0\" priority -500; policy drop; }'",
     ],
 };
 
@@ -61,8 +61,8 @@ pub(super) const BRIDGE_INPUT: MethodDoc = MethodDoc {
     leaves: "Frames to 01:80:c2:00:00:00–0f: add drop-link-local.",
     by_hand: &[
         "nft add table bridge portcullis",
-        "nft 'add chain bridge portcullis up_br0 { type filter hook input priority -200; }'",
-        "nft 'add rule bridge portcullis up_br0 meta ibrname \"br0\" drop'",
+        "nft 'add chain bridge portcullis up { type filter hook input priority -200; }'",
+        "nft 'add rule bridge portcullis up meta ibrname \"br0\" drop'",
     ],
 };
 
@@ -132,14 +132,14 @@ pub(super) fn vlan_filtering(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lack
 
 pub(super) fn drop_on_bridge(bridge: &BridgeView<'_>) -> Vec<Piece> {
     let name = &bridge.link.name;
-    let chain = Chain::new(Hook::Ingress, chain_name("up", name), vec![name.clone()], Vec::new());
+    let chain = Chain::new(Hook::Ingress, "up".to_owned(), vec![name.clone()], Vec::new());
     vec![Piece::Chain(chain.dropping())]
 }
 
 pub(super) fn bridge_input(bridge: &BridgeView<'_>) -> Vec<Piece> {
     let name = &bridge.link.name;
     let rules = vec![Drop(vec![by_bridge(name)])];
-    vec![Piece::Chain(Chain::new(Hook::BridgeInput, chain_name("up", name), Vec::new(), rules))]
+    vec![Piece::Chain(Chain::new(Hook::BridgeInput, "up".to_owned(), Vec::new(), rules))]
 }
 
 pub(super) fn tc_on_bridge(context: &Context<'_>, bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {

@@ -6,7 +6,7 @@ use portcullis_snapshot::{
     TcVerdict,
 };
 
-use super::{Lacks, MOST_DEVICES, MethodDoc, Piece, bridge::filter, guests, on_guests};
+use super::{Lacks, MethodDoc, Piece, bridge::filter, guests, on_guests};
 use crate::change::Change;
 use crate::option::PortOption;
 use crate::rules::{
@@ -22,8 +22,8 @@ pub(super) const DROP_LINK_LOCAL: MethodDoc = MethodDoc {
     leaves: "Everything else. New ports have to be added.",
     by_hand: &[
         "nft add table netdev portcullis",
-        "nft 'add chain netdev portcullis guests_br0 { type filter hook ingress device \"vnet0\" priority -500; }'",
-        "nft 'add rule netdev portcullis guests_br0 ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop'",
+        "nft 'add chain netdev portcullis guests { type filter hook ingress device \"vnet0\" priority -500; }'",
+        "nft 'add rule netdev portcullis guests ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop'",
     ],
 };
 pub(super) const TC_LINK_LOCAL: MethodDoc = MethodDoc {
@@ -92,8 +92,8 @@ pub(super) const DHCP_RA_GUARD: MethodDoc = MethodDoc {
     leaves: "The same in fragments, behind extension headers or tags.",
     by_hand: &[
         "nft add table netdev portcullis",
-        "nft 'add chain netdev portcullis servers_br0 { type filter hook ingress device \"vnet0\" priority -500; }'",
-        "nft 'add rule netdev portcullis servers_br0 meta l4proto udp udp sport 67 drop'",
+        "nft 'add chain netdev portcullis servers { type filter hook ingress device \"vnet0\" priority -500; }'",
+        "nft 'add rule netdev portcullis servers meta l4proto udp udp sport 67 drop'",
     ],
 };
 pub(super) const DROP_TAGS: MethodDoc = MethodDoc {
@@ -103,9 +103,9 @@ pub(super) const DROP_TAGS: MethodDoc = MethodDoc {
     leaves: "Nothing of that kind.",
     by_hand: &[
         "nft add table netdev portcullis",
-        "nft 'add chain netdev portcullis tags_br0 { type filter hook ingress device \"vnet0\" priority -500; }'",
-        "nft 'add rule netdev portcullis tags_br0 ether type 0x8100 drop'",
-        "nft 'add rule netdev portcullis tags_br0 ether type 0x88a8 drop'",
+        "nft 'add chain netdev portcullis tags { type filter hook ingress device \"vnet0\" priority -500; }'",
+        "nft 'add rule netdev portcullis tags ether type 0x8100 drop'",
+        "nft 'add rule netdev portcullis tags ether type 0x88a8 drop'",
     ],
 };
 pub(super) const BPDU_GUARD: MethodDoc = MethodDoc {
@@ -130,17 +130,11 @@ pub(super) const MCAST_ROUTER_OFF: MethodDoc = MethodDoc {
     by_hand: &["bridge link set dev vnet0 mcast_router 0"],
 };
 
-/// One chain for so many guest ports as it can hold.
-fn at_guests(bridge: &BridgeView<'_>, prefix: &str, rules: &[Drop]) -> Vec<Piece> {
+/// A chain for the guests' ports.
+fn at_guests(bridge: &BridgeView<'_>, name: &str, rules: &[Drop]) -> Vec<Piece> {
     let devices: Vec<_> = guests(bridge).map(|port| port.link.name.clone()).collect();
-    let chunk = |(number, devices): (usize, &[String])| {
-        let mut name = chain_name(prefix, &bridge.link.name);
-        if number > 0 {
-            name.push_str(&format!("_{}", number + 1));
-        }
-        Piece::Chain(Chain::new(Hook::Ingress, name, devices.to_vec(), rules.to_vec()))
-    };
-    devices.chunks(MOST_DEVICES).enumerate().map(chunk).collect()
+    let chain = || Piece::Chain(Chain::new(Hook::Ingress, name.to_owned(), devices.clone(), rules.to_vec()));
+    if devices.is_empty() { Vec::new() } else { vec![chain()] }
 }
 
 pub(super) fn drop_link_local(bridge: &BridgeView<'_>) -> Vec<Piece> {

@@ -6,7 +6,7 @@ use portcullis_snapshot::{LinkFlags, PolicyRule};
 use super::{Lacks, MethodDoc, Piece, conf, guests};
 use crate::change::Change;
 use crate::device::{ConfAt, Device};
-use crate::rules::{Chain, Drop, Hook, by_device, chain_name, no_way_back};
+use crate::rules::{Chain, Drop, Hook, by_device, no_way_back};
 
 pub(super) const ARP_OFF: MethodDoc = MethodDoc {
     name: "arp-off",
@@ -22,8 +22,8 @@ pub(super) const ARP_INPUT: MethodDoc = MethodDoc {
     leaves: "As arp-off.",
     by_hand: &[
         "nft add table arp portcullis",
-        "nft 'add chain arp portcullis up_br0 { type filter hook input priority -200; }'",
-        "nft 'add rule arp portcullis up_br0 iifname \"br0\" drop'",
+        "nft 'add chain arp portcullis up { type filter hook input priority -200; }'",
+        "nft 'add rule arp portcullis up iifname \"br0\" drop'",
     ],
 };
 pub(super) const ARP_IGNORE: MethodDoc = MethodDoc {
@@ -41,8 +41,8 @@ pub(super) const RAW_PREROUTING: MethodDoc = MethodDoc {
     leaves: "ARP, IPv6, and frames to 01:80:c2:00:00:00–0f, which come in by the port.",
     by_hand: &[
         "nft add table ip portcullis",
-        "nft 'add chain ip portcullis up_br0 { type filter hook prerouting priority -300; }'",
-        "nft 'add rule ip portcullis up_br0 iifname \"br0\" drop'",
+        "nft 'add chain ip portcullis up { type filter hook prerouting priority -300; }'",
+        "nft 'add rule ip portcullis up iifname \"br0\" drop'",
     ],
 };
 pub(super) const RP_FILTER: MethodDoc = MethodDoc {
@@ -78,8 +78,8 @@ pub(super) const IP6_PREROUTING: MethodDoc = MethodDoc {
     leaves: "ARP, IPv4, and frames to 01:80:c2:00:00:00–0f, which come in by the port.",
     by_hand: &[
         "nft add table ip6 portcullis",
-        "nft 'add chain ip6 portcullis up_br0 { type filter hook prerouting priority -300; }'",
-        "nft 'add rule ip6 portcullis up_br0 iifname \"br0\" drop'",
+        "nft 'add chain ip6 portcullis up { type filter hook prerouting priority -300; }'",
+        "nft 'add rule ip6 portcullis up iifname \"br0\" drop'",
     ],
 };
 pub(super) const IP6_RULE: MethodDoc = MethodDoc {
@@ -100,8 +100,8 @@ pub(super) const IP6_FIB: MethodDoc = MethodDoc {
     leaves: "Sources that the device has a route to: fe80::/10 among them.",
     by_hand: &[
         "nft add table ip6 portcullis",
-        "nft 'add chain ip6 portcullis fib_br0 { type filter hook prerouting priority -300; }'",
-        "nft 'add rule ip6 portcullis fib_br0 iifname \"br0\" fib saddr . iif oif missing drop'",
+        "nft 'add chain ip6 portcullis fib { type filter hook prerouting priority -300; }'",
+        "nft 'add rule ip6 portcullis fib iifname \"br0\" fib saddr . iif oif missing drop'",
     ],
 };
 pub(super) const DROP_UNICAST: MethodDoc = MethodDoc {
@@ -147,12 +147,7 @@ pub(super) fn arp_off(bridge: &BridgeView<'_>) -> Vec<Piece> {
 
 fn by_bridge_device(hook: Hook, bridge: &BridgeView<'_>) -> Vec<Piece> {
     let name = &bridge.link.name;
-    vec![Piece::Chain(Chain::new(
-        hook,
-        chain_name("up", name),
-        Vec::new(),
-        vec![Drop(vec![by_device(name)])],
-    ))]
+    vec![Piece::Chain(Chain::new(hook, "up".to_owned(), Vec::new(), vec![Drop(vec![by_device(name)])]))]
 }
 
 pub(super) fn arp_input(bridge: &BridgeView<'_>) -> Vec<Piece> {
@@ -170,7 +165,7 @@ pub(super) fn ip6_prerouting(bridge: &BridgeView<'_>) -> Vec<Piece> {
 pub(super) fn ip6_fib(bridge: &BridgeView<'_>) -> Vec<Piece> {
     let name = &bridge.link.name;
     let rules = vec![Drop(vec![by_device(name), no_way_back()])];
-    vec![Piece::Chain(Chain::new(Hook::Ipv6Prerouting, chain_name("fib", name), Vec::new(), rules))]
+    vec![Piece::Chain(Chain::new(Hook::Ipv6Prerouting, "fib".to_owned(), Vec::new(), rules))]
 }
 
 /// `FR_ACT_*`, and where the rules here stand.

@@ -341,9 +341,6 @@ fn guests<'b, 's>(bridge: &'b BridgeView<'s>) -> impl Iterator<Item = &'b PortVi
     bridge.ports.iter().filter(|port| port.role.is_untrusted())
 }
 
-/// Most devices that one chain can be bound to (`NFT_NETDEVICE_MAX`).
-const MOST_DEVICES: usize = 256;
-
 /// Turns an option of every guest port.
 fn on_guests(
     bridge: &BridgeView<'_>,
