@@ -8,14 +8,14 @@ use portcullis_audit::Policy;
 use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_plan::{Change, Method, Plan, Request, plan};
 use portcullis_prove::Goal;
-use portcullis_snapshot::Netns;
+use portcullis_snapshot::{Netns, Snapshot};
 
 use crate::Error;
 use crate::generate::Scenario;
 use crate::methods::{GUEST_PORTS, PUBLIC};
-use crate::names::index;
+use crate::names::{BRIDGE, index};
 use crate::proofs::{Arrived, Ground};
-use crate::run::configured;
+use crate::run::{Leaving, configured};
 use crate::stand::Stand;
 use crate::step::Step;
 
@@ -43,59 +43,128 @@ pub struct Tried {
     pub refused: BTreeMap<Method, String>,
 }
 
-/// Plans for a network; without methods, what this kernel takes, as `portcullis fix` does. `None` if nothing fits, or the
-/// kernel refuses what was asked for: then `refused` says why.
-///
-/// # Errors
-/// If the kernel refuses what every configuration needs.
-pub fn tried(
-    network: &[Step],
-    guest_to_guest: bool,
-    methods: &[Method],
-) -> Result<Result<Tried, String>, Error> {
-    let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
-    let text = format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n");
-    let Ok(policy) = Policy::parse(&text) else { return Ok(Err("the policy is wrong".to_owned())) };
-    let snapshot = configured(&Scenario { steps: network.to_vec(), frames: Vec::new() })?;
-    let id = snapshot.namespaces.first().ok_or(Error::NoNamespace)?.id;
-    let mut refused = BTreeMap::new();
-    loop {
-        let request = Request { methods, complete: false, bridges: &[], refused: &refused };
-        let plan = match plan(&snapshot, id, &policy, &request) {
-            Ok(plan) => plan,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        if plan.is_empty() {
-            let why = plan.unfit.first().map_or("there is nothing to do", |unfit| &unfit.why);
-            return Ok(Err(why.to_owned()));
-        }
-        let Some((method, why)) = refusal(network, &plan)? else {
-            let changes = plan.changes.iter().cloned().map(|change| Step::Change(Box::new(change)));
-            let steps = network.iter().cloned().chain(changes).collect();
-            return Ok(Ok(Tried { plan, steps, refused }));
-        };
-        if !methods.is_empty() {
-            return Ok(Err(why));
-        }
-        refused.insert(method, why);
-    }
+/// A network, in which plans are tried.
+pub struct Bench {
+    network: Vec<Step>,
+    snapshot: Snapshot,
+    leaving: Leaving,
 }
 
-/// The first remedy of a plan that this kernel refuses.
-fn refusal(network: &[Step], plan: &Plan) -> Result<Option<(Method, String)>, Error> {
-    for chosen in &plan.chosen {
-        let alone = |change: &&Change| plan.chosen.len() == 1 || belongs(change, chosen.method);
-        let changes: Vec<_> = plan.changes.iter().filter(alone).cloned().collect();
-        let (made, stand) = Namespace::create()?.run(|| {
-            let stand = Stand::build(network)?;
-            Ok::<_, Error>((kernel(Live::new().make(&changes)), stand))
-        })??;
-        drop(stand);
-        if let Err(error) = made {
-            return Ok(Some((chosen.method, error.to_string())));
+impl Bench {
+    /// Builds a network once, to be read.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn new(network: Vec<Step>) -> Result<Self, Error> {
+        let scenario = Scenario { steps: network, frames: Vec::new() };
+        let snapshot = configured(&scenario)?;
+        Ok(Self { network: scenario.steps, snapshot, leaving: Leaving::default() })
+    }
+
+    /// Returns the network.
+    #[must_use]
+    pub fn network(&self) -> &[Step] {
+        &self.network
+    }
+
+    /// Plans for the network; without methods, what this kernel takes, as `portcullis fix` does. If nothing fits, or the
+    /// kernel refuses what was asked for, says why.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn tried(
+        &mut self,
+        guest_to_guest: bool,
+        methods: &[Method],
+    ) -> Result<Result<Tried, String>, Error> {
+        let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
+        let text = format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n");
+        let Ok(policy) = Policy::parse(&text) else { return Ok(Err("the policy is wrong".to_owned())) };
+        let id = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?.id;
+        let mut refused = BTreeMap::new();
+        loop {
+            let request = Request { methods, complete: false, bridges: &[], refused: &refused };
+            let plan = match plan(&self.snapshot, id, &policy, &request) {
+                Ok(plan) => plan,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            if plan.is_empty() {
+                let why = plan.unfit.first().map_or("there is nothing to do", |unfit| &unfit.why);
+                return Ok(Err(why.to_owned()));
+            }
+            let Some((method, why)) = self.refusal(&plan)? else {
+                let changes = plan.changes.iter().cloned().map(|change| Step::Change(Box::new(change)));
+                let steps = self.network.iter().cloned().chain(changes).collect();
+                return Ok(Ok(Tried { plan, steps, refused }));
+            };
+            if !methods.is_empty() {
+                return Ok(Err(why));
+            }
+            refused.insert(method, why);
         }
     }
-    Ok(None)
+
+    /// The first remedy of a plan that this kernel refuses.
+    fn refusal(&mut self, plan: &Plan) -> Result<Option<(Method, String)>, Error> {
+        for chosen in &plan.chosen {
+            let alone = |change: &&Change| plan.chosen.len() == 1 || belongs(change, chosen.method);
+            let changes: Vec<_> = plan.changes.iter().filter(alone).cloned().collect();
+            let network = &self.network;
+            let (made, stand) = Namespace::create()?.run(|| {
+                let stand = Stand::build(network)?;
+                Ok::<_, Error>((kernel(Live::new().make(&changes)), stand))
+            })??;
+            self.leaving.let_go(stand)?;
+            if let Err(error) = made {
+                return Ok(Some((chosen.method, error.to_string())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a frame that comes in by the first guest's port, in the network or one like it, gets where a claim says that
+    /// none does.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn gets_there(&mut self, steps: &[Step], goal: Goal, frame: &[u8]) -> Result<bool, Error> {
+        let port = GUEST_PORTS[0];
+        // What a port is kept from hearing comes in by the other.
+        let (into, of) = match goal {
+            Goal::Sniff { .. } => (GUEST_PORTS[1], port),
+            _ => (port, port),
+        };
+        let (arrived, stand) = Namespace::create()?.run(|| {
+            let mut ground = Ground::build(steps)?;
+            let arrived = ground.one(index(of), goal, (into, frame))?;
+            Ok::<_, Error>((arrived == Arrived::Yes, ground.stand))
+        })??;
+        self.leaving.let_go(stand)?;
+        Ok(arrived)
+    }
+
+    /// Makes changes in the network and takes them back. Returns the namespace before, with them, and afterwards.
+    ///
+    /// # Errors
+    /// If the kernel refuses the network, or a change.
+    pub fn made_and_taken_back(&mut self, changes: &[Change]) -> Result<[Netns; 3], Error> {
+        let network = &self.network;
+        let (seen, stand) = Namespace::create()?.run(|| {
+            let mut stand = Stand::build(network)?;
+            // A bridge comes up after its ports, when the kernel gets to it: that is no trace of a change.
+            stand.wait_until_up(index(BRIDGE))?;
+            let before = stand.snapshot()?;
+            let mut host = Live::new();
+            kernel(host.make(changes))?;
+            let with = stand.snapshot()?;
+            let back: Vec<_> = changes.iter().rev().cloned().collect();
+            kernel(host.take_back(&back, &with))?;
+            let after = stand.snapshot()?;
+            Ok::<_, Error>(([before, with, after], stand))
+        })??;
+        self.leaving.let_go(stand)?;
+        Ok(seen)
+    }
 }
 
 /// Whether a change is part of a remedy of those that are chosen without being asked for.
@@ -113,44 +182,4 @@ fn belongs(change: &Change, method: Method) -> bool {
         Change::Port { .. } => method == Method::Isolate,
         _ => false,
     }
-}
-
-/// Whether a frame that comes in by the first guest's port of a network gets where a claim says that none does.
-///
-/// # Errors
-/// If the kernel refuses what every configuration needs.
-pub fn gets_there(steps: &[Step], goal: Goal, frame: &[u8]) -> Result<bool, Error> {
-    let port = GUEST_PORTS[0];
-    // What a port is kept from hearing comes in by the other.
-    let (into, of) = match goal {
-        Goal::Sniff { .. } => (GUEST_PORTS[1], port),
-        _ => (port, port),
-    };
-    let (arrived, stand) = Namespace::create()?.run(|| {
-        let mut ground = Ground::build(steps)?;
-        let arrived = ground.one(index(of), goal, (into, frame))?;
-        Ok::<_, Error>((arrived == Arrived::Yes, ground.stand))
-    })??;
-    drop(stand);
-    Ok(arrived)
-}
-
-/// Makes changes in a network and takes them back. Returns the namespace before, with them, and afterwards.
-///
-/// # Errors
-/// If the kernel refuses the network, or a change.
-pub fn made_and_taken_back(network: &[Step], changes: &[Change]) -> Result<[Netns; 3], Error> {
-    let (seen, stand) = Namespace::create()?.run(|| {
-        let stand = Stand::build(network)?;
-        let before = stand.snapshot()?;
-        let mut host = Live::new();
-        kernel(host.make(changes))?;
-        let with = stand.snapshot()?;
-        let back: Vec<_> = changes.iter().rev().cloned().collect();
-        kernel(host.take_back(&back, &with))?;
-        let after = stand.snapshot()?;
-        Ok::<_, Error>(([before, with, after], stand))
-    })??;
-    drop(stand);
-    Ok(seen)
 }
