@@ -67,6 +67,38 @@ impl Bench {
         &self.network
     }
 
+    /// Plans for the network what is asked for, whatever the kernel says to it. If it does not fit, says why.
+    ///
+    /// # Errors
+    /// If there is no network.
+    pub fn planned(&self, guest_to_guest: bool, methods: &[Method]) -> Result<Result<Tried, String>, Error> {
+        self.plan(guest_to_guest, methods, &BTreeMap::new())
+    }
+
+    fn plan(
+        &self,
+        guest_to_guest: bool,
+        methods: &[Method],
+        refused: &BTreeMap<Method, String>,
+    ) -> Result<Result<Tried, String>, Error> {
+        let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
+        let text = format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n");
+        let Ok(policy) = Policy::parse(&text) else { return Ok(Err("the policy is wrong".to_owned())) };
+        let id = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?.id;
+        let request = Request { methods, complete: false, bridges: &[], refused };
+        let plan = match plan(&self.snapshot, id, &policy, &request) {
+            Ok(plan) => plan,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        if plan.is_empty() {
+            let why = plan.unfit.first().map_or("there is nothing to do", |unfit| &unfit.why);
+            return Ok(Err(why.to_owned()));
+        }
+        let changes = plan.changes.iter().cloned().map(|change| Step::Change(Box::new(change)));
+        let steps = self.network.iter().cloned().chain(changes).collect();
+        Ok(Ok(Tried { plan, steps, refused: refused.clone() }))
+    }
+
     /// Plans for the network; without methods, what this kernel takes, as `portcullis fix` does. If nothing fits, or the
     /// kernel refuses what was asked for, says why.
     ///
@@ -77,30 +109,17 @@ impl Bench {
         guest_to_guest: bool,
         methods: &[Method],
     ) -> Result<Result<Tried, String>, Error> {
-        let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
-        let text = format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n");
-        let Ok(policy) = Policy::parse(&text) else { return Ok(Err("the policy is wrong".to_owned())) };
-        let id = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?.id;
         let mut refused = BTreeMap::new();
         loop {
-            let request = Request { methods, complete: false, bridges: &[], refused: &refused };
-            let plan = match plan(&self.snapshot, id, &policy, &request) {
-                Ok(plan) => plan,
-                Err(error) => return Ok(Err(error.to_string())),
+            let tried = match self.plan(guest_to_guest, methods, &refused)? {
+                Ok(tried) => tried,
+                Err(why) => return Ok(Err(why)),
             };
-            if plan.is_empty() {
-                let why = plan.unfit.first().map_or("there is nothing to do", |unfit| &unfit.why);
-                return Ok(Err(why.to_owned()));
+            match self.refusal(&tried.plan)? {
+                None => return Ok(Ok(tried)),
+                Some((_, why)) if !methods.is_empty() => return Ok(Err(why)),
+                Some((method, why)) => drop(refused.insert(method, why)),
             }
-            let Some((method, why)) = self.refusal(&plan)? else {
-                let changes = plan.changes.iter().cloned().map(|change| Step::Change(Box::new(change)));
-                let steps = self.network.iter().cloned().chain(changes).collect();
-                return Ok(Ok(Tried { plan, steps, refused }));
-            };
-            if !methods.is_empty() {
-                return Ok(Err(why));
-            }
-            refused.insert(method, why);
         }
     }
 
@@ -143,28 +162,47 @@ impl Bench {
         Ok(arrived)
     }
 
-    /// Makes changes in the network and takes them back. Returns the namespace before, with them, and afterwards.
+    /// Makes some changes in the network and takes them back, then others.
     ///
     /// # Errors
-    /// If the kernel refuses the network, or a change.
-    pub fn made_and_taken_back(&mut self, changes: &[Change]) -> Result<[Netns; 3], Error> {
+    /// If the kernel refuses the network.
+    pub fn made_and_taken_back(&mut self, sets: &[Vec<Change>]) -> Result<Vec<Passed>, Error> {
         let network = &self.network;
-        let (seen, stand) = Namespace::create()?.run(|| {
+        let (passed, stand) = Namespace::create()?.run(|| {
             let mut stand = Stand::build(network)?;
             // A bridge comes up after its ports, when the kernel gets to it: that is no trace of a change.
             stand.wait_until_up(index(BRIDGE))?;
-            let before = stand.snapshot()?;
-            let mut host = Live::new();
-            kernel(host.make(changes))?;
-            let with = stand.snapshot()?;
-            let back: Vec<_> = changes.iter().rev().cloned().collect();
-            kernel(host.take_back(&back, &with))?;
-            let after = stand.snapshot()?;
-            Ok::<_, Error>(([before, with, after], stand))
+            let passed = sets.iter().map(|changes| make_and_take_back(&stand, changes));
+            Ok::<_, Error>((passed.collect::<Result<Vec<_>, _>>()?, stand))
         })??;
         self.leaving.let_go(stand)?;
-        Ok(seen)
+        Ok(passed)
     }
+}
+
+/// How a namespace was before some changes, with them, and after they were taken back.
+pub struct Passed {
+    /// Before.
+    pub before: Netns,
+    /// With them.
+    pub with: Netns,
+    /// Afterwards.
+    pub after: Netns,
+    /// What the kernel refused of them: then the rest was taken back.
+    pub refused: Option<String>,
+}
+
+fn make_and_take_back(stand: &Stand, changes: &[Change]) -> Result<Passed, Error> {
+    let before = stand.snapshot()?;
+    let mut host = Live::new();
+    let refused = kernel(host.make(changes)).err().map(|error| error.to_string());
+    let with = stand.snapshot()?;
+    let back: Vec<_> = changes.iter().rev().cloned().collect();
+    let taken_back = kernel(host.take_back(&back, &with));
+    if refused.is_none() {
+        taken_back?;
+    }
+    Ok(Passed { before, with, after: stand.snapshot()?, refused })
 }
 
 /// Whether a change is part of a remedy of those that are chosen without being asked for.
