@@ -27,6 +27,7 @@ pub const PROGRAMS: &[&str] = &[
     "iptables-nft-restore",
     "nft",
     "sh",
+    "sysctl",
     "tc",
 ];
 

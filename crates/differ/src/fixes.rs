@@ -8,14 +8,14 @@ use portcullis_audit::Policy;
 use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_plan::{Change, Method, Plan, Request, plan};
 use portcullis_prove::Goal;
-use portcullis_snapshot::Netns;
+use portcullis_snapshot::{Netns, Snapshot};
 
 use crate::Error;
 use crate::generate::Scenario;
 use crate::methods::{GUEST_PORTS, PUBLIC};
-use crate::names::index;
+use crate::names::{BRIDGE, index};
 use crate::proofs::{Arrived, Ground};
-use crate::run::configured;
+use crate::run::{Leaving, configured};
 use crate::stand::Stand;
 use crate::step::Step;
 
@@ -43,31 +43,51 @@ pub struct Tried {
     pub refused: BTreeMap<Method, String>,
 }
 
-/// Plans for a network; without methods, what this kernel takes, as `portcullis fix` does. `None` if nothing fits, or the
-/// kernel refuses what was asked for: then `refused` says why.
-///
-/// # Errors
-/// If the kernel refuses what every configuration needs.
-pub fn tried(
-    network: &[Step],
-    guest_to_guest: bool,
-    methods: &[Method],
-) -> Result<Result<Tried, String>, Error> {
-    let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
-    let text = format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n");
-    let Ok(policy) = Policy::parse(&text) else { return Ok(Err("the policy is wrong".to_owned())) };
-    let snapshot = configured(&Scenario { steps: network.to_vec(), frames: Vec::new() })?;
-    let id = snapshot.namespaces.first().ok_or(Error::NoNamespace)?.id;
-    let mut refused = BTreeMap::new();
-    loop {
-        let request = Request {
-            methods,
-            complete: false,
-            bridges: &[],
-            refused: &refused,
-            today: jiff::civil::date(2026, 6, 1),
-        };
-        let plan = match plan(&snapshot, id, &policy, &request) {
+/// A network, in which plans are tried.
+pub struct Bench {
+    network: Vec<Step>,
+    snapshot: Snapshot,
+    leaving: Leaving,
+}
+
+impl Bench {
+    /// Builds a network once, to be read.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn new(network: Vec<Step>) -> Result<Self, Error> {
+        let scenario = Scenario { steps: network, frames: Vec::new() };
+        let snapshot = configured(&scenario)?;
+        Ok(Self { network: scenario.steps, snapshot, leaving: Leaving::default() })
+    }
+
+    /// Returns the network.
+    #[must_use]
+    pub fn network(&self) -> &[Step] {
+        &self.network
+    }
+
+    /// Plans for the network what is asked for, whatever the kernel says to it. If it does not fit, says why.
+    ///
+    /// # Errors
+    /// If there is no network.
+    pub fn planned(&self, guest_to_guest: bool, methods: &[Method]) -> Result<Result<Tried, String>, Error> {
+        self.plan(guest_to_guest, methods, &BTreeMap::new())
+    }
+
+    fn plan(
+        &self,
+        guest_to_guest: bool,
+        methods: &[Method],
+        refused: &BTreeMap<Method, String>,
+    ) -> Result<Result<Tried, String>, Error> {
+        let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
+        let text = format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n");
+        let Ok(policy) = Policy::parse(&text) else { return Ok(Err("the policy is wrong".to_owned())) };
+        let id = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?.id;
+        let today = jiff::civil::date(2026, 6, 1);
+        let request = Request { methods, complete: false, bridges: &[], refused, today };
+        let plan = match plan(&self.snapshot, id, &policy, &request) {
             Ok(plan) => plan,
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -75,33 +95,115 @@ pub fn tried(
             let why = plan.unfit.first().map_or("there is nothing to do", |unfit| &unfit.why);
             return Ok(Err(why.to_owned()));
         }
-        let Some((method, why)) = refusal(network, &plan)? else {
-            let changes = plan.changes.iter().cloned().map(|change| Step::Change(Box::new(change)));
-            let steps = network.iter().cloned().chain(changes).collect();
-            return Ok(Ok(Tried { plan, steps, refused }));
-        };
-        if !methods.is_empty() {
-            return Ok(Err(why));
+        let changes = plan.changes.iter().cloned().map(|change| Step::Change(Box::new(change)));
+        let steps = self.network.iter().cloned().chain(changes).collect();
+        Ok(Ok(Tried { plan, steps, refused: refused.clone() }))
+    }
+
+    /// Plans for the network; without methods, what this kernel takes, as `portcullis fix` does. If nothing fits, or the
+    /// kernel refuses what was asked for, says why.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn tried(
+        &mut self,
+        guest_to_guest: bool,
+        methods: &[Method],
+    ) -> Result<Result<Tried, String>, Error> {
+        let mut refused = BTreeMap::new();
+        loop {
+            let tried = match self.plan(guest_to_guest, methods, &refused)? {
+                Ok(tried) => tried,
+                Err(why) => return Ok(Err(why)),
+            };
+            match self.refusal(&tried.plan)? {
+                None => return Ok(Ok(tried)),
+                Some((_, why)) if !methods.is_empty() => return Ok(Err(why)),
+                Some((method, why)) => drop(refused.insert(method, why)),
+            }
         }
-        refused.insert(method, why);
+    }
+
+    /// The first remedy of a plan that this kernel refuses.
+    fn refusal(&mut self, plan: &Plan) -> Result<Option<(Method, String)>, Error> {
+        for chosen in &plan.chosen {
+            let alone = |change: &&Change| plan.chosen.len() == 1 || belongs(change, chosen.method);
+            let changes: Vec<_> = plan.changes.iter().filter(alone).cloned().collect();
+            let network = &self.network;
+            let (made, stand) = Namespace::create()?.run(|| {
+                let stand = Stand::build(network)?;
+                Ok::<_, Error>((kernel(Live::new().make(&changes)), stand))
+            })??;
+            self.leaving.let_go(stand)?;
+            if let Err(error) = made {
+                return Ok(Some((chosen.method, error.to_string())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a frame that comes in by the first guest's port, in the network or one like it, gets where a claim says that
+    /// none does.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn gets_there(&mut self, steps: &[Step], goal: Goal, frame: &[u8]) -> Result<bool, Error> {
+        let port = GUEST_PORTS[0];
+        // What a port is kept from hearing comes in by the other.
+        let (into, of) = match goal {
+            Goal::Sniff { .. } => (GUEST_PORTS[1], port),
+            _ => (port, port),
+        };
+        let (arrived, stand) = Namespace::create()?.run(|| {
+            let mut ground = Ground::build(steps)?;
+            let arrived = ground.one(index(of), goal, (into, frame))?;
+            Ok::<_, Error>((arrived == Arrived::Yes, ground.stand))
+        })??;
+        self.leaving.let_go(stand)?;
+        Ok(arrived)
+    }
+
+    /// Makes some changes in the network and takes them back, then others.
+    ///
+    /// # Errors
+    /// If the kernel refuses the network.
+    pub fn made_and_taken_back(&mut self, sets: &[Vec<Change>]) -> Result<Vec<Passed>, Error> {
+        let network = &self.network;
+        let (passed, stand) = Namespace::create()?.run(|| {
+            let mut stand = Stand::build(network)?;
+            // A bridge comes up after its ports, when the kernel gets to it: that is no trace of a change.
+            stand.wait_until_up(index(BRIDGE))?;
+            let passed = sets.iter().map(|changes| make_and_take_back(&stand, changes));
+            Ok::<_, Error>((passed.collect::<Result<Vec<_>, _>>()?, stand))
+        })??;
+        self.leaving.let_go(stand)?;
+        Ok(passed)
     }
 }
 
-/// The first remedy of a plan that this kernel refuses.
-fn refusal(network: &[Step], plan: &Plan) -> Result<Option<(Method, String)>, Error> {
-    for chosen in &plan.chosen {
-        let alone = |change: &&Change| plan.chosen.len() == 1 || belongs(change, chosen.method);
-        let changes: Vec<_> = plan.changes.iter().filter(alone).cloned().collect();
-        let (made, stand) = Namespace::create()?.run(|| {
-            let stand = Stand::build(network)?;
-            Ok::<_, Error>((kernel(Live::new().make(&changes)), stand))
-        })??;
-        drop(stand);
-        if let Err(error) = made {
-            return Ok(Some((chosen.method, error.to_string())));
-        }
+/// How a namespace was before some changes, with them, and after they were taken back.
+pub struct Passed {
+    /// Before.
+    pub before: Netns,
+    /// With them.
+    pub with: Netns,
+    /// Afterwards.
+    pub after: Netns,
+    /// What the kernel refused of them: then the rest was taken back.
+    pub refused: Option<String>,
+}
+
+fn make_and_take_back(stand: &Stand, changes: &[Change]) -> Result<Passed, Error> {
+    let before = stand.snapshot()?;
+    let mut host = Live::new();
+    let refused = kernel(host.make(changes)).err().map(|error| error.to_string());
+    let with = stand.snapshot()?;
+    let back: Vec<_> = changes.iter().rev().cloned().collect();
+    let taken_back = kernel(host.take_back(&back, &with));
+    if refused.is_none() {
+        taken_back?;
     }
-    Ok(None)
+    Ok(Passed { before, with, after: stand.snapshot()?, refused })
 }
 
 /// Whether a change is part of a remedy of those that are chosen without being asked for.
@@ -117,46 +219,7 @@ fn belongs(change: &Change, method: Method) -> bool {
         },
         Change::LeaveVlans { .. } | Change::Bridge { .. } => method == Method::VlanFiltering,
         Change::Port { .. } => method == Method::Isolate,
+        Change::Ipv6 { .. } => method == Method::AcceptRaOff,
         _ => false,
     }
-}
-
-/// Whether a frame that comes in by the first guest's port of a network gets where a claim says that none does.
-///
-/// # Errors
-/// If the kernel refuses what every configuration needs.
-pub fn gets_there(steps: &[Step], goal: Goal, frame: &[u8]) -> Result<bool, Error> {
-    let port = GUEST_PORTS[0];
-    // What a port is kept from hearing comes in by the other.
-    let (into, of) = match goal {
-        Goal::Sniff { .. } => (GUEST_PORTS[1], port),
-        _ => (port, port),
-    };
-    let (arrived, stand) = Namespace::create()?.run(|| {
-        let mut ground = Ground::build(steps)?;
-        let arrived = ground.one(index(of), goal, (into, frame))?;
-        Ok::<_, Error>((arrived == Arrived::Yes, ground.stand))
-    })??;
-    drop(stand);
-    Ok(arrived)
-}
-
-/// Makes changes in a network and takes them back. Returns the namespace before, with them, and afterwards.
-///
-/// # Errors
-/// If the kernel refuses the network, or a change.
-pub fn made_and_taken_back(network: &[Step], changes: &[Change]) -> Result<[Netns; 3], Error> {
-    let (seen, stand) = Namespace::create()?.run(|| {
-        let stand = Stand::build(network)?;
-        let before = stand.snapshot()?;
-        let mut host = Live::new();
-        kernel(host.make(changes))?;
-        let with = stand.snapshot()?;
-        let back: Vec<_> = changes.iter().rev().cloned().collect();
-        kernel(host.take_back(&back, &with))?;
-        let after = stand.snapshot()?;
-        Ok::<_, Error>(([before, with, after], stand))
-    })??;
-    drop(stand);
-    Ok(seen)
 }

@@ -12,7 +12,7 @@ use portcullis_kernel::packet::{self, Captured, EVERY_PROTOCOL, PacketSocket, Pr
 use portcullis_kernel::raw::{Delivered, RawSocket};
 use portcullis_kernel::tap::Tap;
 use portcullis_kernel::{Change, Error, capture, link, nftables, sysctl};
-use portcullis_snapshot::{EtherType, FdbEntry, Neighbour, Netns as Seen};
+use portcullis_snapshot::{EtherType, FdbEntry, IfIndex, Neighbour, Netns as Seen};
 
 use crate::fixes;
 use crate::generate::EXPERIMENT;
@@ -194,14 +194,19 @@ impl Stand {
     fn wait_for_links(&mut self) -> Result<(), Error> {
         let [near, far] = MARKER.map(index);
         self.guests.run(|| link::up(far).apply(&mut Socket::open(Family::Route)?))??;
+        self.wait_until_up(near)
+    }
+
+    /// Waits until a device of the host's can pass packets, and the kernel says so.
+    pub(crate) fn wait_until_up(&mut self, device: IfIndex) -> Result<(), Error> {
         let start = Instant::now();
         loop {
             let (links, _) = capture::links_and_fdb(&mut self.route)?;
-            if links.iter().any(|link| link.index == near && link.operstate == IF_OPER_UP) {
+            if links.iter().any(|link| link.index == device && link.operstate == IF_OPER_UP) {
                 return Ok(());
             }
             if start.elapsed() > LIMIT {
-                let what = "waiting for a cable to come up".to_owned();
+                let what = format!("waiting for interface {device} to come up");
                 return Err(Error::Malformed { what, detail: format!("not in {LIMIT:?}") });
             }
             std::thread::yield_now();

@@ -1,6 +1,11 @@
 //! Plans for the first article's network, as a kernel told it.
 
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "this is a test, which may fail")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "this is a test, which may fail"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
