@@ -100,8 +100,8 @@ pub(super) const IP6_FIB: MethodDoc = MethodDoc {
     leaves: "Sources that the device has a route to: fe80::/10 among them.",
     by_hand: &[
         "nft add table ip6 portcullis",
-        "nft 'add chain ip6 portcullis fib { type filter hook prerouting priority -300; }'",
-        "nft 'add rule ip6 portcullis fib iifname \"br0\" fib saddr . iif oif missing drop'",
+        "nft 'add chain ip6 portcullis no_way_back { type filter hook prerouting priority -300; }'",
+        "nft 'add rule ip6 portcullis no_way_back iifname \"br0\" fib saddr . iif oif missing drop'",
     ],
 };
 pub(super) const DROP_UNICAST: MethodDoc = MethodDoc {
@@ -165,7 +165,7 @@ pub(super) fn ip6_prerouting(bridge: &BridgeView<'_>) -> Vec<Piece> {
 pub(super) fn ip6_fib(bridge: &BridgeView<'_>) -> Vec<Piece> {
     let name = &bridge.link.name;
     let rules = vec![Drop(vec![by_device(name), no_way_back()])];
-    vec![Piece::Chain(Chain::new(Hook::Ipv6Prerouting, "fib".to_owned(), Vec::new(), rules))]
+    vec![Piece::Chain(Chain::new(Hook::Ipv6Prerouting, "no_way_back".to_owned(), Vec::new(), rules))]
 }
 
 /// `FR_ACT_*`, and where the rules here stand.
