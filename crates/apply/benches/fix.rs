@@ -1,21 +1,18 @@
-//! How long a plan takes, and making it and taking it back in the kernel, by the number of ports, 64 on a bridge. Plans are
-//! for the hosts of `portcullis_testnet::large_host`; changes are made in a namespace of the benchmark's own.
+//! How long making changes in the kernel and taking them back takes, by the number of ports, 64 on a bridge. They are made in
+//! a namespace of the benchmark's own. What planning them takes: `cargo bench -p portcullis-plan`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark may fail")]
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use divan::Bencher;
 use portcullis_apply::{Live, Order, StateDir, apply, rollback};
-use portcullis_audit::Policy;
 use portcullis_kernel::link::{self, NewLink};
 use portcullis_kernel::namespace::Netns;
 use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_kernel::{Error, apply_all, capture};
-use portcullis_plan::{Change, Method, Plan, PortOption, Request, plan};
-use portcullis_snapshot::{MacAddr, Snapshot};
-use portcullis_testnet::{AntiSpoofing, large_host};
+use portcullis_plan::{Change, PortOption};
+use portcullis_snapshot::MacAddr;
 
 const PORTS: &[usize] = &[64, 1024];
 const PORTS_OF_A_BRIDGE: usize = 64;
@@ -24,26 +21,6 @@ const STEP: usize = 256;
 
 fn main() {
     divan::main();
-}
-
-fn planned(snapshot: &Snapshot, policy: &Policy, methods: &[Method]) -> Plan {
-    let id = snapshot.namespaces.first().unwrap().id;
-    let request = Request { methods, complete: false, bridges: &[], refused: &BTreeMap::new() };
-    plan(snapshot, id, policy, &request).unwrap()
-}
-
-/// Nothing is asked for: what it takes is chosen.
-#[divan::bench(args = PORTS, sample_count = 5)]
-fn plan_that_chooses(bencher: Bencher<'_, '_>, ports: usize) {
-    let snapshot = large_host(ports, ports / PORTS_OF_A_BRIDGE, AntiSpoofing::None);
-    bencher.bench(|| planned(&snapshot, &Policy::default(), &[]).changes.len());
-}
-
-#[divan::bench(args = PORTS, sample_count = 5)]
-fn plan_of_isolated_ports(bencher: Bencher<'_, '_>, ports: usize) {
-    let snapshot = large_host(ports, ports / PORTS_OF_A_BRIDGE, AntiSpoofing::None);
-    let policy = Policy::parse("[[bridge]]\nguest-to-guest = \"deny\"").unwrap();
-    bencher.bench(|| planned(&snapshot, &policy, &[Method::Isolate]).changes.len());
 }
 
 /// Each port is isolated, and is not any more.
