@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, setns, unshare};
 use nix::unistd::{Pid, getegid, geteuid};
@@ -142,8 +143,15 @@ impl AsFd for Netns {
 /// If there is none of that name, or without `CAP_SYS_ADMIN`.
 pub fn remove_name(name: &str) -> Result<(), Error> {
     let path = Path::new(NAMES).join(name);
-    umount2(&path, MntFlags::MNT_DETACH)
-        .map_err(|errno| Error::refused(format!("unmounting {}", path.display()), errno))?;
+    // ip(8) binds the whole directory onto itself when it is first used: a name from before is mounted twice then.
+    loop {
+        match umount2(&path, MntFlags::MNT_DETACH) {
+            Ok(()) => {}
+            // Nothing is mounted there any more.
+            Err(Errno::EINVAL) => break,
+            Err(errno) => return Err(Error::refused(format!("unmounting {}", path.display()), errno)),
+        }
+    }
     std::fs::remove_file(&path).map_err(|error| Error::file(&path, error))
 }
 
