@@ -118,6 +118,7 @@ impl Netns {
     pub fn persist(&self, name: &str) -> Result<(), Error> {
         let path = Path::new(NAMES).join(name);
         std::fs::create_dir_all(NAMES).map_err(|error| Error::file(NAMES, error))?;
+        share_names()?;
         File::options()
             .write(true)
             .create_new(true)
@@ -137,17 +138,31 @@ impl AsFd for Netns {
     }
 }
 
+/// Makes the directory of names a mount of its own, whose mounts other namespaces see too, as ip(8) does before it makes a name
+/// (`netns_add`, ip/ipnetns.c). Made later, that mount would hide the names that are there, so that none could be taken away.
+fn share_names() -> Result<(), Error> {
+    let nothing = None::<&str>;
+    let share = || mount(nothing, NAMES, nothing, MsFlags::MS_SHARED | MsFlags::MS_REC, nothing);
+    let shared = match share() {
+        Err(Errno::EINVAL) => {
+            let bound = mount(Some(NAMES), NAMES, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing);
+            bound.and_then(|()| share())
+        }
+        other => other,
+    };
+    shared.map_err(|errno| Error::refused(format!("sharing {NAMES}"), errno))
+}
+
 /// Takes a name away from `/run/netns`; the namespace lives on while anything else holds it.
 ///
 /// # Errors
 /// If there is none of that name, or without `CAP_SYS_ADMIN`.
 pub fn remove_name(name: &str) -> Result<(), Error> {
     let path = Path::new(NAMES).join(name);
-    // ip(8) binds the whole directory onto itself when it is first used: a name from before is mounted twice then.
+    // A name may be mounted more than once, or not any more.
     loop {
         match umount2(&path, MntFlags::MNT_DETACH) {
             Ok(()) => {}
-            // Nothing is mounted there any more.
             Err(Errno::EINVAL) => break,
             Err(errno) => return Err(Error::refused(format!("unmounting {}", path.display()), errno)),
         }
