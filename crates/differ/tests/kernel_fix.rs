@@ -12,21 +12,16 @@
 #[path = "fix/shots.rs"]
 mod shots;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 
-use portcullis_datapath::frame::ArpOperation;
-use portcullis_datapath::{FrameBuilder, Payload};
 use portcullis_differ::fixes::Bench;
-use portcullis_differ::generate::guest_mac;
 use portcullis_differ::methods::{GUEST_PORTS, PUBLIC, network};
-use portcullis_differ::names::{BRIDGE, BRIDGE_MACVLANS, index, mac};
-use portcullis_differ::proofs::{Account, Judge, Kernel, Search};
+use portcullis_differ::names::index;
+use portcullis_differ::proofs::{Judge, Kernel, Search};
 use portcullis_differ::step::Step;
 use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_plan::Method;
-use portcullis_prove::{Goal, HostProtocol, Verdict};
-use portcullis_snapshot::{EtherType, FdbKind, LinkFlags, MacAddr, Netns, Reading};
-use portcullis_testnet::{fresh, skip};
+use portcullis_prove::{Goal, Verdict};
+use portcullis_testnet::fresh;
 
 use shots::*;
 

@@ -6,17 +6,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use portcullis_datapath::frame::ArpOperation;
 use portcullis_datapath::{FrameBuilder, Payload};
-use portcullis_differ::fixes::Bench;
 use portcullis_differ::generate::guest_mac;
-use portcullis_differ::methods::{GUEST_PORTS, PUBLIC, network};
+use portcullis_differ::methods::{GUEST_PORTS, network};
 use portcullis_differ::names::{BRIDGE, BRIDGE_MACVLANS, index, mac};
-use portcullis_differ::proofs::{Account, Judge, Kernel, Search};
+use portcullis_differ::proofs::{Account, Search};
 use portcullis_differ::step::Step;
-use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_plan::Method;
-use portcullis_prove::{Goal, HostProtocol, Verdict};
-use portcullis_snapshot::{EtherType, FdbKind, LinkFlags, MacAddr, Netns, Reading};
-use portcullis_testnet::{fresh, skip};
+use portcullis_prove::{Goal, HostProtocol};
+use portcullis_snapshot::{EtherType, MacAddr};
 
 pub(crate) const SEARCH: Search = Search { frames: 300, neighbours: 1, most_ways: 20_000 };
 
