@@ -12,7 +12,6 @@
 #[path = "fix/shots.rs"]
 mod shots;
 
-
 use portcullis_differ::fixes::Bench;
 use portcullis_differ::methods::{GUEST_PORTS, PUBLIC, network};
 use portcullis_differ::names::index;

@@ -12,7 +12,6 @@
 #[path = "fix/shots.rs"]
 mod shots;
 
-
 use portcullis_differ::fixes::Bench;
 use portcullis_differ::methods::{PUBLIC, network};
 use portcullis_differ::names::index;
