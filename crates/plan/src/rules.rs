@@ -117,8 +117,9 @@ impl Drop {
     }
 }
 
-/// Most devices that one chain can be bound to (`NFT_NETDEVICE_MAX`).
-const MOST_DEVICES: usize = 256;
+/// Most devices that one chain can be bound to: one less than `NFT_NETDEVICE_MAX`, at which `nf_tables_parse_netdev_hooks`
+/// refuses (net/netfilter/nf_tables_api.c).
+const MOST_DEVICES: usize = 255;
 
 /// Puts chains into Portcullis's table of their family, beside those that it has. Chains that are for several devices and do
 /// the same become one, with what the table has of that sort, or as many as it takes.
@@ -329,18 +330,18 @@ mod tests {
     #[test]
     fn a_chain_has_no_more_devices_than_it_can() {
         let ruleset = with_chains(None, NftFamily::Netdev, &[guests(0..600)]);
-        assert_eq!(sketch(&ruleset), [("guests", 256), ("guests_2", 256), ("guests_3", 88)]);
+        assert_eq!(sketch(&ruleset), [("guests", 255), ("guests_2", 255), ("guests_3", 90)]);
     }
 
     #[test]
     fn what_is_there_is_taken_in() {
         let first = with_chains(None, NftFamily::Netdev, &[guests(0..300)]);
         let second = with_chains(Some(&first), NftFamily::Netdev, &[guests(290..310)]);
-        assert_eq!(sketch(&second), [("guests", 256), ("guests_2", 54)]);
+        assert_eq!(sketch(&second), [("guests", 255), ("guests_2", 55)]);
         // What does something else keeps its name.
         let others = Chain::new(Hook::Ingress, "guests".to_owned(), vec!["tap0".to_owned()], Vec::new());
         let third = with_chains(Some(&second), NftFamily::Netdev, &[others]);
-        assert_eq!(sketch(&third), [("guests", 256), ("guests_2", 54), ("guests_3", 1)]);
+        assert_eq!(sketch(&third), [("guests", 255), ("guests_2", 55), ("guests_3", 1)]);
     }
 
     #[test]
