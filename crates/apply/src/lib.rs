@@ -31,7 +31,7 @@ pub use standing::Standing;
 pub use state_dir::StateDir;
 pub use status::{Status, status};
 pub use transaction::{
-    Applied, Confirm, Confirmation, Order, Recovery, RolledBack, apply, confirm, recover, rollback,
+    Applied, Confirm, Confirmation, Order, Recovery, RolledBack, apply, confirm, recover, rollback, take_back,
 };
 pub use undo::Undone;
 pub use watchdog::{Ended, watchdog};

@@ -13,7 +13,7 @@ use crate::testing::{Blow, Fake, Fault, device, made, process, steps};
 use crate::watchdog::watch;
 use crate::{
     Confirm, Confirmation, Ended, Error, Host, Order, Phase, Recovery, Standing, StateDir, apply, confirm,
-    recover, rollback, status,
+    recover, rollback, status, take_back,
 };
 
 fn order(confirm: Option<u32>) -> Order {
@@ -350,6 +350,21 @@ fn one_on_top_of_another_waits_for_its_confirmation() {
     assert_eq!(recover(&mut host, &dir).unwrap(), Recovery::Nothing);
     assert_eq!(rollback(&mut host, &dir).unwrap().len(), 2);
     assert_eq!(host.netns, before);
+}
+
+#[test]
+fn one_is_taken_back_and_those_before_it_stay() {
+    let (_temporary, dir) = state_dir();
+    let mut host = Fake::new();
+    apply(&mut host, &dir, order(None)).unwrap();
+    let with_first = host.netns.clone();
+    host.now += Duration::from_secs(1);
+    let second = apply(&mut host, &dir, more()).unwrap().id.unwrap();
+    assert_ne!(host.netns, with_first);
+    assert_eq!(take_back(&mut host, &dir, &second).unwrap().unwrap().header.id, second);
+    assert_eq!(host.netns, with_first);
+    assert_eq!(status(&mut host, &dir).unwrap().len(), 1);
+    assert_eq!(take_back(&mut host, &dir, &second).unwrap(), None);
 }
 
 #[test]

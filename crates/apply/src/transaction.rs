@@ -294,6 +294,18 @@ pub fn rollback(host: &mut dyn Host, dir: &StateDir) -> Result<Vec<RolledBack>, 
     journals.into_iter().rev().map(|journal| roll_back(host, journal)).collect()
 }
 
+/// Takes one apply back, and leaves those before it. `None` if it is not there any more. Waits for another process that is at
+/// it.
+///
+/// # Errors
+/// If a journal is damaged, or something cannot be taken back.
+pub fn take_back(host: &mut dyn Host, dir: &StateDir, id: &str) -> Result<Option<RolledBack>, Error> {
+    let place = host.place()?;
+    let _lock = dir.lock(place.netns)?;
+    let found = dir.journals(&place, true)?.into_iter().find(|journal| journal.entries.header.id == id);
+    found.map(|journal| roll_back(host, journal)).transpose()
+}
+
 /// Takes one apply back if nobody confirmed it: for the watchdog. Whether somebody did is looked at with the lock held.
 pub(crate) fn take_back_unconfirmed(
     host: &mut dyn Host,

@@ -71,7 +71,7 @@ struct Trial<'p> {
 }
 
 impl Trial<'_> {
-    /// Does something with the bridge as it is once some remedies are made; `None` if they cannot be.
+    /// Does something with the bridge as it is once some remedies are made; if they cannot be, says why.
     fn with<T>(
         &self,
         methods: &[Method],
@@ -232,7 +232,6 @@ pub(crate) fn choose_for(
     let trial = Trial { snapshot, policy, bridge: bridge.link.index, wanted: Vec::new(), wants };
     let fits = |method: &Method| {
         let new = method.is_harmless() && !chosen.contains(method) && !request.refused.contains_key(method);
-        // What is settled for the namespace by another bridge's remedy is no reason to leave this one's ports.
         new && matches!(trial.cuts(&[*method]), Ok(None))
     };
     named.iter().copied().find(fits)

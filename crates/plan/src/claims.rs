@@ -1,9 +1,11 @@
 //! What a policy wants proven of a bridge: that its guests do not reach what it denies them.
 
+use std::collections::BTreeMap;
+
 use portcullis_audit::{Access, Alike, BridgeView, Context, PortView};
 use portcullis_datapath::Network;
 use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
-use portcullis_snapshot::IfIndex;
+use portcullis_snapshot::{IfIndex, NetnsId, Snapshot};
 
 use crate::device::Device;
 
@@ -68,6 +70,37 @@ pub(crate) fn judge(network: &Network<'_>, wanted: &[Wanted]) -> Vec<(IfIndex, G
         proofs.into_iter().map(|proof| (proof.port, proof.goal, proof.verdict)).collect::<Vec<_>>()
     };
     wanted.iter().flat_map(of_port).collect()
+}
+
+/// Returns the first of some claims that was to be isolated once a plan is made and is not proven in a snapshot that was taken
+/// since. What is proven of one port about the host holds for those that are like it.
+#[must_use]
+pub fn broken<'c>(snapshot: &Snapshot, netns: NetnsId, claims: &'c [Judged]) -> Option<&'c Judged> {
+    let promised = || claims.iter().filter(|claim| claim.after == Verdict::Isolated);
+    let Some(network) = Network::new(snapshot, netns) else { return promised().next() };
+    let classes = network.alike();
+    let prover = Prover::new(&network).most_ways(MOST_WAYS);
+    let mut proven: Vec<(Option<usize>, Goal)> = Vec::new();
+    let mut by_port: BTreeMap<IfIndex, Vec<&Judged>> = BTreeMap::new();
+    for claim in promised() {
+        let Some(port) = claim.from.first() else { return Some(claim) };
+        by_port.entry(port.index).or_default().push(claim);
+    }
+    for (port, claims) in by_port {
+        let class = classes.class(port);
+        let known = |claim: &&&Judged| {
+            class.is_some() && !matches!(claim.goal, Goal::Port(_)) && proven.contains(&(class, claim.goal))
+        };
+        let unknown: Vec<_> = claims.iter().filter(|claim| !known(claim)).copied().collect();
+        let goals: Vec<_> = unknown.iter().map(|claim| claim.goal).collect();
+        for (claim, proof) in unknown.iter().zip(prover.prove(port, &goals)) {
+            if proof.verdict != Verdict::Isolated {
+                return Some(claim);
+            }
+            proven.push((class, claim.goal));
+        }
+    }
+    None
 }
 
 /// Says where a claim is about, in a few words.

@@ -19,7 +19,7 @@ mod sorts;
 mod wants;
 
 pub use change::{Change, Clash, Ruleset, State, TABLE, local_rule};
-pub use claims::Judged;
+pub use claims::{Judged, broken};
 pub use device::{ConfAt, Device};
 pub use methods::{Lacks, Method, MethodDoc};
 pub use option::{BridgeOption, PortOption};

@@ -105,6 +105,16 @@ pub enum PlanError {
     /// There is no bridge of a name that was asked for.
     #[error("there is no bridge {0:?}")]
     NoBridge(String),
+    /// Whether the host is meant to be reached on a bridge goes by its addresses, unless the policy says it.
+    #[error(
+        "whether the host is meant to be reached on {bridge} is not known, as the addresses were not read: {why}"
+    )]
+    Unread {
+        /// The bridge.
+        bridge: String,
+        /// Why they were not read.
+        why: String,
+    },
     /// What is asked for would stop what is wanted.
     #[error("it would cut off what is to go on working: {}", .0.join("; "))]
     CutsOff(Vec<String>),
@@ -155,6 +165,10 @@ pub fn plan(
     let now = snapshot.namespaces.get(at).ok_or_else(missing)?;
     let context = Context::new(snapshot, now, policy).ok_or_else(missing)?;
     let bridges = sorted(&context, asked_for(&context, request)?);
+    let unsaid = bridges.iter().find(|one| one.bridge.policy.host_access.is_none());
+    if let (Some(why), Some(Sorted { bridge, .. })) = (now.addresses.unread(), unsaid) {
+        return Err(PlanError::Unread { bridge: bridge.link.name.clone(), why: why.reason.clone() });
+    }
     let found_before = found(snapshot, netns, request, &bridges, policy);
     let mut draft = Draft::new(&context, &bridges, request);
     // What findings name beside: looked for until it helps no more.

@@ -14,11 +14,11 @@ use std::path::Path;
 
 use portcullis_audit::Policy;
 use portcullis_datapath::Network;
-use portcullis_plan::{Change, Method, Plan, PlanError, Request, State, Words, plan, write};
+use portcullis_plan::{Change, Method, Plan, PlanError, Request, State, Words, broken, plan, write};
 use portcullis_prove::{Prover, Verdict};
 use portcullis_snapshot::{
-    EtherType, FdbEntry, IfIndex, LinkKind, MacAddr, Reading, Snapshot, VlanEntry, VlanFlags, VlanId,
-    VlanTable,
+    EtherType, FdbEntry, IfIndex, LinkKind, MacAddr, Reading, Snapshot, Unread, UnreadCause, VlanEntry,
+    VlanFlags, VlanId, VlanTable,
 };
 
 /// An address-less `br0` with the guests `veth1` and `veth2`, on a host that forwards.
@@ -163,6 +163,23 @@ fn a_bridge_that_is_meant_to_be_reached_stays_so() {
     assert_eq!(chosen, [Method::AcceptRaOff, Method::DropLinkLocal]);
     let of_bridge = |change: &&Change| change.device().is_some_and(|device| device.name == "br0");
     assert_eq!(plan.changes.iter().find(of_bridge), None);
+}
+
+#[test]
+fn what_was_not_read_is_not_guessed() {
+    let mut snapshot = host();
+    let unread = Unread { cause: UnreadCause::Permission, reason: "no".to_owned() };
+    snapshot.namespaces[0].addresses = Reading::Unread(unread);
+    assert!(matches!(planned(&snapshot, "", &[], &[]), Err(PlanError::Unread { .. })));
+    assert!(planned(&snapshot, "[[bridge]]\nhost-access = \"allow\"", &[], &[]).is_ok());
+}
+
+#[test]
+fn a_promise_that_is_not_kept_is_noticed() {
+    let snapshot = host();
+    let plan = planned(&snapshot, "", &[], &[]).unwrap();
+    assert_eq!(broken(&made(&snapshot, &plan), plan.netns, &plan.claims), None);
+    assert!(broken(&snapshot, plan.netns, &plan.claims).is_some());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 use portcullis_apply::{Live, Order, StateDir};
 use portcullis_audit::Policy;
 use portcullis_kernel::namespace::Netns as Namespace;
-use portcullis_plan::{Change, Method, Plan, PlanError, Request, plan, write};
+use portcullis_plan::{Change, Method, Plan, PlanError, Request, broken, plan, write};
 use portcullis_report::json::{self, FixDocument, FixOutcome};
 use portcullis_report::text;
 use portcullis_snapshot::{Netns, NetnsId, Snapshot};
@@ -219,9 +219,11 @@ impl<'a> Asked<'a> {
             confirm: confirm.map(|within| watchdog(state, within)).transpose()?,
         };
         // Without a word of progress, which would be a second thread: signals are held back meanwhile.
-        portcullis_apply::apply(&mut Live::new(), state, order)?;
-        if let Err(failure) = self.proven_again(plan) {
-            portcullis_apply::rollback(&mut Live::new(), state)?;
+        let applied = portcullis_apply::apply(&mut Live::new(), state, order)?;
+        if let Err(failure) = proven_again(plan) {
+            // What was applied before, and confirmed, is none of this.
+            let back = applied.id.map(|id| portcullis_apply::take_back(&mut Live::new(), state, &id));
+            back.transpose()?;
             return Err(failure);
         }
         let outcome = if confirm.is_some() { FixOutcome::AwaitsConfirmation } else { FixOutcome::Applied };
@@ -242,37 +244,17 @@ impl<'a> Asked<'a> {
             (true, None) => say_files("Wrote", &persist::write(self.arguments)?),
         }
     }
+}
 
-    /// Proves what the plan promised of what the kernel tells now.
-    fn proven_again(&self, promised: &Plan) -> Result<(), Failure> {
-        let snapshot = read()?;
-        let request = Request {
-            methods: &[],
-            complete: false,
-            bridges: &self.arguments.bridge,
-            today: self.today,
-            refused: &Method::ALL.into_iter().map(|method| (method, String::new())).collect(),
-        };
-        let now = plan(&snapshot, promised.netns, &self.policy, &request)?;
-        for claim in promised.claims.iter().filter(|claim| claim.after == portcullis_prove::Verdict::Isolated)
-        {
-            let same = |other: &&portcullis_plan::Judged| {
-                (other.bridge.index, other.goal) == (claim.bridge.index, claim.goal)
-                    && other.from.first() == claim.from.first()
-            };
-            if now
-                .claims
-                .iter()
-                .find(same)
-                .is_some_and(|held| held.before != portcullis_prove::Verdict::Isolated)
-            {
-                let bridge = &claim.bridge;
-                return Err(Failure::new(format!(
-                    "{bridge}: what was planned does not isolate, as the kernel tells it now; it is undone"
-                )));
-            }
-        }
-        Ok(())
+/// Proves what the plan promised of what the kernel tells now.
+fn proven_again(plan: &Plan) -> Result<(), Failure> {
+    let snapshot = read()?;
+    match broken(&snapshot, plan.netns, &plan.claims) {
+        None => Ok(()),
+        Some(claim) => Err(Failure::new(format!(
+            "{}: what was planned does not isolate, as the kernel tells it now; it is undone",
+            claim.bridge
+        ))),
     }
 }
 

@@ -74,7 +74,11 @@ fn hear(netns: &mut portcullis_snapshot::Netns) {
 /// Makes a remedy and takes it back. One that has nothing to change here is not refused: what it needs is there already.
 fn refusal(method: Method) -> Option<String> {
     let policy = Policy::parse(POLICY).ok()?;
-    let mut netns = capture::here().ok()?;
+    let mut netns = match capture::here() {
+        Ok(netns) => netns,
+        // What cannot be tried is not taken for granted.
+        Err(error) => return Some(error.to_string()),
+    };
     hear(&mut netns);
     let id = netns.id;
     let snapshot = Snapshot {
@@ -95,7 +99,10 @@ fn refusal(method: Method) -> Option<String> {
     let plan = plan(&snapshot, id, &policy, &request).ok()?;
     let mut host = Live::new();
     let made = host.make(&plan.changes).map_err(|error| error.to_string());
-    let seen = capture::here().ok()?;
+    let seen = match capture::here() {
+        Ok(seen) => seen,
+        Err(error) => return Some(error.to_string()),
+    };
     // Of what was refused, a part may be there.
     let back: Vec<_> = plan.changes.iter().rev().cloned().collect();
     let _ = host.take_back(&back, &seen);
