@@ -50,6 +50,10 @@ pub struct TestOptions {
     #[arg(long)]
     pub no_kernels: bool,
 
+    /// Run inside the kernels only
+    #[arg(long, conflicts_with = "no_kernels")]
+    pub no_host: bool,
+
     /// List the kernels and what is in the cache, then stop
     #[arg(long)]
     pub list_kernels: bool,

@@ -21,6 +21,7 @@ pub mod initramfs;
 pub mod kernels;
 pub mod modinfo;
 pub mod modules;
+pub mod pace;
 pub mod packages;
 pub mod parallel;
 pub mod process;

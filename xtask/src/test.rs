@@ -1,5 +1,7 @@
 //! `cargo xtask test`: the order of a run. Host first, then the kernels, then the account.
 
+use std::time::Instant;
+
 use crate::Error;
 use crate::arguments::TestOptions;
 use crate::boot::{self, Manner};
@@ -7,12 +9,16 @@ use crate::cargo;
 use crate::host;
 use crate::initramfs;
 use crate::kernels::{self, Cache, Kernel};
+use crate::pace::Pace;
 use crate::packages::LAB;
 use crate::parallel;
 use crate::process::say;
 use crate::qemu::Tools;
 use crate::results::{Results, read_guest, read_host};
 use crate::table::{Place, summarize};
+
+/// How many of a kernel's tests are named with the time they took.
+const TOLD: usize = 5;
 
 /// Runs the task; tells whether everything held.
 ///
@@ -22,16 +28,20 @@ pub fn run(options: &TestOptions) -> Result<bool, Error> {
     if options.list_kernels {
         return list().map(|()| true);
     }
-    say("== the tests on this machine");
-    let run = host::test_host(&options.filters)?;
-    let mut places =
-        vec![Place { name: "host".to_owned(), results: Ok(read_host(&run.output, run.succeeded)) }];
+    let mut places = Vec::new();
+    if !options.no_host {
+        say("== the tests on this machine");
+        let run = host::test_host(&options.filters)?;
+        places.push(Place { name: "host".to_owned(), results: Ok(read_host(&run.output, run.succeeded)) });
+    }
     if !options.no_kernels {
         places.extend(inside_kernels(options));
     }
     // A single kernel may well lack a feature; only the whole lab can say that nothing has it.
-    let complete =
-        !options.no_kernels && options.kernels.is_empty() && places.iter().all(|place| place.results.is_ok());
+    let complete = !options.no_host
+        && !options.no_kernels
+        && options.kernels.is_empty()
+        && places.iter().all(|place| place.results.is_ok());
     let summary = summarize(&places, complete);
     say(summary.text.trim_end());
     say(&summary.closing_line());
@@ -80,7 +90,8 @@ fn test_arguments(options: &TestOptions) -> Vec<String> {
 }
 
 fn boot_one(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Place {
-    let boot = match boot::boot(tools, kernel, job, manner, |_| {}) {
+    let mut pace = Pace::from(Instant::now());
+    let boot = match boot::boot(tools, kernel, job, manner, |line| pace.hear(line, Instant::now())) {
         Ok(boot) => boot,
         Err(error) => return broken(&kernel.version, &error),
     };
@@ -93,10 +104,11 @@ fn boot_one(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Place
         problem.push_str(&boot.console);
     }
     say(&format!(
-        "kernel {}: {} tests in {:.1} s",
+        "kernel {}: {} tests in {:.1} s; the slowest: {}",
         kernel.release,
         results.tests.len(),
-        boot.time.as_secs_f64()
+        boot.time.as_secs_f64(),
+        pace.slowest(TOLD)
     ));
     Place { name: kernel.version.clone(), results: Ok(results) }
 }
