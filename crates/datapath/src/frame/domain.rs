@@ -72,6 +72,20 @@ impl Domain {
         self.ranges.iter().any(|(first, last)| *first <= value && value <= *last)
     }
 
+    /// Whether a set may have values of a field in common with these: `false` is certain, and quickly told.
+    #[must_use]
+    pub fn may_meet(&self, field: Field, set: Set) -> bool {
+        let mac = field.is_mac();
+        let (first, last) = match set {
+            Set::Exactly(value) => (order(mac, value), order(mac, value)),
+            Set::Range(first, last) if !mac => (first, last),
+            Set::Masked { value, mask } if !mac => (value & mask, value | !mask),
+            Set::Range(..) | Set::Masked { .. } => return true,
+        };
+        let next = self.ranges.partition_point(|(_, end)| *end < first);
+        self.ranges.get(next).is_some_and(|(start, _)| *start <= last)
+    }
+
     /// Returns the first value of a field.
     #[must_use]
     pub fn first(&self, field: Field) -> Option<u128> {

@@ -42,6 +42,15 @@ pub struct FibTable<'s> {
     /// The first of an entry's routes by each device. Every interface has a route of its own for the same few IPv6
     /// prefixes.
     by_device: HashMap<(usize, IfIndex), usize>,
+    /// The entries that have a route by a device, and those that have one by none.
+    of_device: HashMap<Option<IfIndex>, Vec<usize>>,
+}
+
+/// A table as a lookup sees it: as a whole, or only what goes by a device, or by none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'t, 's> {
+    table: &'t FibTable<'s>,
+    by: Option<IfIndex>,
 }
 
 #[derive(Debug)]
@@ -149,27 +158,21 @@ impl<'s> FibTable<'s> {
         let Some(entry) = self.entries.get_mut(at) else { return };
         let place = entry.routes.len();
         for device in route.nexthops.iter().filter_map(|hop| hop.device) {
-            self.by_device.entry((at, device)).or_insert(place);
+            self.by_device.entry((at, device)).or_insert_with(|| {
+                self.of_device.entry(Some(device)).or_default().push(at);
+                place
+            });
         }
-        if route.nexthops.is_empty() {
-            entry.by_none.get_or_insert(place);
+        if route.nexthops.is_empty() && entry.by_none.is_none() {
+            entry.by_none = Some(place);
+            self.of_device.entry(None).or_default().push(at);
         }
         entry.routes.push(route);
     }
 
-    /// Returns the best route of a class of this partition: of those by a device, or by none, if one is given.
-    pub(crate) fn best(&self, class: usize, by: Option<IfIndex>) -> Option<&'s Route> {
-        let entry = self.entries.get(class)?;
-        let place = match by.map(|device| self.by_device.get(&(class, device)).copied()) {
-            None => 0,
-            Some(by_device) => by_device.into_iter().chain(entry.by_none).min()?,
-        };
-        entry.routes.get(place).copied()
-    }
-
-    /// Returns the routes of a class of this partition, best first.
-    pub(crate) fn routes(&self, class: usize) -> &[&'s Route] {
-        self.entries.get(class).map_or(&[], |entry| &entry.routes)
+    /// Returns the table as it is to a lookup that may ask for a device.
+    pub(crate) const fn seen(&self, by: Option<IfIndex>) -> Seen<'_, 's> {
+        Seen { table: self, by }
     }
 }
 
@@ -185,19 +188,48 @@ fn mask(length: u8, bits: u8) -> u128 {
     ones & !ones.checked_shr(length.into()).unwrap_or(0)
 }
 
-impl Partition for FibTable<'_> {
+impl<'s> Seen<'_, 's> {
+    /// Returns the best route of a class.
+    pub(crate) fn best(&self, class: usize) -> Option<&'s Route> {
+        let entry = self.table.entries.get(class)?;
+        entry.routes.get(self.place(class, entry)?).copied()
+    }
+
+    fn place(&self, class: usize, entry: &FibEntry<'_>) -> Option<usize> {
+        let Some(device) = self.by else { return Some(0) };
+        self.table.by_device.get(&(class, device)).copied().into_iter().chain(entry.by_none).min()
+    }
+
+    /// The classes, longer prefixes first.
+    fn classes(&self) -> Vec<usize> {
+        let Some(device) = self.by else { return (0..self.table.entries.len()).collect() };
+        let of = |by| self.table.of_device.get(&by).into_iter().flatten().copied();
+        let mut classes: Vec<_> = of(Some(device)).chain(of(None)).collect();
+        // Networks of one length have nothing in common.
+        classes.sort_unstable();
+        classes.dedup();
+        classes
+    }
+}
+
+/// A class is a network and what lies in it. Where the longest has no route by the device, a shorter one may (`fib6_backtrack`,
+/// and label `backtrace` of `fib_table_lookup`).
+impl Partition for Seen<'_, '_> {
     fn class_of(&self, value: u128) -> Option<usize> {
-        let bits = if self.entries.first()?.net.addr().is_ipv4() { 32 } else { 128 };
-        self.lengths
-            .iter()
-            .find_map(|(length, networks)| networks.get(&(value & mask(*length, bits))).copied())
+        let entries = &self.table.entries;
+        let bits = if entries.first()?.net.addr().is_ipv4() { 32 } else { 128 };
+        self.table.lengths.iter().find_map(|(length, networks)| {
+            let class = networks.get(&(value & mask(*length, bits))).copied()?;
+            self.place(class, entries.get(class)?).map(|_| class)
+        })
     }
 
     fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
-        for (class, entry) in self.entries.iter().enumerate() {
-            let set = match entry.net {
-                IpNet::V4(net) => net.into(),
-                IpNet::V6(net) => net.into(),
+        for class in self.classes() {
+            let set = match self.table.entries.get(class).map(|entry| entry.net) {
+                Some(IpNet::V4(net)) => net.into(),
+                Some(IpNet::V6(net)) => net.into(),
+                None => continue,
             };
             each(class, set);
         }

@@ -152,8 +152,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         flow: &Flow,
         suppress: Option<u32>,
     ) -> Option<FibResult<'s>> {
-        let class = self.frame.which(flow.daddr, table)?;
-        let route = table.best(class, flow.oif)?;
+        let table = table.seen(flow.oif);
+        let route = table.best(self.frame.which(flow.daddr, &table)?)?;
         if suppress.is_some_and(|length| u32::from(route.destination.prefix_len()) <= length) {
             return None;
         }
@@ -412,8 +412,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             // is made with it (vrf_rtable_create).
             return of_vrf.is_none().then_some(RTN_BROADCAST);
         };
-        let class = self.frame.which(field, table)?;
-        let route = table.routes(class).first()?;
+        let table = table.seen(None);
+        let route = table.best(self.frame.which(field, &table)?)?;
         let by = |hop: &NextHop| on.is_none() || hop.device == on;
         route.nexthops.first().is_none_or(by).then_some(route.kind)
     }

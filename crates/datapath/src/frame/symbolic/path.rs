@@ -201,10 +201,16 @@ impl Path {
         let mut rest = self.condition.domain(field);
         let mut sets: Vec<(usize, Domain)> = Vec::new();
         let mut scattered = Vec::new();
-        partition.for_each_class(&mut |class, set| match Domain::of(field, set) {
-            Some(values) if more == 0 => sets.push((class, values)),
-            Some(values) => sets.push((class, values.plus(more))),
-            None => scattered.push((class, set)),
+        partition.for_each_class(&mut |class, set| {
+            // Most of many are not among what is left.
+            if more == 0 && !rest.may_meet(field, set) {
+                return;
+            }
+            match Domain::of(field, set) {
+                Some(values) if more == 0 => sets.push((class, values)),
+                Some(values) => sets.push((class, values.plus(more))),
+                None => scattered.push((class, set)),
+            }
         });
         let classes = if sets.len() > FEW { apart(&sets, &mut rest) } else { None };
         let classes = classes.unwrap_or_else(|| in_turn(sets, &mut rest));

@@ -1,5 +1,6 @@
 //! The rules that are for one device, with its own constants left open.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,6 +20,9 @@ const NTF_PROXY: u8 = 8;
 /// No sane ruleset jumps deeper (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
 
+/// An FDB entry that is neither static nor sticky nor locked.
+const LEARNED: [bool; 3] = [false; 3];
+
 /// What devices' own rules come to.
 pub(super) struct Digests<'n, 's> {
     network: &'n Network<'s>,
@@ -31,6 +35,9 @@ pub(super) struct Digests<'n, 's> {
     by_mac: HashMap<MacAddr, Vec<&'n Neighbour>>,
     /// The networks that routes and policy rules tell apart.
     nets: Vec<IpNet>,
+    /// The chains of several devices, with the numbers of what they come to: one chain takes so many devices only.
+    shared: RefCell<HashMap<(usize, usize), usize>>,
+    contents: RefCell<HashMap<Vec<u8>, usize>>,
 }
 
 impl<'n, 's> Digests<'n, 's> {
@@ -55,7 +62,8 @@ impl<'n, 's> Digests<'n, 's> {
         ips.extend(single.iter().map(IpNet::addr));
         nets.sort_unstable();
         nets.dedup();
-        Self { network, owners, macs, ips, by_ip, by_mac, nets }
+        let (shared, contents) = Default::default();
+        Self { network, owners, macs, ips, by_ip, by_mac, nets, shared, contents }
     }
 
     /// Returns what a device's own rules come to; the same for two devices if one's are the other's but for constants that
@@ -70,6 +78,25 @@ impl<'n, 's> Digests<'n, 's> {
         let mut constants: Vec<_> = digest.open.into_iter().collect();
         constants.sort_unstable_by_key(|(_, number)| *number);
         (digest.out, constants.into_iter().map(|(constant, _)| constant).collect())
+    }
+}
+
+impl<'n> Digests<'n, '_> {
+    /// Returns the number of what a chain of several devices comes to.
+    fn shared(&self, table: usize, chain: usize, depth: usize) -> usize {
+        if let Some(known) = self.shared.borrow().get(&(table, chain)) {
+            return *known;
+        }
+        // Chains that lead back to themselves, which no kernel has, are not gone round.
+        self.shared.borrow_mut().insert((table, chain), usize::MAX);
+        // Of no device: nothing in it is left open.
+        let mut digest = Digest { of: self, device: IfIndex(0), out: Vec::new(), open: HashMap::new() };
+        digest.rules(table, chain, depth);
+        let mut contents = self.contents.borrow_mut();
+        let next = contents.len();
+        let number = *contents.entry(digest.out).or_insert(next);
+        self.shared.borrow_mut().insert((table, chain), number);
+        number
     }
 }
 
@@ -112,11 +139,19 @@ impl<'n> Digest<'_, 'n, '_> {
     /// The device's own address and those behind it, where rules of others name them or tell them apart.
     fn addresses(&mut self) {
         let of = self.of;
-        let own = of.network.link(self.device).and_then(|link| link.address);
-        if let Some(address) = own.filter(|address| !of.owners.is_own(&address.0, self.device)) {
-            self.out.extend(address.0);
+        if let Some(link) = of.network.link(self.device) {
+            let owner =
+                of.owners.bridge_of(link).filter(|bridge| bridge.address == link.address).unwrap_or(link);
+            let named = link.address.filter(|address| !of.owners.is_own(&address.0, owner.index));
+            self.out.extend(named.iter().flat_map(|address| address.0));
         }
+        // How many addresses were learned alike does not matter: what holds for one holds for each.
+        let mut learned = HashSet::new();
         for (vid, sort, address) in of.owners.behind(self.device) {
+            let met = self.open.contains_key(&address.0[..]);
+            if *sort == LEARNED && !met && !learned.insert((*vid, self.alone(&address.0))) {
+                continue;
+            }
             self.number((*vid).into());
             self.out.extend(sort.map(u8::from));
             self.constant(&address.0);
@@ -155,11 +190,19 @@ impl<'n> Digest<'_, 'n, '_> {
     }
 
     fn chain(&mut self, table: usize, chain: usize, depth: usize) {
-        if self.of.owners.chain(table, chain) != Owner::One(self.device) || depth > DEEPEST {
-            self.out.push(b'#');
+        if depth > DEEPEST {
+            self.out.push(b'!');
             self.number(table);
             return self.number(chain);
         }
+        if self.of.owners.chain(table, chain) != Owner::One(self.device) {
+            self.out.push(b'#');
+            return self.number(self.of.shared(table, chain, depth));
+        }
+        self.rules(table, chain, depth);
+    }
+
+    fn rules(&mut self, table: usize, chain: usize, depth: usize) {
         let ruleset = self.of.network.hooks().ruleset(table);
         self.out.push(b'{');
         for rule in ruleset.and_then(|ruleset| ruleset.chains.get(chain)).into_iter().flat_map(|c| &c.rules) {
@@ -231,6 +274,7 @@ impl<'n> Digest<'_, 'n, '_> {
         let elements = self.of.network.hooks().ruleset(table).and_then(|ruleset| ruleset.sets.get(set));
         let (Owner::One(_), Some(elements)) = (self.of.owners.set(table, set), elements) else {
             self.out.push(b'#');
+            self.number(table);
             return self.number(set);
         };
         self.text(&(elements.set.flags, elements.set.key_len, &elements.set.concat));
@@ -249,6 +293,13 @@ impl<'n> Digest<'_, 'n, '_> {
             Some(datum) => self.datum(table, datum, depth),
             None => self.out.push(b'-'),
         }
+    }
+
+    /// What a constant would come to if it were the first.
+    fn alone(&self, constant: &[u8]) -> Vec<u8> {
+        let mut digest = Digest { of: self.of, device: self.device, out: Vec::new(), open: HashMap::new() };
+        digest.constant(constant);
+        digest.out
     }
 
     /// A constant: left open if it is the device's own, and nothing tells it apart from another.
@@ -335,6 +386,10 @@ impl<'n> Digest<'_, 'n, '_> {
             self.out.extend(sort.map(u8::from));
             let within: Vec<_> = of.nets.iter().map(|net| u8::from(net.contains(&ip))).collect();
             self.out.extend(within);
+        }
+        for (mask, left) in of.owners.masked.iter().filter(|(mask, _)| mask.len() == constant.len()) {
+            let mut of_each = constant.iter().zip(mask).zip(left);
+            self.out.push(of_each.all(|((byte, mask), left)| byte & mask == *left).into());
         }
         for mask in of.owners.masks.iter().filter(|mask| mask.len() == constant.len()) {
             self.out.extend(constant.iter().zip(mask).map(|(byte, mask)| byte & mask));

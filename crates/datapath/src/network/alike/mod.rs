@@ -3,8 +3,8 @@
 //!
 //! Of each port everything is compared that a walk reads of it, but for what is its own by nature: index, name, addresses,
 //! counters. Rules that are for one port only ([`owners`]) are compared with the port's own constants left open
-//! ([`digest`]): two guests whose rules let nothing but their own addresses pass are alike. Bridges are alike if they and
-//! all their ports are. In doubt ports are told apart: that costs time, and no truth.
+//! ([`digest`]): two guests whose rules let nothing but their own addresses pass are alike. Bridges are alike if they are
+//! and have ports of the same sorts. In doubt ports are told apart: that costs time, and no truth.
 
 mod digest;
 mod owners;
@@ -57,6 +57,17 @@ struct Key {
     digest: Vec<u8>,
 }
 
+/// Of which sorts a bridge has a port, and another one beside it: what becomes of a frame at one port does not depend on how
+/// many others there are.
+fn sorts(ports: &[(IfIndex, usize)]) -> Vec<(usize, bool)> {
+    let mut sorts: Vec<_> = ports.iter().map(|(_, sort)| *sort).collect();
+    sorts.sort_unstable();
+    sorts
+        .chunk_by(|one, other| one == other)
+        .filter_map(|same| Some((*same.first()?, same.len() > 1)))
+        .collect()
+}
+
 impl Network<'_> {
     /// Returns the bridge ports of the namespace in classes.
     #[must_use]
@@ -73,16 +84,14 @@ impl Network<'_> {
             let next = numbers.len();
             *numbers.entry(key).or_insert(next)
         };
-        let mut bridges: HashMap<(usize, Vec<usize>), usize> = HashMap::new();
+        let mut bridges: HashMap<(usize, Vec<(usize, bool)>), usize> = HashMap::new();
         let mut classes: HashMap<(usize, usize), usize> = HashMap::new();
         let mut alike = Alike::default();
         for bridge in self.bridges() {
             let ports = bridge.ports.iter().map(|port| port.link.index);
             let ports: Vec<_> = ports.map(|port| (port, number(port))).collect();
-            let mut sorts: Vec<_> = ports.iter().map(|(_, sort)| *sort).collect();
-            sorts.sort_unstable();
             let next = bridges.len();
-            let bridge = *bridges.entry((number(bridge.link.index), sorts)).or_insert(next);
+            let bridge = *bridges.entry((number(bridge.link.index), sorts(&ports))).or_insert(next);
             for (port, sort) in ports {
                 let next = classes.len();
                 let class = *classes.entry((bridge, sort)).or_insert(next);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use portcullis_snapshot::{CmpOp, FdbKind, IfIndex, MacAddr, MdbGroup, Membership, MetaKey};
+use portcullis_snapshot::{CmpOp, FdbKind, IfIndex, Link, MacAddr, MdbGroup, Membership, MetaKey};
 
 use super::traits::SOLICITED;
 use super::xt::Named;
@@ -62,7 +62,8 @@ pub(super) struct Owners<'n, 's> {
     places: HashMap<IfIndex, Vec<Place>>,
     singled_out: Vec<IfIndex>,
     wildcards: Vec<&'s str>,
-    /// The masks and bounds that rules of all compare with.
+    /// What rules compare with: masks and what is to be left by them; masks after which something else is done; bounds.
+    pub(super) masked: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) masks: Vec<Vec<u8>>,
     pub(super) bounds: Vec<(Vec<u8>, Vec<u8>)>,
     unclear: bool,
@@ -83,6 +84,7 @@ impl<'n, 's> Owners<'n, 's> {
             places: HashMap::new(),
             singled_out: Vec::new(),
             wildcards: Vec::new(),
+            masked: Vec::new(),
             masks: Vec::new(),
             bounds: Vec::new(),
             unclear: false,
@@ -348,7 +350,10 @@ impl<'n, 's> Owners<'n, 's> {
         let netns = self.network.netns();
         for link in netns.links.known() {
             if let Some(address) = link.address {
-                self.note(&address.0, Owner::One(link.index));
+                // A bridge takes the address of one of its ports unless it was given another: then it is the bridge's, and
+                // frames to it are taken in alike whichever port they come in by (br_stp_recalculate_bridge_id).
+                let lent_to = self.bridge_of(link).filter(|bridge| bridge.address == Some(address));
+                self.note(&address.0, Owner::One(lent_to.unwrap_or(link).index));
             }
         }
         for address in netns.addresses.known() {
@@ -375,6 +380,12 @@ impl<'n, 's> Owners<'n, 's> {
         }
     }
 
+    /// The bridge that a link is a port of.
+    pub(super) fn bridge_of(&self, link: &Link) -> Option<&'s Link> {
+        link.bridge_port()?;
+        self.network.link(link.master?)
+    }
+
     /// A group that one port alone is a member of, and that is made from an address, is what that address is.
     fn find_groups(&mut self) {
         let network = self.network;
@@ -387,7 +398,8 @@ impl<'n, 's> Owners<'n, 's> {
                     groups.push((vid, entry.group));
                 }
                 let [address, mac] = group_octets(entry.group);
-                let owner = if self.is_of_one_address(entry.group) { owner } else { Owner::Shared };
+                let owner =
+                    if self.is_of_one_address(entry.group, entry.port) { owner } else { Owner::Shared };
                 self.note(&address, owner);
                 self.note(&mac, owner);
             }
@@ -395,10 +407,11 @@ impl<'n, 's> Owners<'n, 's> {
         self.groups.values_mut().for_each(|groups| groups.sort_unstable());
     }
 
-    /// Whether a group is a solicited-node one, and none that the host listens to.
-    fn is_of_one_address(&self, group: MdbGroup) -> bool {
+    /// Whether a group is a solicited-node one, and none that the host listens to on another device: a bridge is a member of
+    /// its own addresses' groups itself.
+    fn is_of_one_address(&self, group: MdbGroup, of: IfIndex) -> bool {
         let MdbGroup::Ipv6(group) = group else { return false };
-        let listens = |membership: &Membership| membership.group == IpAddr::V6(group);
+        let listens = |one: &Membership| one.group == IpAddr::V6(group) && one.device != of;
         SOLICITED.contains(&group) && !self.network.netns().memberships.known().iter().any(listens)
     }
 
@@ -410,7 +423,8 @@ impl<'n, 's> Owners<'n, 's> {
 
     fn find_constants(&mut self) {
         let mut found: Vec<(&'n [u8], Owner)> = Vec::new();
-        let (mut masks, mut bounds, mut wildcards) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut masked, mut masks) = (Vec::new(), Vec::new());
+        let (mut bounds, mut wildcards) = (Vec::new(), Vec::new());
         let mut unclear = false;
         let mut names: Vec<(IfIndex, Owner)> = Vec::new();
         let mut named = Named::default();
@@ -443,7 +457,12 @@ impl<'n, 's> Owners<'n, 's> {
                         }
                     }
                     Expr::Range { from, to, .. } => bounds.push((from.to_vec(), to.to_vec())),
-                    Expr::Bitwise { mask, .. } => masks.push(mask.to_vec()),
+                    Expr::Bitwise { mask, .. } => match left_by_mask(&rule.expressions, at) {
+                        Some(values) => {
+                            masked.extend(values.into_iter().map(|value| (mask.to_vec(), value.to_vec())));
+                        }
+                        None => masks.push(mask.to_vec()),
+                    },
                     Expr::Immediate { data, .. } => found.push((data, owner)),
                     Expr::Lookup { set, .. } => {
                         loaded = None;
@@ -488,7 +507,7 @@ impl<'n, 's> Owners<'n, 's> {
         });
         self.network.netns().filters.legacy_tables.known().iter().for_each(|table| named.table(table));
         unclear |= named.unclear;
-        masks.append(&mut named.masks);
+        masked.append(&mut named.masked);
         bounds.append(&mut named.bounds);
         wildcards.append(&mut named.beginnings);
         // Of a longer bound nobody tells what is in it.
@@ -507,14 +526,37 @@ impl<'n, 's> Owners<'n, 's> {
         self.singled_out.extend(
             names.iter().filter(|(device, owner)| *owner != Owner::One(*device)).map(|(device, _)| *device),
         );
+        masked.sort_unstable();
+        masked.dedup();
         masks.sort_unstable();
         masks.dedup();
         bounds.sort_unstable();
         bounds.dedup();
         wildcards.sort_unstable();
         wildcards.dedup();
-        (self.masks, self.bounds, self.wildcards, self.unclear) = (masks, bounds, wildcards, unclear);
+        (self.masked, self.masks) = (masked, masks);
+        (self.bounds, self.wildcards, self.unclear) = (bounds, wildcards, unclear);
     }
+}
+
+/// What the result of a mask is compared with, if nothing else is done with it before it is written over.
+fn left_by_mask<'s>(expressions: &[Expr<'s>], at: usize) -> Option<Vec<&'s [u8]>> {
+    let Expr::Bitwise { dreg: result, mask, xor, .. } = expressions.get(at)? else { return None };
+    if xor.iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    let mut values = Vec::new();
+    for expression in expressions.iter().skip(at + 1) {
+        match expression {
+            Expr::Cmp { sreg, op: CmpOp::Eq | CmpOp::Neq, data } if sreg == result => {
+                values.push((data.len() == mask.len()).then_some(*data)?);
+            }
+            Expr::Payload { dreg, .. } | Expr::Meta { dreg, .. } if dreg == result => break,
+            Expr::Verdict(_) | Expr::Immediate { .. } => {}
+            _ => return None,
+        }
+    }
+    Some(values)
 }
 
 /// Values in a register begin at multiples of this (`NFT_REG32_SIZE`).

@@ -16,6 +16,9 @@ use crate::network::Network;
 /// Attribute numbers up to here are known; those among them that have no row say nothing about where frames go.
 const LAST_KNOWN: u16 = 49;
 
+/// The sort of an FDB entry that was learned and may be learned anew.
+const LEARNED: [bool; 4] = [false; 4];
+
 /// The tc filters of a hook, and the tables that those of `u32` stand in.
 type Filters<'s> = (TcHookKind, &'s [TcFilter], &'s [U32Table]);
 
@@ -210,6 +213,8 @@ fn about<'s>(network: &Network<'s>) -> HashMap<IfIndex, About<'s>> {
     }
     for about in all.values_mut() {
         about.fdb.sort_unstable();
+        // How many addresses were learned alike does not matter, see the digest.
+        about.fdb.dedup_by(|one, other| one == other && one.1 == LEARNED);
         about.groups.0.sort_unstable();
     }
     all

@@ -19,7 +19,7 @@ pub(super) struct Named<'s> {
     /// The beginnings of names that they go by (`vnet+`).
     pub(super) beginnings: Vec<&'s str>,
     pub(super) addresses: Vec<Vec<u8>>,
-    pub(super) masks: Vec<Vec<u8>>,
+    pub(super) masked: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) bounds: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) unclear: bool,
 }
@@ -199,7 +199,8 @@ impl<'s> Named<'s> {
         if mask.iter().all(|byte| *byte == 0xff) {
             self.addresses.push(address);
         } else {
-            self.masks.push(mask);
+            let left = address.iter().zip(&mask).map(|(byte, mask)| byte & mask).collect();
+            self.masked.push((mask, left));
         }
     }
 }
