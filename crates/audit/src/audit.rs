@@ -181,14 +181,14 @@ fn prove_all(contexts: &[Context<'_>]) {
         }
     }
     let threads = worth(contexts);
-    let of = |at: usize, group: Group, known: &[Claim]| {
+    let of = |at: usize, group: Group, known: Option<(Group, &[Claim])>| {
         let context = contexts.get(at);
         (at, group, context.map_or_else(Vec::new, |context| claims::prove(context, group, known)))
     };
-    let mut done = in_parallel(threads, &firsts, |(at, _, group)| of(*at, *group, &[]));
+    let mut done = in_parallel(threads, &firsts, |(at, _, group)| of(*at, *group, None));
     let known = |at: usize, first: Group| {
         let found = done.iter().find(|one| (one.0, one.1) == (at, first));
-        found.map_or(&[][..], |(.., claims)| claims.as_slice())
+        found.map(|(.., claims)| (first, claims.as_slice()))
     };
     let like = in_parallel(threads, &others, |(at, group, first)| of(*at, *group, known(*at, *first)));
     done.extend(like);

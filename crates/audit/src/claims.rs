@@ -11,6 +11,7 @@ use std::sync::Arc;
 use portcullis_prove::{Goal, HostProtocol, Proof, Prover, Verdict};
 use portcullis_snapshot::{IfIndex, NetnsId};
 
+use crate::carry::Carry;
 use crate::context::{Alike, BridgeView, Context};
 use crate::finding::{Device, Role};
 
@@ -131,37 +132,50 @@ fn find<'c, 's>(
     Some((bridge, alike))
 }
 
-/// Proves what is of interest of a group of guest ports. What is proven of a group that is alike, `known` has: that
-/// something is isolated holds for both, while a frame that shows something has addresses of one of them.
-pub(crate) fn prove(context: &Context<'_>, group: (IfIndex, IfIndex), known: &[Claim]) -> Vec<Claim> {
+/// Proves what is of interest of a group of guest ports. What is proven of a group that is alike, on whichever bridge, is
+/// carried over.
+pub(crate) fn prove<'c, 's>(
+    context: &'c Context<'s>,
+    group: (IfIndex, IfIndex),
+    known: Option<((IfIndex, IfIndex), &[Claim])>,
+) -> Vec<Claim> {
     let Some((bridge, alike)) = find(context, group) else { return Vec::new() };
+    let port = alike.first.link.index;
     let goals = goals(bridge, &alike);
-    let known = known.iter().map(|claim| claim.proof.verdict == Verdict::Isolated);
-    let known: Vec<_> = known.chain(std::iter::repeat(false)).take(goals.len()).collect();
-    let unknown = goals.iter().zip(&known).filter(|(_, known)| !**known);
+    let mut verdicts: Vec<Option<Verdict>> = goals.iter().map(|_| None).collect();
+    if let Some((first, claims)) = known
+        && let Some((from, like)) = find(context, first)
+    {
+        for ((verdict, (goal, _)), Claim { proof, .. }) in verdicts.iter_mut().zip(&goals).zip(claims) {
+            let other = |bridge: &'c BridgeView<'s>, goal: Goal| bridge.port(goal.other()?);
+            let others = other(from, proof.goal).zip(other(bridge, *goal));
+            let ports = std::iter::once((like.first, alike.first)).chain(others);
+            let carry = Carry::between((from, bridge), ports);
+            *verdict = carry.verdict(context, proof.port, proof.goal, &proof.verdict);
+        }
+    }
+    let unknown = goals.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_none());
     let wanted: Vec<_> = unknown.map(|((goal, _), _)| *goal).collect();
     let prover = Prover::new(context.network()).most_ways(MOST_WAYS);
-    let port = alike.first.link.index;
-    let mut proven = prover.prove(port, &wanted).into_iter();
+    let mut proven = prover.prove(port, &wanted).into_iter().map(|proof| proof.verdict);
     let from: Arc<[Device]> = alike.members().map(Device::from).collect();
     let label: Arc<str> = context.label().into();
-    let claim = |((goal, to), known): ((Goal, Arc<[Device]>), bool)| {
-        let isolated = known.then_some(Proof { port, goal, verdict: Verdict::Isolated });
-        let proof = isolated.or_else(|| proven.next())?;
+    let claim = |((goal, to), verdict): ((Goal, Arc<[Device]>), Option<Verdict>)| {
+        let verdict = verdict.or_else(|| proven.next())?;
         Some(Claim {
             netns: context.netns().id,
             netns_label: label.clone(),
             bridge: bridge.device.clone(),
             from: from.clone(),
             to,
-            into: match &proof.verdict {
+            into: match &verdict {
                 Verdict::Exposed(exposure) => bridge.port(exposure.into).map(Device::from),
                 Verdict::Isolated | Verdict::Unproven(_) => None,
             },
-            proof,
+            proof: Proof { port, goal, verdict },
         })
     };
-    goals.into_iter().zip(known).filter_map(claim).collect()
+    goals.into_iter().zip(verdicts).filter_map(claim).collect()
 }
 
 /// What is claimed of a group, with the ports that are like the one that each claim is about.

@@ -112,7 +112,7 @@ impl<'s> Context<'s> {
     pub(crate) fn claims(&self) -> &Claims {
         self.claims.get_or_init(|| {
             let groups = claims::proven(self);
-            Claims::of(groups.into_iter().flat_map(|group| claims::prove(self, group, &[])))
+            Claims::of(groups.into_iter().flat_map(|group| claims::prove(self, group, None)))
         })
     }
 

@@ -6,6 +6,8 @@
 //! clock, no text for people beyond the sentences of a finding.
 
 mod audit;
+mod blanks;
+mod carry;
 mod claims;
 mod context;
 mod finding;
@@ -22,6 +24,8 @@ mod shown;
 mod testing;
 
 pub use audit::{AuditReport, BridgeSummary, Counts, LowerDevice, PortSummary, UnreadNote, audit};
+pub use blanks::Blanks;
+pub use carry::Carry;
 pub use claims::{Claim, NotProven};
 pub use context::{Alike, BridgeView, Context, PortView, Tag};
 pub use finding::{AppliedWaiver, Device, Evidence, Finding, Findings, Remedy, Role, Severity, Witness};
@@ -31,4 +35,4 @@ pub use proven::Sent;
 pub use remedy::{shell, sysctl_name};
 pub use roles::Roles;
 pub use rule::{RemedyDoc, Rule, RuleDoc, RuleId, refs};
-pub use shown::{Blanks, Shown};
+pub use shown::Shown;

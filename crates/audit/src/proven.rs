@@ -7,9 +7,9 @@ use portcullis_datapath::{Aim, Outcome};
 use portcullis_prove::{Assumption, Exposure, Goal, Verdict};
 use portcullis_snapshot::MacAddr;
 
+use crate::blanks::Blanks;
 use crate::context::{Alike, BridgeView, Context, PortView, Tag};
 use crate::probe::{Destination, Hit, Probe, Reach};
-use crate::shown::Blanks;
 
 /// What is said of a frame that gets through later only.
 pub(crate) const LATER: &str =

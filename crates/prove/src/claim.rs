@@ -33,6 +33,32 @@ pub enum Goal {
     },
 }
 
+impl Goal {
+    /// Returns the other port that it is about, if it is about one.
+    #[must_use]
+    pub const fn other(self) -> Option<IfIndex> {
+        match self {
+            Self::Port(port) | Self::Sniff { from: port } | Self::Spoof { of: port } => Some(port),
+            Self::SpoofIp { to: Receiver::Port(port), .. } => Some(port),
+            Self::Host(_) | Self::Infrastructure | Self::SpoofIp { to: Receiver::Host, .. } => None,
+        }
+    }
+
+    /// Returns the same about another port; what is about none stays as it is.
+    #[must_use]
+    pub const fn about(self, port: IfIndex) -> Self {
+        match self {
+            Self::Port(_) => Self::Port(port),
+            Self::Sniff { .. } => Self::Sniff { from: port },
+            Self::Spoof { .. } => Self::Spoof { of: port },
+            Self::SpoofIp { address, to: Receiver::Port(_) } => {
+                Self::SpoofIp { address, to: Receiver::Port(port) }
+            }
+            Self::Host(_) | Self::Infrastructure | Self::SpoofIp { to: Receiver::Host, .. } => self,
+        }
+    }
+}
+
 /// Who gets a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Receiver {
