@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_audit::{Access, Alike, BridgeView, Context, PortView};
+use portcullis_audit::{Access, Alike, BridgeView, Claim, Context, PortView};
 use portcullis_datapath::Network;
 use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
 use portcullis_snapshot::{IfIndex, NetnsId, Snapshot};
@@ -62,12 +62,28 @@ fn of_group(context: &Context<'_>, bridge: &BridgeView<'_>, from: &Alike<'_, '_>
     Wanted { port: from.first.link.index, goals }
 }
 
-/// Judges what is wanted of a bridge, in the order of `wanted`.
-pub(crate) fn judge(network: &Network<'_>, wanted: &[Wanted]) -> Vec<(IfIndex, Goal, Verdict)> {
+/// Judges what is wanted of a bridge, in the order of `wanted`. What an audit came to is known; where that is nothing, more ways
+/// are looked at if it is worth it.
+pub(crate) fn judge(
+    network: &Network<'_>,
+    known: &[Claim],
+    wanted: &[Wanted],
+    worth_it: bool,
+) -> Vec<(IfIndex, Goal, Verdict)> {
     let prover = Prover::new(network).most_ways(MOST_WAYS);
-    let of_port = |wanted: &Wanted| {
-        let proofs = prover.prove(wanted.port, &wanted.goals);
-        proofs.into_iter().map(|proof| (proof.port, proof.goal, proof.verdict)).collect::<Vec<_>>()
+    let known = |port: IfIndex, goal: Goal| {
+        let mut known = known.iter().map(|claim| &claim.proof);
+        let proof = known.find(|proof| (proof.port, proof.goal) == (port, goal))?;
+        (!worth_it || !matches!(proof.verdict, Verdict::Unproven(_))).then(|| proof.verdict.clone())
+    };
+    let of_port = |Wanted { port, goals }: &Wanted| {
+        let verdicts: Vec<_> = goals.iter().map(|goal| (*goal, known(*port, *goal))).collect();
+        let unknown = verdicts.iter().filter(|(_, verdict)| verdict.is_none()).map(|(goal, _)| *goal);
+        let mut proofs = prover.prove(*port, &unknown.collect::<Vec<_>>()).into_iter();
+        let verdict = |(goal, known): (Goal, Option<Verdict>)| {
+            Some((*port, goal, known.or_else(|| Some(proofs.next()?.verdict))?))
+        };
+        verdicts.into_iter().filter_map(verdict).collect::<Vec<_>>()
     };
     wanted.iter().flat_map(of_port).collect()
 }

@@ -1,6 +1,6 @@
 //! A plan that is being made: remedies, bridge by bridge, what they come to, and what is found with them.
 
-use portcullis_audit::{BridgeView, Context, Policy, RuleId, audit};
+use portcullis_audit::{BridgeView, Carry, Claim, Context, Policy, RuleId, audit};
 use portcullis_snapshot::{IfIndex, NetnsId, Snapshot};
 
 use crate::change::Change;
@@ -33,8 +33,9 @@ impl Draft {
         let mut draft = Self::default();
         let mut choices: Vec<Vec<(Method, Reason)>> = Vec::new();
         for Sorted { bridge, like } in bridges {
-            let choice = match like.and_then(|like| choices.get(like)) {
-                Some(choice) => choice.clone(),
+            let first = like.and_then(|like| Some((bridges.get(like)?.bridge, choices.get(like)?)));
+            let choice = match first.and_then(|(first, choice)| carried(choice, first, bridge)) {
+                Some(choice) => choice,
                 None => {
                     let choice = choose(context, bridge, request);
                     draft.unfit.extend(choice.unfit);
@@ -134,6 +135,22 @@ impl Draft {
     }
 }
 
+/// What was chosen for a bridge, for one that is like it.
+fn carried(
+    choice: &[(Method, Reason)],
+    first: &BridgeView<'_>,
+    bridge: &BridgeView<'_>,
+) -> Option<Vec<(Method, Reason)>> {
+    let carry = Carry::whole(first, bridge);
+    let reason = |reason: &Reason| match reason {
+        Reason::Shown { goal, frame } => {
+            Some(Reason::Shown { goal: carry.goal(*goal)?, frame: carry.frame(frame) })
+        }
+        Reason::Asked | Reason::Unproven => Some(reason.clone()),
+    };
+    choice.iter().map(|(method, why)| Some((*method, reason(why)?))).collect()
+}
+
 /// Says why a remedy is part of a plan, of the first guest's port of a bridge.
 fn reason_in_words(reason: &Reason, context: &Context<'_>, bridge: &BridgeView<'_>) -> String {
     let Reason::Shown { goal, frame } = reason else { return reason.to_string() };
@@ -143,14 +160,14 @@ fn reason_in_words(reason: &Reason, context: &Context<'_>, bridge: &BridgeView<'
     format!("without it {port} reaches {goal}: {start}…")
 }
 
-/// What an audit finds on bridges, by bridge and rule, the worst first.
+/// What an audit finds on bridges, by bridge and rule, the worst first; and what it proves.
 pub(crate) fn found(
     snapshot: &Snapshot,
     netns: NetnsId,
     request: &Request<'_>,
     bridges: &[Sorted<'_, '_>],
     policy: &Policy,
-) -> Vec<Found> {
+) -> (Vec<Found>, Vec<Claim>) {
     let report = audit(snapshot, policy, request.today);
     let mut all: Vec<Found> = Vec::new();
     for finding in report.standing().filter(|finding| finding.netns == netns) {
@@ -181,5 +198,5 @@ pub(crate) fn found(
         }
     }
     all.sort_by_key(|found| found.severity);
-    all
+    (all, report.claims.into_iter().filter(|claim| claim.netns == netns).collect())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
-use portcullis_audit::{BridgeView, Context, LinkLocalProtocol, Policy, RuleId, Severity};
+use portcullis_audit::{BridgeView, Carry, Claim, Context, LinkLocalProtocol, Policy, RuleId, Severity};
 use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
 use portcullis_snapshot::{IfIndex, ListenProtocol, Netns, NetnsId, Snapshot, StpState};
 
@@ -169,24 +169,24 @@ pub fn plan(
     if let (Some(why), Some(Sorted { bridge, .. })) = (now.addresses.unread(), unsaid) {
         return Err(PlanError::Unread { bridge: bridge.link.name.clone(), why: why.reason.clone() });
     }
-    let found_before = found(snapshot, netns, request, &bridges, policy);
+    let (found_before, known_before) = found(snapshot, netns, request, &bridges, policy);
     let mut draft = Draft::new(&context, &bridges, request);
     // What findings name beside: looked for until it helps no more.
     let searches = request.methods.is_empty() || request.complete;
     let mut rounds = if searches { MOST_ROUNDS } else { 0 };
-    let (changes, made, found_left) = loop {
+    let (changes, made, found_left, known_after) = loop {
         let (changes, made) = draft.made(&context, snapshot, at)?;
-        let left = found(&made, netns, request, &bridges, policy);
+        let (left, known) = found(&made, netns, request, &bridges, policy);
         if rounds > 0 && draft.for_findings(&context, &bridges, request, &left) {
             rounds -= 1;
         } else if !draft.drop_idle(&left) {
-            break (changes, made, left);
+            break (changes, made, left, known);
         }
     };
     let Draft { chosen, unfit, .. } = draft;
     let then = made.namespaces.get(at).ok_or_else(missing)?;
     let after = Context::new(&made, then, policy).ok_or_else(missing)?;
-    let looked = look(&context, &after, &bridges, changes.is_empty());
+    let looked = look((&context, &known_before), (&after, &known_after), &bridges, changes.is_empty());
     let (mut stops, mut cut) = (Vec::new(), Vec::new());
     for (Sorted { bridge, .. }, (judged, lost)) in bridges.iter().zip(&looked) {
         cut.extend(lost.iter().filter(|want| want.firm).map(|want| format!("{}: {want}", bridge.link.name)));
@@ -203,41 +203,49 @@ pub fn plan(
 /// How often it is looked for what else findings name.
 const MOST_ROUNDS: usize = 4;
 
+/// A state of the host, and what an audit proved of it.
+type Known<'c, 's> = (&'c Context<'s>, &'c [Claim]);
+
 /// Judges each bridge, as it is and as it will be, and tells what it loses. Of bridges that are alike the first stands for all
 /// as long as there is nothing to show.
 fn look(
-    before: &Context<'_>,
-    after: &Context<'_>,
+    before: Known<'_, '_>,
+    after: Known<'_, '_>,
     bridges: &[Sorted<'_, '_>],
     same: bool,
 ) -> Vec<(Vec<Judged>, Vec<Want>)> {
     let mut looked: Vec<(Vec<Judged>, Vec<Want>)> = Vec::new();
     for Sorted { bridge, like } in bridges {
-        let first = like.and_then(|like| looked.get(like));
-        let alike = first.and_then(|(judged, lost)| {
-            lost.is_empty()
-                .then(|| (as_of(judged, before, bridge), Vec::new()))
-                .filter(|(judged, _)| judged.iter().all(|claim| claim.after == Verdict::Isolated))
-        });
-        let own = || (judged(before, after, bridge, same), lost(before, after, bridge, same));
-        looked.push(alike.unwrap_or_else(own));
+        let first = like.and_then(|like| Some((bridges.get(like)?.bridge, looked.get(like)?)));
+        let carried = first
+            .filter(|(_, (_, lost))| lost.is_empty())
+            .and_then(|(first, (judged, _))| Some((carried(judged, before.0, first, bridge)?, Vec::new())));
+        let own = || (judged(before, after, bridge, same), lost(before.0, after.0, bridge, same));
+        looked.push(carried.unwrap_or_else(own));
     }
     looked
 }
 
-/// What was judged of a bridge, as claims of one that is like it.
-fn as_of(judged: &[Judged], context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<Judged> {
-    let own = wanted(context, bridge);
+/// What was judged of a bridge, as claims of one that is like it; `None` unless all is proven once the plan is made.
+fn carried(
+    judged: &[Judged],
+    context: &Context<'_>,
+    first: &BridgeView<'_>,
+    bridge: &BridgeView<'_>,
+) -> Option<Vec<Judged>> {
+    let carry = Carry::whole(first, bridge);
     let groups = groups(bridge);
-    let goals = own.iter().flat_map(|wanted| wanted.goals.iter().map(|goal| (wanted.port, *goal)));
-    let claim = |(claim, (port, goal)): (&Judged, (IfIndex, Goal))| Judged {
-        bridge: bridge.link.into(),
-        from: groups.get(&port).cloned().unwrap_or_default(),
-        goal,
-        before: claim.before.clone(),
-        after: claim.after.clone(),
+    let claim = |claim: &Judged| {
+        let port = claim.from.first()?.index;
+        Some(Judged {
+            bridge: bridge.link.into(),
+            from: groups.get(&carry.port(port)?)?.clone(),
+            goal: carry.goal(claim.goal)?,
+            before: carry.verdict(context, port, claim.goal, &claim.before)?,
+            after: (claim.after == Verdict::Isolated).then_some(Verdict::Isolated)?,
+        })
     };
-    judged.iter().zip(goals).map(claim).collect()
+    judged.iter().map(claim).collect()
 }
 
 /// Tells what is closed from what is left; of what is left, which remedies are not part of the plan already.
@@ -269,10 +277,12 @@ fn asked_for<'c, 's>(
 }
 
 /// Judges what is wanted of a bridge, as it is and as it will be.
-fn judged(before: &Context<'_>, after: &Context<'_>, bridge: &BridgeView<'_>, same: bool) -> Vec<Judged> {
-    let wanted: Vec<Wanted> = wanted(before, bridge);
-    let now = judge(before.network(), &wanted);
-    let then = if same { now.clone() } else { judge(after.network(), &wanted) };
+fn judged(before: Known<'_, '_>, after: Known<'_, '_>, bridge: &BridgeView<'_>, same: bool) -> Vec<Judged> {
+    let wanted: Vec<Wanted> = wanted(before.0, bridge);
+    let judge =
+        |(context, known): Known<'_, '_>, is_result| judge(context.network(), known, &wanted, is_result);
+    let now = judge(before, same);
+    let then = if same { now.clone() } else { judge(after, true) };
     let groups = groups(bridge);
     let pairs = now.into_iter().zip(then);
     let judged = pairs.map(|((port, goal, before), (_, _, after))| Judged {

@@ -3,8 +3,9 @@
 
 use std::collections::HashSet;
 
+use ipnet::IpNet;
 use portcullis_audit::{BridgeView, Context};
-use portcullis_snapshot::{IfIndex, Netns, Reading, Snapshot};
+use portcullis_snapshot::{IfIndex, Netns, Reading, Route, Snapshot};
 
 /// How many ports of each sort are kept: one that sends, one that it reaches.
 const OF_EACH_SORT: usize = 2;
@@ -32,7 +33,7 @@ pub(crate) fn reduced(context: &Context<'_>, bridge: &BridgeView<'_>) -> Snapsho
         fdb: only(&whole.fdb, |entry| stays(entry.device)),
         mdb: whole.mdb.clone(),
         addresses: only(&whole.addresses, |address| stays(address.device)),
-        routes: whole.routes.clone(),
+        routes: only(&whole.routes, |route| !leads_only_to(route, &gone)),
         rules: whole.rules.clone(),
         neighbours: only(&whole.neighbours, |neighbour| stays(neighbour.device)),
         ipv4: whole.ipv4.clone(),
@@ -52,6 +53,15 @@ pub(crate) fn reduced(context: &Context<'_>, bridge: &BridgeView<'_>) -> Snapsho
         namespaces: vec![netns],
         problems: Vec::new(),
     }
+}
+
+/// Whether a route is one that every device has of its own, of those that are left out only.
+fn leads_only_to(route: &Route, gone: &HashSet<IfIndex>) -> bool {
+    let link_local = matches!(route.destination, IpNet::V6(net) if net.addr().is_unicast_link_local() || net.addr().is_multicast());
+    let mut devices = route.nexthops.iter().map(|hop| hop.device).peekable();
+    link_local
+        && devices.peek().is_some()
+        && devices.all(|device| device.is_some_and(|device| gone.contains(&device)))
 }
 
 fn only<T: Clone>(all: &Reading<Vec<T>>, keep: impl Fn(&T) -> bool) -> Reading<Vec<T>> {
