@@ -11,7 +11,7 @@ use portcullis_differ::run::configured;
 use portcullis_snapshot::{IfIndex, Snapshot};
 use portcullis_testnet::fresh;
 
-const SCENARIOS: std::ops::Range<u64> = 1..13;
+const SCENARIOS: std::ops::Range<u64> = 1..9;
 /// More ways than most configurations have.
 const MOST_WAYS: usize = 4_000;
 
