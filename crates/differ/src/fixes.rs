@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use portcullis_apply::{Host as _, Live};
-use portcullis_audit::Policy;
+use portcullis_audit::{Context, Policy};
 use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_plan::{Change, Method, Plan, Request, plan};
 use portcullis_prove::Goal;
@@ -81,9 +81,7 @@ impl Bench {
         methods: &[Method],
         refused: &BTreeMap<Method, String>,
     ) -> Result<Result<Tried, String>, Error> {
-        let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
-        let text = format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n");
-        let Ok(policy) = Policy::parse(&text) else { return Ok(Err("the policy is wrong".to_owned())) };
+        let Some(policy) = policy(guest_to_guest) else { return Ok(Err(POLICY.to_owned())) };
         let id = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?.id;
         let today = jiff::civil::date(2026, 6, 1);
         let request = Request { methods, complete: false, bridges: &[], refused, today };
@@ -98,6 +96,24 @@ impl Bench {
         let changes = plan.changes.iter().cloned().map(|change| Step::Change(Box::new(change)));
         let steps = self.network.iter().cloned().chain(changes).collect();
         Ok(Ok(Tried { plan, steps, refused: refused.clone() }))
+    }
+
+    /// Returns the network with one remedy, as it is made when somebody asks for it, without a plan. If it does not fit, says
+    /// why.
+    ///
+    /// # Errors
+    /// If there is no network.
+    pub fn with(&self, method: Method) -> Result<Result<Vec<Step>, String>, Error> {
+        let Some(policy) = policy(false) else { return Ok(Err(POLICY.to_owned())) };
+        let netns = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?;
+        let context = Context::new(&self.snapshot, netns, &policy).ok_or(Error::NoNamespace)?;
+        let bridge = context.bridges().iter().find(|bridge| bridge.link.index == index(BRIDGE));
+        let changes = match method.changes(&context, bridge.ok_or(Error::NoNamespace)?) {
+            Ok(changes) => changes,
+            Err(lacks) => return Ok(Err(lacks.to_string())),
+        };
+        let changes = changes.into_iter().map(|change| Step::Change(Box::new(change)));
+        Ok(Ok(self.network.iter().cloned().chain(changes).collect()))
     }
 
     /// Plans for the network; without methods, what this kernel takes, as `portcullis fix` does. If nothing fits, or the
@@ -143,11 +159,16 @@ impl Bench {
     }
 
     /// Whether a frame that comes in by the first guest's port, in the network or one like it, gets where a claim says that
-    /// none does.
+    /// none does. If the kernel refuses a change, its words.
     ///
     /// # Errors
     /// If the kernel refuses what every configuration needs.
-    pub fn gets_there(&mut self, steps: &[Step], goal: Goal, frame: &[u8]) -> Result<bool, Error> {
+    pub fn gets_there(
+        &mut self,
+        steps: &[Step],
+        goal: Goal,
+        frame: &[u8],
+    ) -> Result<Result<bool, String>, Error> {
         let port = GUEST_PORTS[0];
         // What a port is kept from hearing comes in by the other.
         let (into, of) = match goal {
@@ -156,8 +177,13 @@ impl Bench {
         };
         let (arrived, stand) = Namespace::create()?.run(|| {
             let mut ground = Ground::build(steps)?;
+            let is_change = |at: usize| matches!(steps.get(at), Some(Step::Change(_)));
+            let refused = ground.stand.refused.iter().find(|(at, _)| is_change(*at));
+            if let Some((_, why)) = refused {
+                return Ok((Err(why.to_string()), ground.stand));
+            }
             let arrived = ground.one(index(of), goal, (into, frame))?;
-            Ok::<_, Error>((arrived == Arrived::Yes, ground.stand))
+            Ok::<_, Error>((Ok(arrived == Arrived::Yes), ground.stand))
         })??;
         self.leaving.let_go(stand)?;
         Ok(arrived)
@@ -179,6 +205,13 @@ impl Bench {
         self.leaving.let_go(stand)?;
         Ok(passed)
     }
+}
+
+const POLICY: &str = "the policy is wrong";
+
+fn policy(guest_to_guest: bool) -> Option<Policy> {
+    let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
+    Policy::parse(&format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n")).ok()
 }
 
 /// How a namespace was before some changes, with them, and after they were taken back.

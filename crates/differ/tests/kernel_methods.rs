@@ -7,7 +7,7 @@ use portcullis_differ::methods::{COLUMNS, METHODS, Method, table};
 use portcullis_differ::proofs::{Judge, Kernel, Search};
 use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_prove::{Exposure, Goal, HostProtocol, Verdict};
-use portcullis_testnet::fresh;
+use portcullis_testnet::{fresh, skip};
 
 /// Frames of neighbouring networks are `kernel_prove`'s business.
 const SEARCH: Search = Search { frames: 300, neighbours: 0, most_ways: 20_000 };
@@ -30,15 +30,16 @@ fn pairs() -> Vec<Vec<&'static Method>> {
     pairs
 }
 
-/// The kernels that the document is of. Others differ where they lack an option; there what is proven is asked of them alone.
+/// The kernels that the document is of. Others differ where they lack an option: `portcullis-differ --methods` asks any.
 const DOCUMENTED: [&str; 2] = ["6.12.", "6.18."];
+
+fn is_documented() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    DOCUMENTED.iter().any(|known| release.starts_with(known))
+}
 
 /// The cells of a row of the document.
 fn documented(name: &str) -> Option<Vec<&'static str>> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    if !DOCUMENTED.iter().any(|known| release.starts_with(known)) {
-        return None;
-    }
     let start = format!("| {name} |");
     let tables = DOCUMENT.split_once("## The table").map_or(DOCUMENT, |(_, tables)| tables);
     let line = tables.lines().find(|line| line.starts_with(&start))?;
@@ -48,6 +49,9 @@ fn documented(name: &str) -> Option<Vec<&'static str>> {
 #[test]
 fn each_method_leaves_open_what_the_document_says() {
     fresh(|| {
+        if !is_documented() {
+            skip!("docs/methods.md is of other kernels; portcullis-differ --methods asks this one");
+        }
         pin_to_one_processor().unwrap();
         let mut judge = Judge::new(SEARCH);
         let singles = METHODS.iter().map(|method| vec![method]);

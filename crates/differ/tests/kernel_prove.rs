@@ -18,7 +18,7 @@ use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_prove::{Goal, HostProtocol, Verdict};
 use portcullis_testnet::fresh;
 
-const SEEDS: std::ops::Range<u64> = 1..13;
+const SEEDS: std::ops::Range<u64> = 1..10;
 /// Frames enough for the whole battery.
 const SEARCH: Search = Search { frames: 3_000, neighbours: 1, most_ways: 3_000 };
 

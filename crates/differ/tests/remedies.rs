@@ -16,6 +16,7 @@ use portcullis_differ::fixes::Bench;
 use portcullis_differ::methods::{PUBLIC, network};
 use portcullis_differ::names::index;
 use portcullis_differ::proofs::{Judge, Search};
+use portcullis_differ::step::Step;
 use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_plan::Method;
 use portcullis_prove::Goal;
@@ -88,10 +89,28 @@ fn settled(mut netns: Netns) -> Netns {
 }
 
 #[test]
-fn each_remedy_is_undone_without_a_trace() {
+fn each_remedy_stops_its_frame_beside_a_foreign_bridge() {
     fresh(|| {
         pin_to_one_processor().unwrap();
-        let mut bench = Bench::new(network()).unwrap();
+        let asked = each_stops_its_frame(&with_foreign_bridge(), Method::ALL);
+        assert!(asked > 0, "this kernel takes no remedy at all");
+    });
+}
+
+#[test]
+fn each_remedy_is_undone_without_a_trace() {
+    undone_without_a_trace(network());
+}
+
+#[test]
+fn each_remedy_is_undone_without_a_trace_beside_a_foreign_bridge() {
+    undone_without_a_trace(with_foreign_bridge());
+}
+
+fn undone_without_a_trace(network: Vec<Step>) {
+    fresh(move || {
+        pin_to_one_processor().unwrap();
+        let mut bench = Bench::new(network).unwrap();
         let planned = |method| Some((method, bench.planned(false, &[method]).unwrap().ok()?.plan.changes));
         let (methods, changes): (Vec<_>, Vec<_>) = Method::ALL.into_iter().filter_map(planned).unzip();
         let mut done = 0;

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use portcullis_datapath::frame::ArpOperation;
 use portcullis_datapath::{FrameBuilder, Payload};
+use portcullis_differ::fixes::Bench;
 use portcullis_differ::generate::guest_mac;
 use portcullis_differ::methods::{GUEST_PORTS, network};
 use portcullis_differ::names::{BRIDGE, BRIDGE_MACVLANS, index, mac};
@@ -13,7 +14,7 @@ use portcullis_differ::proofs::{Account, Search};
 use portcullis_differ::step::Step;
 use portcullis_plan::Method;
 use portcullis_prove::{Goal, HostProtocol};
-use portcullis_snapshot::{EtherType, MacAddr};
+use portcullis_snapshot::{EtherType, LinkFlags, MacAddr};
 
 pub(crate) const SEARCH: Search = Search { frames: 300, neighbours: 1, most_ways: 20_000 };
 
@@ -35,6 +36,45 @@ pub(crate) fn refused(account: &Account) -> Option<&str> {
     let no_matter =
         |at: usize| matches!(network.get(at), Some(Step::Sysctl { family: "bridge", device: None, .. }));
     account.refused.iter().find(|(at, _)| !no_matter(*at)).map(|(_, why)| why.as_str())
+}
+
+/// The second article's network: another product's bridge has taken the bridge device as its uplink, and hears everything.
+pub(crate) fn with_foreign_bridge() -> Vec<Step> {
+    let hears = Step::Flag { device: BRIDGE, flag: LinkFlags::PROMISC };
+    network().into_iter().chain([hears]).collect()
+}
+
+/// Sends, for each of some remedies, a frame that got through before: it must not with the remedy.
+pub(crate) fn each_stops_its_frame(network: &[Step], methods: impl IntoIterator<Item = Method>) -> usize {
+    let mut usual = Bench::new(network.to_vec()).unwrap();
+    let mut asked = 0;
+    for method in methods {
+        let Some(Shot { setup, goal, frame }) = shot(method) else { continue };
+        let mut own = None;
+        let bench = match setup.is_empty() {
+            true => &mut usual,
+            false => own.insert(Bench::new([network, &setup].concat()).unwrap()),
+        };
+        let with = match bench.with(method).unwrap() {
+            Ok(with) => with,
+            Err(why) => {
+                println!("{method}: not here: {why}");
+                continue;
+            }
+        };
+        let before = bench.network().to_vec();
+        match bench.gets_there(&with, goal, &frame).unwrap() {
+            Ok(arrives) => assert!(!arrives, "{method}: it gets through still"),
+            Err(why) => {
+                println!("{method}: not here: {why}");
+                continue;
+            }
+        }
+        let arrived = bench.gets_there(&before, goal, &frame).unwrap();
+        assert_eq!(arrived, Ok(true), "{method}: it did not get through before");
+        asked += 1;
+    }
+    asked
 }
 
 /// A frame that gets somewhere, and what has to be there for it.

@@ -198,6 +198,14 @@ impl Method {
         settings || matches!(self, Self::DropLinkLocal | Self::TcLinkLocal)
     }
 
+    /// Returns the changes that it alone comes to on a bridge, whatever they stop.
+    ///
+    /// # Errors
+    /// If it does not fit, what it lacks.
+    pub fn changes(self, context: &Context<'_>, bridge: &BridgeView<'_>) -> Result<Vec<Change>, Lacks> {
+        Ok(changes(context, &self.pieces(context, bridge)?))
+    }
+
     /// Returns what it would do about a bridge.
     pub(crate) fn pieces(self, context: &Context<'_>, bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
         let pieces = match self {

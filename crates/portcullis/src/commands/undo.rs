@@ -41,7 +41,7 @@ pub(crate) fn confirm(arguments: &StateArguments) -> Result<ExitCode, Failure> {
         let state = StateDir::new(&arguments.state.state_dir);
         match portcullis_apply::confirm(&mut Live::new(), &state)? {
             Confirmation::Confirmed(header) => {
-                say(&format!("Confirmed: {} stay.", header.methods.join(", ")))?;
+                say(&format!("Confirmed: {} stay.", text::remedies(&header.methods)))?;
                 Ok(ExitCode::SUCCESS)
             }
             Confirmation::Already => {
@@ -177,7 +177,7 @@ pub(super) fn say_recovery(recovery: &Recovery) -> Result<(), Failure> {
 
 fn say_back(back: &[RolledBack]) -> Result<(), Failure> {
     for one in back {
-        say(&format!("Undone: {}.", one.header.methods.join(", ")))?;
+        say(&format!("Undone: {}.", text::remedies(&one.header.methods)))?;
         for left in &one.undone.left {
             say(&format!("  left alone, since somebody else changed it: {left}"))?;
         }

@@ -1,16 +1,19 @@
 //! `portcullis fix` for people: what is closed, by what, what stops working, what is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use portcullis_audit::Severity;
 
 use super::layout::shell_word;
-use super::{Clean, field, named, plural, what};
-use crate::json::{FixClaim, FixDocument, FixFound, FixOutcome, VerdictName};
+use super::{Clean, field, named, plural, some, what};
+use crate::json::{ClaimEntry, FixClaim, FixDocument, FixFound, FixOutcome, VerdictName};
 
 /// How many changes are shown before the rest is only counted.
 const CHANGES: usize = 12;
+/// How many bridges that are alike are named.
+const NAMES: usize = 8;
 
 /// Writes the plan, bridge by bridge, then its changes.
 ///
@@ -25,8 +28,12 @@ pub fn fix(out: &mut impl Write, document: &FixDocument) -> io::Result<()> {
             bridges.push(bridge);
         }
     }
-    for bridge in &bridges {
-        write_bridge(out, document, bridge)?;
+    for (first, like) in by_sort(document, &bridges) {
+        write_bridge(out, document, first)?;
+        if !like.is_empty() {
+            field(out, 2, "likewise", &some(like, NAMES))?;
+        }
+        writeln!(out)?;
     }
     if document.changes.is_empty() {
         let left = document.claims.iter().any(|claim| claim.after.verdict != VerdictName::Isolated);
@@ -76,7 +83,62 @@ fn write_bridge(out: &mut impl Write, document: &FixDocument, bridge: &str) -> i
     for found in document.findings_left.iter().filter(|found| found.bridge == bridge) {
         write_found(out, found)?;
     }
-    writeln!(out)
+    Ok(())
+}
+
+/// What is said of a bridge, but for names and numbers.
+#[derive(PartialEq)]
+struct Sort<'d> {
+    remedies: Vec<&'d str>,
+    /// Of each claim what it is about, and what became of it.
+    claims: BTreeSet<(String, &'static str, &'static str)>,
+    closed: BTreeSet<&'d str>,
+    left: BTreeSet<(&'d str, Severity)>,
+    stops: Vec<&'d str>,
+    /// One of which something is left is like no other: what gets through has its names.
+    own: Option<&'d str>,
+}
+
+impl<'d> Sort<'d> {
+    fn of(document: &'d FixDocument, bridge: &'d str) -> Self {
+        let claims = || document.claims.iter().filter(|claim| claim.after.bridge == bridge);
+        let about = |claim: &ClaimEntry| match claim.to.as_str() {
+            host if claim.host_protocol().is_some() || host == "infra" => what(claim),
+            _ => "another port".to_owned(),
+        };
+        let prefix = format!("{bridge}: ");
+        let of_bridge = |found: &&FixFound| found.bridge == bridge;
+        let remedies = document.remedies.iter().filter(|remedy| remedy.bridge == bridge);
+        let is_left = claims().any(|claim| claim.after.verdict != VerdictName::Isolated);
+        Self {
+            remedies: remedies.map(|remedy| remedy.method.as_str()).collect(),
+            claims: claims()
+                .map(|claim| (about(&claim.after), claim.before.name(), claim.after.verdict.name()))
+                .collect(),
+            closed: document.findings_closed.iter().filter(of_bridge).map(|found| &*found.rule).collect(),
+            left: document
+                .findings_left
+                .iter()
+                .filter(of_bridge)
+                .map(|found| (&*found.rule, found.severity))
+                .collect(),
+            stops: document.stops.iter().filter_map(|stops| stops.strip_prefix(&prefix)).collect(),
+            own: is_left.then_some(bridge),
+        }
+    }
+}
+
+/// Returns the first bridge of each sort with those of which the same is to be said.
+fn by_sort<'b>(document: &'b FixDocument, bridges: &[&'b str]) -> Vec<(&'b str, Vec<&'b str>)> {
+    let mut sorts: Vec<(Sort<'_>, &str, Vec<&str>)> = Vec::new();
+    for bridge in bridges {
+        let sort = Sort::of(document, bridge);
+        match sorts.iter_mut().find(|(known, ..)| *known == sort) {
+            Some((.., like)) => like.push(bridge),
+            None => sorts.push((sort, bridge, Vec::new())),
+        }
+    }
+    sorts.into_iter().map(|(_, first, like)| (first, like)).collect()
 }
 
 /// Writes a finding that is left, with what can be asked for.

@@ -19,9 +19,9 @@ pub use fix::fix;
 pub use map::map;
 pub use prove::prove;
 pub use snapshot::snapshot;
-pub use status::status;
+pub use status::{remedies, status};
 pub use walk::walk;
 
-pub(crate) use prove::{named, what};
+pub(crate) use prove::{named, some, what};
 
 pub(crate) use layout::{Clean, Severe, field, hanging, plural, table, wrapped};

@@ -47,12 +47,14 @@ fn write_place(out: &mut impl Write, claim: &ClaimEntry, several: bool) -> io::R
 
 /// A port, and those that are like it.
 pub(crate) fn named(port: &str, alike: &[String]) -> String {
-    let names: Vec<_> = std::iter::once(port)
-        .chain(alike.iter().map(String::as_str))
-        .map(|name| Clean(name).to_string())
-        .collect();
-    let shown = names.iter().take(PORTS).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(PORTS) {
+    some(std::iter::once(port).chain(alike.iter().map(String::as_str)), PORTS)
+}
+
+/// The first of some names, and how many more there are.
+pub(crate) fn some<'n>(names: impl IntoIterator<Item = &'n str>, most: usize) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| Clean(name).to_string()).collect();
+    let shown = names.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
