@@ -13,10 +13,11 @@ use portcullis_differ::names::{self, BRIDGE, GUESTS, PORTS};
 use portcullis_differ::proofs::{Account, Judge, Search};
 use portcullis_differ::run::Runner;
 use portcullis_differ::step::Step;
-use portcullis_kernel::link::NUD_REACHABLE;
+use portcullis_kernel::link::{NUD_NOARP, NUD_REACHABLE};
 use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_prove::{Goal, HostProtocol, Verdict};
-use portcullis_testnet::fresh;
+use portcullis_snapshot::VlanId;
+use portcullis_testnet::{fresh, skip};
 
 const SEEDS: std::ops::Range<u64> = 1..10;
 /// Frames enough for the whole battery.
@@ -110,5 +111,50 @@ fn an_entry_leads_where_nothing_is_flooded() {
         let account = Judge::new(SEARCH).claims(&steps, Some(vec![goal]), 1).unwrap();
         assert!(account.wrong.is_empty(), "{:?}", account.wrong);
         assert_eq!(account.with_verdict("exposed"), 1, "{account:?}");
+    });
+}
+
+/// Where a port neither floods nor learns, an entry that somebody made leads there until it ages (configuration 207).
+#[test]
+fn an_entry_leads_where_nothing_is_learned() {
+    fresh(|| {
+        pin_to_one_processor().unwrap();
+        let mut steps = silent_but_asking();
+        for (keyword, value) in [("proxy_arp", 1), ("learning", 0)] {
+            let knob = PORT_KNOBS.iter().find(|knob| knob.keyword == keyword).unwrap();
+            steps.push(Step::PortOption { port: PORTS[1], knob, value });
+        }
+        let (address, state) = (generate::guest_mac(1), NUD_REACHABLE);
+        let goal = Goal::Port(names::index(PORTS[1]));
+        let verdicts = Judge::new(SEARCH).verdicts(&steps, &[goal]).unwrap();
+        assert_eq!(verdicts, [Verdict::Isolated]);
+        steps.push(Step::Fdb { device: PORTS[1], address, vlan: None, state, flags: 0 });
+        let account = Judge::new(SEARCH).claims(&steps, Some(vec![goal]), 1).unwrap();
+        assert!(account.wrong.is_empty(), "{:?}", account.wrong);
+        assert_eq!(account.with_verdict("exposed"), 1, "{account:?}");
+    });
+}
+
+/// An address that is at both ports, in one VLAN here and in another there, shows nothing by being where it was (configuration
+/// 69 on 6.12).
+#[test]
+fn an_address_that_was_here_before_is_not_taken_over() {
+    fresh(|| {
+        pin_to_one_processor().unwrap();
+        let mut steps = silent_but_asking();
+        let knob = PORT_KNOBS.iter().find(|knob| knob.keyword == "learning").unwrap();
+        steps.push(Step::PortOption { port: PORTS[0], knob, value: 0 });
+        steps.push(Step::Member { device: PORTS[0], id: VlanId::new(5).unwrap(), flags: Some(0) });
+        // Without a VLAN, it is made in each of the port's; the second replaces those that both have.
+        for (device, state) in [(PORTS[0], NUD_NOARP), (PORTS[1], NUD_REACHABLE)] {
+            steps.push(Step::Fdb { device, address: generate::guest_mac(1), vlan: None, state, flags: 0 });
+        }
+        let goal = Goal::Spoof { of: names::index(PORTS[1]) };
+        let account = Judge::new(SEARCH).claims(&steps, Some(vec![goal]), 1).unwrap();
+        if let Some((_, why)) = account.refused.first() {
+            skip!("{why}");
+        }
+        assert!(account.wrong.is_empty(), "{:?}", account.wrong);
+        assert_eq!(account.with_verdict("isolated"), 1, "{account:?}");
     });
 }

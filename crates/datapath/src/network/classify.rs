@@ -37,14 +37,23 @@ pub(crate) struct Dimension {
     /// What has to be loaded for it.
     pub(crate) slot: u8,
     of: Bits,
+    /// The rules that test it, of the chain's first.
+    first: u128,
     /// The rules that test it.
     tested_by: Box<[u128]>,
     /// Where the rules that are left change.
     bounds: Bounds,
-    /// Before the first bound, and from each on: which of the `rows`.
-    intervals: Vec<u32>,
-    /// The rules that are left, as many words for each row as there are in `tested_by`.
-    rows: Vec<u128>,
+    /// Before the first bound, and from each on: the rules that are left.
+    left: Intervals,
+}
+
+/// The rules that are left in each interval between bounds.
+#[derive(Debug)]
+enum Intervals {
+    /// Of a chain whose rules have their bits in one word: that.
+    OneWord(Vec<u128>),
+    /// Of a longer one: which of the `rows`, each of so many words.
+    Rows { intervals: Vec<u32>, rows: Vec<u128> },
 }
 
 /// Numbers in order.
@@ -155,15 +164,23 @@ impl Dimension {
             }
         }
         changes.sort_unstable();
-        let (mut bounds, mut intervals, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bounds = Vec::new();
+        let mut left = if words == 1 {
+            Intervals::OneWord(Vec::new())
+        } else {
+            Intervals::Rows { intervals: Vec::new(), rows: Vec::new() }
+        };
         let mut known = HashMap::new();
-        let mut interval = |row: &[u128]| {
-            let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
-            let at = *known.entry(row.to_vec()).or_insert(next);
-            if at == next {
-                rows.extend_from_slice(row);
+        let mut interval = |row: &[u128]| match &mut left {
+            Intervals::OneWord(all) => all.extend(row),
+            Intervals::Rows { intervals, rows } => {
+                let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+                let at = *known.entry(row.to_vec()).or_insert(next);
+                if at == next {
+                    rows.extend_from_slice(row);
+                }
+                intervals.push(at);
             }
-            intervals.push(at);
         };
         interval(&row);
         for change in changes.chunk_by(|one, next| one.0 == next.0) {
@@ -172,8 +189,26 @@ impl Dimension {
             bounds.push(*bound);
             interval(&row);
         }
+        let first = tested_by.first().copied().unwrap_or_default();
         let (bounds, tested_by) = (Bounds::new(bounds, short), tested_by.into());
-        Self { slot, of, tested_by, bounds, intervals, rows }
+        Self { slot, of, first, tested_by, bounds, left }
+    }
+
+    /// Whether any rule that is left tests it, in a chain whose rules have their bits in one word.
+    #[inline]
+    pub(crate) const fn matters_to_word(&self, left: u128) -> bool {
+        left & self.first != 0
+    }
+
+    /// Returns the rules of such a chain that match a packet with this value, or without one, as far as it goes by this.
+    #[inline]
+    pub(crate) fn word(&self, value: Option<u128>) -> u128 {
+        match (value, &self.left) {
+            (Some(value), Intervals::OneWord(all)) => {
+                all.get(self.bounds.up_to(self.of.of(value))).copied().unwrap_or(u128::MAX)
+            }
+            _ => !self.first,
+        }
     }
 
     /// Whether any rule that is left tests it.
@@ -188,9 +223,14 @@ impl Dimension {
         let Some(value) = value else {
             return left.iter_mut().zip(&*self.tested_by).for_each(|(left, tested)| *left &= !tested);
         };
-        let value = self.of.of(value);
-        let row = self.intervals.get(self.bounds.up_to(value)).map_or(0, |row| *row as usize * left.len());
-        let row = self.rows.get(row..).unwrap_or_default();
+        let at = self.bounds.up_to(self.of.of(value));
+        let row = match &self.left {
+            Intervals::OneWord(all) => all.get(at..).unwrap_or_default(),
+            Intervals::Rows { intervals, rows } => {
+                let row = intervals.get(at).map_or(0, |row| *row as usize * left.len());
+                rows.get(row..).unwrap_or_default()
+            }
+        };
         left.iter_mut().zip(row).for_each(|(left, row)| *left &= row);
     }
 }
@@ -285,6 +325,13 @@ mod tests {
                 if dimension.matters_to(&left) {
                     dimension.narrow(&mut left, values[usize::from(dimension.slot)]);
                 }
+            }
+            if let [all] = rules_from(next, count).as_slice() {
+                let mut word = *all;
+                for dimension in dimensions.iter().filter(|one| one.matters_to_word(*all)) {
+                    word &= dimension.word(values[usize::from(dimension.slot)]);
+                }
+                prop_assert_eq!(left.as_slice(), [word]);
             }
             let found: Vec<_> = std::iter::from_fn(|| take_first(&mut left)).collect();
             prop_assert_eq!(found, wanted);

@@ -122,6 +122,13 @@ impl FdbTable {
     }
 }
 
+impl FdbTable {
+    /// Returns the partition of addresses by those entries that lead to a port now, and may be gone: only those, as one class.
+    pub(crate) const fn passing(&self, port: IfIndex) -> Passing<'_> {
+        Passing { table: self, port }
+    }
+}
+
 impl FdbRecord {
     fn new(entry: &FdbEntry) -> Self {
         Self {
@@ -208,6 +215,33 @@ impl Partition for Lasting<'_> {
         for (class, record) in self.0.records.iter().enumerate().filter(|(_, record)| record.lasts()) {
             each(class, record.address.into());
         }
+    }
+}
+
+/// The entries of one VLAN that lead to a port, unless time or a guest has taken them away.
+pub(crate) struct Passing<'f> {
+    table: &'f FdbTable,
+    port: IfIndex,
+}
+
+impl Passing<'_> {
+    fn has(&self, record: &FdbRecord) -> bool {
+        !record.lasts() && !record.locked && record.dst == FdbDst::Port(self.port)
+    }
+}
+
+impl Partition for Passing<'_> {
+    fn class_of(&self, value: u128) -> Option<usize> {
+        let record = self.table.records.get(self.table.class_of(value)?)?;
+        self.has(record).then_some(0)
+    }
+
+    fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {
+        self.table
+            .records
+            .iter()
+            .filter(|record| self.has(record))
+            .for_each(|one| each(0, one.address.into()));
     }
 }
 

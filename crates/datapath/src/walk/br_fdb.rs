@@ -25,6 +25,12 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         table.record(class)
     }
 
+    /// Whether the frame's destination has an entry that leads to a port now, and may be gone at any time.
+    pub(super) fn br_fdb_find_passing(&mut self, bridge: &Bridge<'s>, vid: u16, to: IfIndex) -> bool {
+        let table = bridge.fdb.vlan(vid);
+        table.is_some_and(|table| self.frame.which(Field::Dst, &table.passing(to)).is_some())
+    }
+
     /// The entry of the frame's destination, as far as it matters.
     pub(super) fn br_fdb_find_dst(&mut self, bridge: &Bridge<'s>, vid: u16) -> Option<FdbDst> {
         let port = match self.manner.aim {

@@ -400,7 +400,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 self.step(function, dev, format_args!("to {name}"), format_args!("FDB entry, vlan {vid}"));
                 self.br_forward(&bridged, bridge, to);
             }
-            None if self.may_be_learned_there(bridge) && self.frame.choose(2) == 1 => {
+            None if self.an_entry_may_lead_there(bridge, vid) && self.frame.choose(2) == 1 => {
                 let to = self.aims_at(bridge).map_or(dev, |port| port.link.index);
                 self.br_forward(&bridged, bridge, to);
             }
@@ -414,21 +414,18 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
     }
 
-    /// Whether the port that is aimed at can have any address learned on it, which an entry then leads to.
-    fn may_be_learned_there(&self, bridge: &Bridge<'s>) -> bool {
-        let port = self.aims_at(bridge).filter(|_| self.ever() && bridge.hold_time() != Some(0));
+    /// Whether an entry can lead to the port that is aimed at: one that is there, or any that is learned on it.
+    fn an_entry_may_lead_there(&mut self, bridge: &Bridge<'s>, vid: u16) -> bool {
+        let Some(port) = self.aims_at(bridge).filter(|_| self.ever()) else { return false };
+        let options = &port.options;
+        let kept =
+            [options.proxy_arp, options.proxy_arp_wifi, options.neigh_suppress, options.neigh_vlan_suppress];
         // Where unknown addresses are flooded, whatever they carry, no entry leads any further.
-        let floods = |port: &Port<'s>| {
-            let options = &port.options;
-            let kept = [
-                options.proxy_arp,
-                options.proxy_arp_wifi,
-                options.neigh_suppress,
-                options.neigh_vlan_suppress,
-            ];
-            options.flood != Some(false) && !kept.contains(&Some(true))
-        };
-        port.is_some_and(|port| port.has(|options| options.learning) && !floods(port))
+        if options.flood != Some(false) && !kept.contains(&Some(true)) {
+            return false;
+        }
+        let learns = bridge.hold_time() != Some(0) && port.has(|options| options.learning);
+        learns || self.br_fdb_find_passing(bridge, vid, port.link.index)
     }
 
     /// `br->dev->flags & IFF_PROMISC`.

@@ -158,13 +158,25 @@ impl Question<'_> {
 
     /// Whether an address that was behind the other port is behind this one.
     fn took_over(&self, of: IfIndex, address: MacAddr, after: &Tables) -> Arrived {
-        let is_at = |table: &[FdbEntry], port: IfIndex| {
-            let at =
-                |entry: &FdbEntry| entry.device == port && entry.bridge.is_some() && entry.address == address;
-            table.iter().any(|entry| at(entry) && !entry.is_locked() && entry.kind() != FdbKind::Local)
+        let at = |port: IfIndex| {
+            move |entry: &&FdbEntry| {
+                let is_there = entry.device == port && entry.bridge.is_some() && entry.address == address;
+                is_there && !entry.is_locked() && entry.kind() != FdbKind::Local
+            }
         };
-        let taken = is_at(self.netns.fdb.known(), of) && is_at(&after.fdb, self.port);
-        if taken { Arrived::Yes } else { Arrived::No }
+        let before = self.netns.fdb.known();
+        if !before.iter().any(|entry| at(of)(&entry)) {
+            return Arrived::No;
+        }
+        // Of an address that was at both, in one VLAN here and in another there, an entry here says nothing.
+        let is_new =
+            |entry: &FdbEntry| !before.iter().filter(at(self.port)).any(|known| known.vlan == entry.vlan);
+        let mut here = after.fdb.iter().filter(at(self.port)).peekable();
+        match (here.peek().is_some(), here.any(is_new)) {
+            (_, true) => Arrived::Yes,
+            (true, false) => Arrived::Perhaps,
+            (false, false) => Arrived::No,
+        }
     }
 
     /// Whether one of many frames may have arrived: each is then looked at on its own.

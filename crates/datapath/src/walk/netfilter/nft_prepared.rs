@@ -89,20 +89,29 @@ impl<F: Frame> Walker<'_, '_, F> {
             0 => Rules::from_slice(&prepared.all),
             next => rules_from(next, prepared.verdicts.len()),
         };
-        let left: &mut [u128] = &mut rules;
-        for dimension in &prepared.dimensions {
-            if !dimension.matters_to(left) {
-                continue;
+        let mut value = |this: &mut Self, slot: u8| match prepared.loads.get(usize::from(slot)) {
+            Some(&Load::Payload { base, offset, len }) => {
+                this.nft_load_payload(skb, pkt, loaded, (base, offset, len))
             }
-            // What the packet does not have ends the rule.
-            let value = match prepared.loads.get(usize::from(dimension.slot)) {
-                Some(&Load::Payload { base, offset, len }) => {
-                    self.nft_load_payload(skb, pkt, loaded, (base, offset, len))
+            Some(&Load::Meta { key, len }) => this.nft_load_meta(skb, pkt, key, len),
+            None => None,
+        };
+        // What the packet does not have ends the rule.
+        if let [word] = rules.as_mut_slice() {
+            // Most chains: what is left stays in registers.
+            let mut left = *word;
+            for dimension in prepared.dimensions.iter() {
+                if dimension.matters_to_word(left) {
+                    left &= dimension.word(value(self, dimension.slot));
                 }
-                Some(&Load::Meta { key, len }) => self.nft_load_meta(skb, pkt, key, len),
-                None => None,
-            };
-            dimension.narrow(left, value);
+            }
+            *word = left;
+        } else {
+            for dimension in &prepared.dimensions {
+                if dimension.matters_to(&rules) {
+                    dimension.narrow(&mut rules, value(self, dimension.slot));
+                }
+            }
         }
         (loaded.left, loaded.place) = (rules, place);
     }
