@@ -242,6 +242,18 @@ fn link_local_sources_are_routed_back_out_of_the_same_interface() {
     );
 }
 
+/// Found by a proof whose witness did not get there (configuration 291 on 6.18).
+#[test]
+fn hop_by_hop_options_that_do_not_fit_end_a_packet() {
+    let forwarding = Step::Sysctl { family: "ipv6", device: Some("all"), setting: "forwarding", value: 1 };
+    let steps = [bridge(&[0]), vec![forwarding]].concat();
+    one(
+        steps,
+        "02000000100002000000200086dd6000001a001200fffe800000000000000000000000000077fe80000000000000000000fffe001002\
+         03e807d00012cb5e706f727463756c6c69737063c70b82a4001a",
+    );
+}
+
 #[test]
 fn arp_filter_keeps_silent_to_an_own_address_as_sender() {
     let steps = [

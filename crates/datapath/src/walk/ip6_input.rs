@@ -67,7 +67,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             return self.drop_skb(function, &skb, "the source is multicast", format_args!("saddr"));
         }
         // What its length does not cover is cut off (pskb_trim_rcsum); a hop-by-hop header may say another length.
-        skb.trimmed = !self.frame.is(Field::Ip6(d, Ip6Field::NextHeader), 0u8);
+        skb.trimmed = !self.has_hop_by_hop(&mut skb, "ipv6_parse_hopopts");
         if self.nf_inet_pre_routing(&mut skb, "ipv6_rcv", NftFamily::Ip6).is_none() {
             return;
         }
@@ -79,6 +79,16 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let oif = strict.then_some(skb.dev);
         let flow = Flow { ipv6: true, daddr, saddr, iif: Some(skb.iif()), oif };
         self.ip6_route_input(skb, flow, multicast);
+    }
+
+    /// Whether hop-by-hop options come first. Where they are not in order, or want it so, that ends the packet: an open question.
+    pub(super) fn has_hop_by_hop(&mut self, skb: &mut Skb, function: &'static str) -> bool {
+        let has = self.frame.is(Field::Ip6(skb.depth, Ip6Field::NextHeader), 0u8);
+        if has {
+            let what = "whether the hop-by-hop options are in order".to_owned();
+            self.assume(skb, function, OpenKind::Unmodelled(what));
+        }
+        has
     }
 
     /// `ip6_route_input`: rules and tables, for multicast too.

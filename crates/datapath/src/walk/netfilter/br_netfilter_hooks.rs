@@ -44,6 +44,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
         // br_validate_ipv4, br_validate_ipv6
         skb.trimmed = true;
+        if family == NftFamily::Ip6 {
+            self.has_hop_by_hop(skb, "nf_ip6_check_hbh_len");
+        }
         skb.nf_bridge = true;
         skb.physdev = Some(Physdev { input: skb.dev, output: None });
         let state = NfState { family, hook: NfHook::PreRouting, iif: Some(bridge.link.index), oif: None };
