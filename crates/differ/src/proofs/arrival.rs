@@ -75,8 +75,8 @@ impl Question<'_> {
         match self.goal {
             Goal::Host(protocol) => host(protocol, frame, facts, seen),
             Goal::Infrastructure => self.infrastructure(frame, facts, seen),
-            Goal::Port(to) => at_wire(to, facts),
-            Goal::Sniff { .. } => at_wire(self.port, facts),
+            Goal::Port(to) => self.at_wire(to, facts),
+            Goal::Sniff { .. } => self.at_wire(self.port, facts),
             Goal::Spoof { of } => self.took_over(of, source(frame), &seen.after),
             Goal::SpoofIp { address, to } => {
                 let mut named = in_the_name_of(address).into_iter();
@@ -84,7 +84,7 @@ impl Question<'_> {
                     return Arrived::No;
                 }
                 match to {
-                    Receiver::Port(to) => at_wire(to, facts),
+                    Receiver::Port(to) => self.at_wire(to, facts),
                     Receiver::Host if seen.routed() => Arrived::Yes,
                     Receiver::Host => {
                         let protocols = [HostProtocol::Arp, HostProtocol::Ipv4, HostProtocol::Ipv6];
@@ -94,6 +94,26 @@ impl Question<'_> {
                 }
             }
         }
+    }
+
+    /// Whether it left by a port.
+    fn at_wire(&self, port: IfIndex, facts: &Facts) -> Arrived {
+        let Some(wire) = names::name(port).and_then(names::wire) else { return Arrived::Untold };
+        if facts.copies.iter().any(|(at, _)| *at == wire) {
+            return Arrived::Yes;
+        }
+        if self.is_cut_off(port) { Arrived::Untold } else { Arrived::No }
+    }
+
+    /// Whether what is below a port, a bond's slaves or a lower device, has no carrier, so that nothing of what leaves by the
+    /// port is heard. A port that has none itself is out of use.
+    fn is_cut_off(&self, port: IfIndex) -> bool {
+        let links = self.netns.links.known();
+        let lower = links.iter().find(|link| link.index == port).filter(|link| link.link_netns.is_none());
+        let lower = lower.and_then(|link| link.link);
+        let mut below = links.iter().filter(|link| link.master == Some(port) || Some(link.index) == lower);
+        let first = below.next();
+        first.into_iter().chain(below).all(|link| link.carrier == Some(false)) && first.is_some()
     }
 
     /// The host, by way of an address that it has on another interface; or what it routes on.
@@ -245,11 +265,6 @@ fn host(protocol: HostProtocol, frame: &[u8], facts: &Facts, seen: &Seen) -> Arr
 fn is_other(protocol: EtherType) -> bool {
     // Nobody but the harness listens for experiments.
     HostProtocol::of(protocol) == HostProtocol::Other && protocol != EXPERIMENT
-}
-
-fn at_wire(port: IfIndex, facts: &Facts) -> Arrived {
-    let Some(wire) = names::name(port).and_then(names::wire) else { return Arrived::Untold };
-    if facts.copies.iter().any(|(at, _)| *at == wire) { Arrived::Yes } else { Arrived::No }
 }
 
 fn copy_at(port: IfIndex, marks: &Marks, seen: &Seen) -> bool {
