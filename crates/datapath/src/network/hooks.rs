@@ -129,6 +129,8 @@ pub(crate) struct Hooks<'s> {
     xt_tables: Vec<XtTable<'s>>,
     br_netfilter: Option<BrNetfilter>,
     device_names: OnceLock<DeviceNames>,
+    /// Whether anything here may send a frame anywhere, once it was asked.
+    goes_anywhere: OnceLock<bool>,
 }
 
 impl<'s> Hooks<'s> {
@@ -180,6 +182,10 @@ impl<'s> Hooks<'s> {
 
     /// Whether a frame may be sent on by filters or programs, or something is present of which nobody knows what it does.
     pub(crate) fn may_go_anywhere(&self) -> bool {
+        *self.goes_anywhere.get_or_init(|| self.has_what_may_go_anywhere())
+    }
+
+    fn has_what_may_go_anywhere(&self) -> bool {
         let mut lists = self.ingress.values().chain(self.egress.values()).chain(self.netfilter.values());
         let mut rules =
             self.rulesets.iter().flat_map(|ruleset| &ruleset.chains).flat_map(|chain| &chain.rules);
