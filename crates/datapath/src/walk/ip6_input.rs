@@ -86,7 +86,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let has = self.frame.is(Field::Ip6(skb.depth, Ip6Field::NextHeader), 0u8);
         if has {
             let what = "whether the hop-by-hop options are in order".to_owned();
-            self.assume(skb, function, OpenKind::Unmodelled(what));
+            self.may_stop(skb, function, OpenKind::Unmodelled(what));
         }
         has
     }
