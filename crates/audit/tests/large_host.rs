@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::civil::date;
 use portcullis_audit::{AuditReport, Policy, audit};
 use portcullis_datapath::{Concrete, Network, Trace, walk};
-use portcullis_prove::Verdict;
+use portcullis_prove::{Proof, Prover, Verdict};
 use portcullis_snapshot::Snapshot;
 use portcullis_testnet::{AntiSpoofing, large_host};
 
@@ -53,5 +53,27 @@ fn each_guest_has_a_witness_of_its_own() {
         assert!(seen >= 12, "{style:?}: {seen}");
         let exposed = report.claims.iter().any(|claim| matches!(claim.proof.verdict, Verdict::Exposed(_)));
         assert!(exposed, "{style:?}");
+    }
+}
+
+/// What is carried over to a bridge that is alike is what a proof of its own would say, and its frames get there.
+#[test]
+fn what_is_carried_over_holds_where_it_is_carried_to() {
+    for style in STYLES {
+        let snapshot = large_host(9, 3, style);
+        let network = Network::new(&snapshot, snapshot.namespaces[0].id).unwrap();
+        let prover = Prover::new(&network);
+        let report = audit_of(&snapshot);
+        let bridges: BTreeSet<_> = report.claims.iter().map(|claim| claim.bridge.index).collect();
+        assert_eq!((bridges.len(), report.claims.len()), (3, 3 * 9), "{style:?}");
+        for claim in &report.claims {
+            let Proof { port, goal, verdict } = &claim.proof;
+            let own = prover.prove(*port, &[*goal]).pop().unwrap().verdict;
+            assert_eq!(verdict.name(), own.name(), "{style:?}: {goal:?} of {}", claim.from[0].name);
+            if let Verdict::Exposed(exposure) = verdict {
+                assert!(prover.gets_there(*port, *goal, &exposure.frame), "{style:?}: {goal:?}");
+                assert_eq!(network.link(exposure.into).unwrap().master, Some(claim.bridge.index));
+            }
+        }
     }
 }

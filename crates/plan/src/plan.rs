@@ -186,7 +186,8 @@ pub fn plan(
     let Draft { chosen, unfit, .. } = draft;
     let then = made.namespaces.get(at).ok_or_else(missing)?;
     let after = Context::new(&made, then, policy).ok_or_else(missing)?;
-    let looked = look((&context, &known_before), (&after, &known_after), &bridges, changes.is_empty());
+    let looked =
+        look((&context, &known_before), (&after, &known_after), &bridges, (&chosen, changes.is_empty()));
     let (mut stops, mut cut) = (Vec::new(), Vec::new());
     for (Sorted { bridge, .. }, (judged, lost)) in bridges.iter().zip(&looked) {
         cut.extend(lost.iter().filter(|want| want.firm).map(|want| format!("{}: {want}", bridge.link.name)));
@@ -206,19 +207,23 @@ const MOST_ROUNDS: usize = 4;
 /// A state of the host, and what an audit proved of it.
 type Known<'c, 's> = (&'c Context<'s>, &'c [Claim]);
 
-/// Judges each bridge, as it is and as it will be, and tells what it loses. Of bridges that are alike the first stands for all
-/// as long as there is nothing to show.
+/// Judges each bridge, as it is and as it will be, and tells what it loses. Of bridges that are alike, and have the same
+/// remedies, the first stands for all as long as there is nothing to show.
 fn look(
     before: Known<'_, '_>,
     after: Known<'_, '_>,
     bridges: &[Sorted<'_, '_>],
-    same: bool,
+    (chosen, same): (&[Chosen], bool),
 ) -> Vec<(Vec<Judged>, Vec<Want>)> {
+    let methods = |bridge: &BridgeView<'_>| {
+        let here = chosen.iter().filter(|one| one.bridge.index == bridge.link.index);
+        here.map(|one| one.method).collect::<Vec<_>>()
+    };
     let mut looked: Vec<(Vec<Judged>, Vec<Want>)> = Vec::new();
     for Sorted { bridge, like } in bridges {
         let first = like.and_then(|like| Some((bridges.get(like)?.bridge, looked.get(like)?)));
         let carried = first
-            .filter(|(_, (_, lost))| lost.is_empty())
+            .filter(|(first, (_, lost))| lost.is_empty() && methods(first) == methods(bridge))
             .and_then(|(first, (judged, _))| Some((carried(judged, before.0, first, bridge)?, Vec::new())));
         let own = || (judged(before, after, bridge, same), lost(before.0, after.0, bridge, same));
         looked.push(carried.unwrap_or_else(own));
