@@ -202,19 +202,8 @@ impl Host {
         state: u16,
         vlan: Option<u16>,
     ) {
-        let entry = FdbEntry {
-            device: self.index(device),
-            bridge: Some(bridge),
-            address,
-            vlan: vlan.and_then(VlanId::new),
-            state,
-            flags: 0,
-            flags_ext: 0,
-            used: None,
-            updated: None,
-            remote: None,
-            unknown: Vec::new(),
-        };
+        let entry = FdbEntry::new(self.index(device), Some(bridge), address, state);
+        let entry = FdbEntry { vlan: vlan.and_then(VlanId::new), ..entry };
         read(&mut self.netns().fdb).push(entry);
     }
 

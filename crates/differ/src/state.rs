@@ -49,22 +49,7 @@ pub(crate) fn learn(netns: &mut Netns, learned: &[Learned], bytes: &[u8]) {
 }
 
 fn entry(device: IfIndex, bridge: IfIndex, address: MacAddr, vlan: Option<VlanId>) -> FdbEntry {
-    let (state, flags) = (NUD_REACHABLE, NTF_MASTER);
-    let unknown = Vec::new();
-    let (flags_ext, used, updated, remote) = (0, None, None, None);
-    FdbEntry {
-        device,
-        bridge: Some(bridge),
-        address,
-        vlan,
-        state,
-        flags,
-        flags_ext,
-        used,
-        updated,
-        remote,
-        unknown,
-    }
+    FdbEntry { vlan, flags: NTF_MASTER, ..FdbEntry::new(device, Some(bridge), address, NUD_REACHABLE) }
 }
 
 fn count_learned(netns: &mut Netns, bridge: IfIndex) {

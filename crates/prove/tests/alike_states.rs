@@ -38,19 +38,7 @@ fn index(snapshot: &Snapshot, name: &str) -> IfIndex {
 
 fn learned(snapshot: &Snapshot, port: &str, last: u8) -> FdbEntry {
     let port = snapshot.namespaces.first().unwrap().link_named(port).unwrap();
-    FdbEntry {
-        device: port.index,
-        bridge: port.master,
-        address: MacAddr([0x52, 0x54, 1, 0, 0, last]),
-        vlan: None,
-        state: 2,
-        flags: 0,
-        flags_ext: 0,
-        used: None,
-        updated: None,
-        remote: None,
-        unknown: Vec::new(),
-    }
+    FdbEntry::new(port.index, port.master, MacAddr([0x52, 0x54, 1, 0, 0, last]), 2)
 }
 
 fn fdb(snapshot: &mut Snapshot, entries: Vec<FdbEntry>) {

@@ -66,6 +66,24 @@ impl FdbEntry {
     const NTF_STICKY: u8 = 0x40;
     const NTF_EXT_LOCKED: u32 = 0x02;
 
+    /// An entry of a bridge in no VLAN that leads to a device, with a state (`NUD_*`) and nothing else that is known of it.
+    #[must_use]
+    pub const fn new(device: IfIndex, bridge: Option<IfIndex>, address: MacAddr, state: u16) -> Self {
+        Self {
+            device,
+            bridge,
+            address,
+            vlan: None,
+            state,
+            flags: 0,
+            flags_ext: 0,
+            used: None,
+            updated: None,
+            remote: None,
+            unknown: Vec::new(),
+        }
+    }
+
     /// Returns what sort of entry it is.
     #[must_use]
     pub const fn kind(&self) -> FdbKind {

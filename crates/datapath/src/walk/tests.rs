@@ -69,20 +69,7 @@ fn port(index: IfIndex, name: &str) -> Link {
 }
 
 fn fdb(device: IfIndex, address: MacAddr, state: u16, vlan: Option<u16>) -> FdbEntry {
-    let vlan = vlan.and_then(VlanId::new);
-    FdbEntry {
-        device,
-        bridge: Some(BR0),
-        address,
-        vlan,
-        state,
-        flags: 0,
-        flags_ext: 0,
-        used: None,
-        updated: None,
-        remote: None,
-        unknown: Vec::new(),
-    }
+    FdbEntry { vlan: vlan.and_then(VlanId::new), ..FdbEntry::new(device, Some(BR0), address, state) }
 }
 
 const LOCAL: u16 = 0x80;

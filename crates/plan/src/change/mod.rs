@@ -344,19 +344,8 @@ impl Change {
             }
             _ => return None,
         };
-        Some(FdbEntry {
-            device,
-            bridge: Some(bridge),
-            address,
-            vlan,
-            state,
-            flags,
-            flags_ext: 0,
-            used: Some(0),
-            updated: Some(0),
-            remote: None,
-            unknown: Vec::new(),
-        })
+        let entry = FdbEntry::new(device, Some(bridge), address, state);
+        Some(FdbEntry { vlan, flags, used: Some(0), updated: Some(0), ..entry })
     }
 
     /// Writes the new state, or the old one.

@@ -89,7 +89,7 @@ pub fn large_host(guests: usize, bridges: usize, style: AntiSpoofing) -> Snapsho
         let tap = LinkKind::Tun(TunOptions { tap: true, ..TunOptions::default() });
         links.push(port(link(index, &guest.port, tap), bridge, bridges + at));
         device(&mut netns, index, bridge);
-        add(&mut netns.fdb, fdb(index, bridge, guest.mac, 2));
+        add(&mut netns.fdb, FdbEntry::new(index, Some(bridge), guest.mac, 2));
         all.push(guest);
     }
     netns.links = Reading::Read(links);
@@ -114,7 +114,7 @@ fn number(at: usize) -> u32 {
 
 /// What comes with every device that is up and belongs to a bridge.
 fn device(netns: &mut Netns, index: IfIndex, bridge: IfIndex) {
-    add(&mut netns.fdb, fdb(index, bridge, mac(index), 0x80));
+    add(&mut netns.fdb, FdbEntry::new(index, Some(bridge), mac(index), 0x80));
     let own = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, index.0 as u16);
     add(&mut netns.addresses, address(index, &format!("{own}/64")));
     add(&mut netns.routes, route(index, &format!("{own}/128"), 255, 2));
@@ -214,22 +214,6 @@ fn route(device: IfIndex, destination: &str, table: u32, kind: u8) -> Route {
         prefsrc: None,
         nexthops: vec![NextHop { device: Some(device), gateway: None, flags: 0 }],
         nexthop_id: None,
-    }
-}
-
-fn fdb(device: IfIndex, bridge: IfIndex, address: MacAddr, state: u16) -> FdbEntry {
-    FdbEntry {
-        device,
-        bridge: Some(bridge),
-        address,
-        vlan: None,
-        state,
-        flags: 0,
-        flags_ext: 0,
-        used: None,
-        updated: None,
-        remote: None,
-        unknown: Vec::new(),
     }
 }
 

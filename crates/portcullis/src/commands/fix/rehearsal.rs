@@ -55,19 +55,8 @@ fn hear(netns: &mut portcullis_snapshot::Netns) {
     let Reading::Read(entries) = &mut netns.fdb else { return };
     let ports = netns.links.known().iter().filter(|link| link.bridge_port().is_some());
     for (port, number) in ports.zip(1u8..) {
-        entries.push(FdbEntry {
-            device: port.index,
-            bridge: port.master,
-            address: MacAddr([2, 0, 0, 0, 3, number]),
-            vlan: None,
-            state: REACHABLE,
-            flags: MASTER,
-            flags_ext: 0,
-            used: None,
-            updated: None,
-            remote: None,
-            unknown: Vec::new(),
-        });
+        let entry = FdbEntry::new(port.index, port.master, MacAddr([2, 0, 0, 0, 3, number]), REACHABLE);
+        entries.push(FdbEntry { flags: MASTER, ..entry });
     }
 }
 
