@@ -417,19 +417,8 @@ fn policy_rules() {
     fresh(|| {
         let _lab = Lab::new();
         let rule = |ipv6, action, iif: Option<&str>| PolicyRule {
-            ipv6,
-            priority: 10,
-            action,
-            table: if action == 1 { 5000 } else { 0 },
-            not: false,
-            source: None,
-            destination: None,
             iif: iif.map(ToOwned::to_owned),
-            oif: None,
-            l3mdev: false,
-            goto: None,
-            suppress_prefixlen: None,
-            unknown: Vec::new(),
+            ..PolicyRule::new(ipv6, 10, action, if action == 1 { 5000 } else { 0 })
         };
         let rules = here().rules.known().to_vec();
         let full = PolicyRule {

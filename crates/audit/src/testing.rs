@@ -292,21 +292,7 @@ impl Host {
 
     /// Adds a policy rule in its place; action 1 is a lookup, 6 a blackhole.
     pub(crate) fn rule(&mut self, ipv6: bool, priority: u32, action: u8, table: u32) -> &mut PolicyRule {
-        let rule = PolicyRule {
-            ipv6,
-            priority,
-            action,
-            table,
-            not: false,
-            source: None,
-            destination: None,
-            iif: None,
-            oif: None,
-            l3mdev: false,
-            goto: None,
-            suppress_prefixlen: None,
-            unknown: Vec::new(),
-        };
+        let rule = PolicyRule::new(ipv6, priority, action, table);
         let rules = read(&mut self.netns().rules);
         let at = rules.partition_point(|known| (known.ipv6, known.priority) <= (ipv6, priority));
         rules.insert(at, rule);

@@ -7,7 +7,7 @@
     reason = "this is a test, which may fail"
 )]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use portcullis_datapath::{FrameBuilder, Payload};
 use portcullis_differ::firewall::{self, Chain, Match, TABLE, meta};
@@ -242,12 +242,29 @@ fn link_local_sources_are_routed_back_out_of_the_same_interface() {
     );
 }
 
+/// The longest prefix is another interface's own address; the lookup goes on to what every interface has (`fib6_backtrack`).
+#[test]
+fn a_strict_lookup_goes_on_to_a_shorter_prefix() {
+    let forwarding = Step::Sysctl { family: "ipv6", device: Some("all"), setting: "forwarding", value: 1 };
+    let elsewhere = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x78).into();
+    let steps = [
+        bridge(&[0]),
+        cable(UPLINK, OUTSIDE).into(),
+        vec![Step::Address { device: UPLINK, address: elsewhere, prefix: 128 }, forwarding],
+    ];
+    one(
+        steps.concat(),
+        "02000000100002000000200086dd6000001a001211fffe800000000000000000000000000077fe800000000000000000000000000078\
+         03e807d00012cb5e706f727463756c6c69737063c70b82a4001a",
+    );
+}
+
 /// Found by a proof whose witness did not get there (configuration 291 on 6.18).
 #[test]
 fn hop_by_hop_options_that_do_not_fit_end_a_packet() {
     let forwarding = Step::Sysctl { family: "ipv6", device: Some("all"), setting: "forwarding", value: 1 };
     let steps = [bridge(&[0]), vec![forwarding]].concat();
-    one(
+    stays_open(
         steps,
         "02000000100002000000200086dd6000001a001200fffe800000000000000000000000000077fe80000000000000000000fffe001002\
          03e807d00012cb5e706f727463756c6c69737063c70b82a4001a",
@@ -546,7 +563,7 @@ fn writes(family: NftFamily, text: &str, (offset, value): (u32, &[u8]), sum: Pay
 #[test]
 fn a_new_destination_without_a_route_ends_an_ipv6_packet_in_the_bridge() {
     let sum = PayloadSum { kind: 0, offset: 0, flags: 1 };
-    let address: std::net::Ipv6Addr = "fd00::b".parse().unwrap();
+    let address: Ipv6Addr = "fd00::b".parse().unwrap();
     let rules = writes(NftFamily::Ip6, "ip6 daddr set fd00::b", (24, &address.octets()), sum);
     one(
         [bridge(&[0]), rules.into()].concat(),

@@ -82,6 +82,22 @@ pub enum NftFamily {
     Other(u8),
 }
 
+impl NftFamily {
+    /// Returns the number that the kernel has for it (`NFPROTO_*`).
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Inet => 1,
+            Self::Ip => 2,
+            Self::Arp => 3,
+            Self::Netdev => 5,
+            Self::Bridge => 7,
+            Self::Ip6 => 10,
+            Self::Other(other) => other,
+        }
+    }
+}
+
 /// One nftables flowtable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -271,6 +271,28 @@ pub struct PolicyRule {
     pub unknown: Vec<UnknownAttribute>,
 }
 
+impl PolicyRule {
+    /// A rule for every packet of a family, with an action (`FR_ACT_*`); a table matters to a lookup only.
+    #[must_use]
+    pub const fn new(ipv6: bool, priority: u32, action: u8, table: u32) -> Self {
+        Self {
+            ipv6,
+            priority,
+            action,
+            table,
+            not: false,
+            source: None,
+            destination: None,
+            iif: None,
+            oif: None,
+            l3mdev: false,
+            goto: None,
+            suppress_prefixlen: None,
+            unknown: Vec::new(),
+        }
+    }
+}
+
 /// One neighbour entry (`RTM_GETNEIGH` of `AF_INET` and `AF_INET6`, proxies included).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -231,21 +231,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_asked_for_reads_as_itself() {
-        let plain = PolicyRule {
-            ipv6: false,
-            priority: 10,
-            action: 6,
-            table: 0,
-            not: false,
-            source: None,
-            destination: None,
-            iif: None,
-            oif: None,
-            l3mdev: false,
-            goto: None,
-            suppress_prefixlen: None,
-            unknown: Vec::new(),
-        };
+        let plain = PolicyRule::new(false, 10, 6, 0);
         let full = PolicyRule {
             ipv6: true,
             action: 1,

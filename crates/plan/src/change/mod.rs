@@ -21,7 +21,6 @@ use filters::{put_filter, tc};
 use tables::{alike, put_ruleset, ruleset};
 use vlans::{put_vlans, vlans};
 
-pub(crate) use tables::family_number;
 pub(crate) use words::family_word;
 
 /// The name of the tables of nftables that are Portcullis's own, one in each family. No other is touched.
@@ -498,21 +497,7 @@ fn port_options(link: &mut Link) -> Option<&mut PortOptions> {
 pub const fn local_rule(ipv6: bool, priority: u32) -> PolicyRule {
     const LOOKUP: u8 = 1;
     const LOCAL: u32 = 255;
-    PolicyRule {
-        ipv6,
-        priority,
-        action: LOOKUP,
-        table: LOCAL,
-        not: false,
-        source: None,
-        destination: None,
-        iif: None,
-        oif: None,
-        l3mdev: false,
-        goto: None,
-        suppress_prefixlen: None,
-        unknown: Vec::new(),
-    }
+    PolicyRule::new(ipv6, priority, LOOKUP, LOCAL)
 }
 
 /// Whether a rule is that one. One that is for some packets only is another.

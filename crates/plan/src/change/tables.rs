@@ -20,19 +20,6 @@ pub(super) fn alike(held: Option<&Ruleset>, wanted: Option<&Ruleset>) -> bool {
     held.without_numbers() == wanted.without_numbers()
 }
 
-/// The number that the kernel has for a family (`NFPROTO_*`), for an order.
-pub(crate) const fn family_number(family: NftFamily) -> u8 {
-    match family {
-        NftFamily::Inet => 1,
-        NftFamily::Ip => 2,
-        NftFamily::Arp => 3,
-        NftFamily::Netdev => 5,
-        NftFamily::Bridge => 7,
-        NftFamily::Ip6 => 10,
-        NftFamily::Other(other) => other,
-    }
-}
-
 impl Ruleset {
     /// Portcullis's own table of a family with nothing in it.
     pub(crate) fn empty(family: NftFamily) -> Self {

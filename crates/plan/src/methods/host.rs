@@ -184,20 +184,10 @@ pub(super) fn blackhole(
     let in_front = rules.iter().any(|rule| rule.ipv6 == ipv6 && rule.priority == 0);
     let taken = |priority: u32| rules.iter().any(|rule| rule.ipv6 == ipv6 && rule.priority == priority);
     let priority = (1..=rule::PRIORITY).rev().find(|priority| !taken(*priority));
+    let priority = priority.ok_or_else(|| Lacks("every priority before 50 is taken".to_owned()))?;
     let blackhole = PolicyRule {
-        ipv6,
-        priority: priority.ok_or_else(|| Lacks("every priority before 50 is taken".to_owned()))?,
-        action: rule::BLACKHOLE,
-        table: 0,
-        not: false,
-        source: None,
-        destination: None,
         iif: Some(bridge.link.name.clone()),
-        oif: None,
-        l3mdev: false,
-        goto: None,
-        suppress_prefixlen: None,
-        unknown: Vec::new(),
+        ..PolicyRule::new(ipv6, priority, rule::BLACKHOLE, 0)
     };
     if in_front && taken(rule::LOCAL_BEHIND) {
         return Err(Lacks(format!("there is a rule at priority {} already", rule::LOCAL_BEHIND)));

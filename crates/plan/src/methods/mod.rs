@@ -11,7 +11,7 @@ use std::fmt;
 use portcullis_audit::{BridgeView, Context, PortView, RuleId};
 use portcullis_snapshot::NftFamily;
 
-use crate::change::{Change, Ruleset, family_number};
+use crate::change::{Change, Ruleset};
 use crate::device::{ConfAt, Device};
 use crate::rules::Chain;
 
@@ -335,7 +335,7 @@ pub(crate) fn changes(context: &Context<'_>, pieces: &[Piece]) -> Vec<Change> {
             },
         }
     }
-    chains.sort_by_key(|(family, _)| family_number(*family));
+    chains.sort_by_key(|(family, _)| family.number());
     let table = |(family, chains): &(NftFamily, Vec<Chain>)| {
         let from = Ruleset::own(context.netns(), *family);
         let to = crate::rules::with_chains(from.as_ref(), *family, chains);

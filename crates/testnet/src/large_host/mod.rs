@@ -218,21 +218,7 @@ fn route(device: IfIndex, destination: &str, table: u32, kind: u8) -> Route {
 }
 
 fn rule(ipv6: bool, priority: u32, table: u32) -> PolicyRule {
-    PolicyRule {
-        ipv6,
-        priority,
-        action: 1,
-        table,
-        not: false,
-        source: None,
-        destination: None,
-        iif: None,
-        oif: None,
-        l3mdev: false,
-        goto: None,
-        suppress_prefixlen: None,
-        unknown: Vec::new(),
-    }
+    PolicyRule::new(ipv6, priority, 1, table)
 }
 
 fn empty() -> Netns {

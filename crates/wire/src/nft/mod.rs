@@ -162,21 +162,9 @@ fn family(message: &[u8]) -> Option<NftFamily> {
     })
 }
 
-const fn family_number(family: NftFamily) -> u8 {
-    match family {
-        NftFamily::Inet => 1,
-        NftFamily::Ip => 2,
-        NftFamily::Arp => 3,
-        NftFamily::Netdev => 5,
-        NftFamily::Bridge => 7,
-        NftFamily::Ip6 => 10,
-        NftFamily::Other(other) => other,
-    }
-}
-
 /// Starts a message about something of a family.
 fn message(kind: u16, of: NftFamily) -> Message {
-    Message::new(NFNL_SUBSYS_NFTABLES << 8 | kind, 0).header(&[family_number(of), 0, 0, 0])
+    Message::new(NFNL_SUBSYS_NFTABLES << 8 | kind, 0).header(&[of.number(), 0, 0, 0])
 }
 
 /// Returns the family that a message speaks of.

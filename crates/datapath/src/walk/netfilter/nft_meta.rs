@@ -1,6 +1,6 @@
 //! `net/netfilter/nft_meta.c`, `net/bridge/netfilter/nft_meta_bridge.c`: what is known of a packet beside its bytes.
 
-use portcullis_snapshot::{IfIndex, LinkKind, MetaKey, NftFamily, Register};
+use portcullis_snapshot::{IfIndex, LinkKind, MetaKey, Register};
 
 use super::nf_tables_core::{Pktinfo, host_number};
 use super::registers::{Piece, Registers, Value, swapped};
@@ -41,7 +41,7 @@ impl<'w, F: Frame> Walker<'_, 'w, F> {
             }
             MetaKey::Mark => Some(skb.mark.to_ne_bytes().to_vec()),
             MetaKey::Priority => Some(skb.priority.to_ne_bytes().to_vec()),
-            MetaKey::NfProto => Some(vec![nfproto(state.family)]),
+            MetaKey::NfProto => Some(vec![state.family.number()]),
             MetaKey::PktType => Some(vec![pkt_type(skb.pkt_type)]),
             MetaKey::Iif => Some(index(state.iif)),
             MetaKey::Oif => Some(index(state.oif)),
@@ -183,18 +183,6 @@ fn name(name: &str) -> Vec<u8> {
 
 fn index(device: Option<IfIndex>) -> Vec<u8> {
     device.map_or(0, |device| device.0).to_ne_bytes().to_vec()
-}
-
-const fn nfproto(family: NftFamily) -> u8 {
-    match family {
-        NftFamily::Inet => 1,
-        NftFamily::Ip => 2,
-        NftFamily::Arp => 3,
-        NftFamily::Netdev => 5,
-        NftFamily::Bridge => 7,
-        NftFamily::Ip6 => 10,
-        NftFamily::Other(other) => other,
-    }
 }
 
 const fn pkt_type(pkt_type: PacketType) -> u8 {
