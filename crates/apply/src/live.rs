@@ -166,8 +166,7 @@ fn bridge_option(bridge: IfIndex, option: BridgeOption, value: u32) -> Message {
 }
 
 fn port_option(port: IfIndex, option: PortOption, value: u32) -> Message {
-    // Each is a byte (br_port_policy).
-    bridge::port_option(port, option.number(), &[u8::try_from(value).unwrap_or(u8::MAX)])
+    bridge::port_option(port, option.number(), &option.encode(value))
 }
 
 fn join(deeds: &mut Deeds, bridge: IfIndex, range: (VlanId, VlanId), flags: VlanFlags) -> Result<(), Error> {

@@ -21,7 +21,7 @@ use crate::roles::Roles;
 use crate::rule::RuleDoc;
 
 pub use alike::Alike;
-pub use view::{BridgeView, PortView, Tag};
+pub use view::{BridgeView, Knowledge, PortView, Tag};
 
 /// One namespace, ready for rules.
 pub struct Context<'s> {

@@ -27,7 +27,7 @@ pub use audit::{AuditReport, BridgeSummary, Counts, LowerDevice, PortSummary, Un
 pub use blanks::Blanks;
 pub use carry::Carry;
 pub use claims::{Claim, NotProven};
-pub use context::{Alike, BridgeView, Context, PortView, Tag};
+pub use context::{Alike, BridgeView, Context, Knowledge, PortView, Tag};
 pub use finding::{AppliedWaiver, Device, Evidence, Finding, Findings, Remedy, Role, Severity, Witness};
 pub use policy::{Access, BridgePolicy, Glob, LinkLocalProtocol, Policy, PolicyError, PortPolicy, Waiver};
 pub use probe::{Destination, Hit, Probe, Reach};

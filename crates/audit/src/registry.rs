@@ -22,6 +22,7 @@ pub static RULES: &[&dyn Rule] = &[
     &rules::foreign_guest_flood::ForeignGuestFlood,
     &rules::unknown_unicast_flood::UnknownUnicastFlood,
     &rules::mac_spoofing::MacSpoofing,
+    &rules::ip_spoofing::IpSpoofing,
     &rules::locked_self_authorised::LockedSelfAuthorised,
     &rules::fdb_exhaustion::FdbExhaustion,
     &rules::fdb_local_surprise::FdbLocalSurprise,

@@ -47,10 +47,17 @@ pub struct Tried {
 pub struct Bench {
     network: Vec<Step>,
     snapshot: Snapshot,
+    stated: String,
     leaving: Leaving,
 }
 
 impl Bench {
+    fn policy(&self, guest_to_guest: bool) -> Option<Policy> {
+        let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
+        let stated = &self.stated;
+        Policy::parse(&format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n{stated}")).ok()
+    }
+
     /// Builds a network once, to be read.
     ///
     /// # Errors
@@ -58,7 +65,13 @@ impl Bench {
     pub fn new(network: Vec<Step>) -> Result<Self, Error> {
         let scenario = Scenario { steps: network, frames: Vec::new() };
         let snapshot = configured(&scenario)?;
-        Ok(Self { network: scenario.steps, snapshot, leaving: Leaving::default() })
+        Ok(Self { network: scenario.steps, snapshot, stated: String::new(), leaving: Leaving::default() })
+    }
+
+    /// The same with a policy that says more.
+    #[must_use]
+    pub fn stating(self, policy: String) -> Self {
+        Self { stated: policy, ..self }
     }
 
     /// Returns the network.
@@ -81,7 +94,7 @@ impl Bench {
         methods: &[Method],
         refused: &BTreeMap<Method, String>,
     ) -> Result<Result<Tried, String>, Error> {
-        let Some(policy) = policy(guest_to_guest) else { return Ok(Err(POLICY.to_owned())) };
+        let Some(policy) = self.policy(guest_to_guest) else { return Ok(Err(POLICY.to_owned())) };
         let id = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?.id;
         let today = jiff::civil::date(2026, 6, 1);
         let request = Request { methods, complete: false, bridges: &[], refused, today };
@@ -104,7 +117,7 @@ impl Bench {
     /// # Errors
     /// If there is no network.
     pub fn with(&self, method: Method) -> Result<Result<Vec<Step>, String>, Error> {
-        let Some(policy) = policy(false) else { return Ok(Err(POLICY.to_owned())) };
+        let Some(policy) = self.policy(false) else { return Ok(Err(POLICY.to_owned())) };
         let netns = self.snapshot.namespaces.first().ok_or(Error::NoNamespace)?;
         let context = Context::new(&self.snapshot, netns, &policy).ok_or(Error::NoNamespace)?;
         let bridge = context.bridges().iter().find(|bridge| bridge.link.index == index(BRIDGE));
@@ -169,6 +182,20 @@ impl Bench {
         goal: Goal,
         frame: &[u8],
     ) -> Result<Result<bool, String>, Error> {
+        let each = self.each_gets_there(steps, goal, [frame])?;
+        Ok(each.map(|arrived| arrived.contains(&true)))
+    }
+
+    /// The same of several frames, sent one after the other.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn each_gets_there<'f>(
+        &mut self,
+        steps: &[Step],
+        goal: Goal,
+        frames: impl IntoIterator<Item = &'f [u8]> + Send,
+    ) -> Result<Result<Vec<bool>, String>, Error> {
         let port = GUEST_PORTS[0];
         // What a port is kept from hearing comes in by the other.
         let (into, of) = match goal {
@@ -182,8 +209,12 @@ impl Bench {
             if let Some((_, why)) = refused {
                 return Ok((Err(why.to_string()), ground.stand));
             }
-            let arrived = ground.one(index(of), goal, (into, frame))?;
-            Ok::<_, Error>((Ok(arrived == Arrived::Yes), ground.stand))
+            let arrived = frames.into_iter().map(|frame| {
+                let arrived = ground.one(index(of), goal, (into, frame))?;
+                Ok::<_, Error>(arrived == Arrived::Yes)
+            });
+            let arrived = arrived.collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, Error>((Ok(arrived), ground.stand))
         })??;
         self.leaving.let_go(stand)?;
         Ok(arrived)
@@ -208,11 +239,6 @@ impl Bench {
 }
 
 const POLICY: &str = "the policy is wrong";
-
-fn policy(guest_to_guest: bool) -> Option<Policy> {
-    let deny = if guest_to_guest { "" } else { "[[bridge]]\nguest-to-guest = \"deny\"\n" };
-    Policy::parse(&format!("{deny}[[port]]\nname = \"{PUBLIC}\"\nrole = \"uplink\"\n")).ok()
-}
 
 /// How a namespace was before some changes, with them, and after they were taken back.
 pub struct Passed {

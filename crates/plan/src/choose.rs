@@ -231,7 +231,8 @@ pub(crate) fn choose_for(
     let policy = context.policy();
     let trial = Trial { snapshot, policy, bridge: bridge.link.index, wanted: Vec::new(), wants };
     let fits = |method: &Method| {
-        let new = method.is_harmless() && !chosen.contains(method) && !request.refused.contains_key(method);
+        let may = method.is_harmless() || method.is_stated(bridge);
+        let new = may && !chosen.contains(method) && !request.refused.contains_key(method);
         new && matches!(trial.cuts(&[*method]), Ok(None))
     };
     named.iter().copied().find(fits)

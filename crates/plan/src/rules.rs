@@ -1,5 +1,8 @@
 //! Rules of nftables as remedies write them: what the kernel gets, and the same in `nft`'s words.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use portcullis_snapshot::{
     BitwiseOp, Bytes, CmpOp, EtherType, FibResult, MacAddr, MetaKey, NftBaseChain, NftChain, NftExpr,
     NftFamily, NftRule, NftTable, NftVerdict, PayloadBase, Register,
@@ -250,6 +253,12 @@ pub(crate) fn ether_type(op: CmpOp, protocol: EtherType) -> Match {
     field(text, (PayloadBase::Link, 12), op, &protocol.0.to_be_bytes())
 }
 
+/// The EtherType behind the first tag is this one.
+pub(crate) fn behind_tag(protocol: EtherType) -> Match {
+    let text = format!("@ll,128,16 0x{:04x}", protocol.0);
+    field(text, (PayloadBase::Link, 16), CmpOp::Eq, &protocol.0.to_be_bytes())
+}
+
 /// It is an EtherType at all, and not the length of an 802.2 frame.
 pub(crate) fn has_ether_type() -> Match {
     field("ether type > 1500".to_owned(), (PayloadBase::Link, 12), CmpOp::Gt, &1500u16.to_be_bytes())
@@ -258,6 +267,59 @@ pub(crate) fn has_ether_type() -> Match {
 /// The source is, or is not, this one.
 pub(crate) fn from_mac(op: CmpOp, address: MacAddr) -> Match {
     field(format!("ether saddr {}{address}", word(op)), (PayloadBase::Link, 6), op, &address.0)
+}
+
+/// The protocol is, by the packet's own account: behind a single tag, what the tag is in front of.
+pub(crate) fn of_protocol(protocol: EtherType) -> Match {
+    let text = format!("meta protocol 0x{:04x}", protocol.0);
+    meta(text, MetaKey::Protocol, CmpOp::Eq, &protocol.0.to_be_bytes())
+}
+
+/// The sender's MAC address in ARP is not this one.
+pub(crate) fn arp_not_from_mac(address: MacAddr) -> Match {
+    field(format!("arp saddr ether != {address}"), (PayloadBase::Network, 8), CmpOp::Neq, &address.0)
+}
+
+/// The sender's address in ARP, or the source of an IP packet, or the target of a neighbour advertisement, is not of this
+/// network.
+pub(crate) fn not_in_the_name_of(of: Named, net: IpNet) -> Match {
+    let (name, base, offset) = match of {
+        Named::Arp => ("arp saddr ip", PayloadBase::Network, 14),
+        Named::Ip if net.addr().is_ipv4() => ("ip saddr", PayloadBase::Network, 12),
+        Named::Ip => ("ip6 saddr", PayloadBase::Network, 8),
+        Named::Advertised => ("@th,64,128", PayloadBase::Transport, 8),
+    };
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let (network, mask) = (octets(net.network()), octets(net.netmask()));
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let (value, bits) = match of {
+        Named::Advertised => (format!("0x{}", hex(&network)), format!("0x{}", hex(&mask))),
+        Named::Arp | Named::Ip => (net.network().to_string(), net.netmask().to_string()),
+    };
+    if net.prefix_len() == net.max_prefix_len() {
+        return field(format!("{name} != {value}"), (base, offset), CmpOp::Neq, &network);
+    }
+    let len = network.len() as u32;
+    let op = BitwiseOp::Mask { mask: Bytes::from(&*mask), xor: Bytes(vec![0; network.len()]) };
+    let and = NftExpr::Bitwise { sreg: REGISTER, dreg: REGISTER, len, op };
+    Match {
+        text: format!("{name} & {bits} != {value}"),
+        expressions: vec![load(base, offset, network.len()), and, compare(CmpOp::Neq, &network)],
+    }
+}
+
+/// In what a name is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// The sender of ARP.
+    Arp,
+    /// The source of a packet.
+    Ip,
+    /// The target of a neighbour advertisement (RFC 4861, section 4.4).
+    Advertised,
 }
 
 /// It came in by this device.

@@ -111,12 +111,18 @@ fn commands(change: &Change) -> Vec<String> {
             vec![format!("ip link set dev {} type bridge {} {to}", shell(&bridge.name), option.keyword())]
         }
         Change::Port { port, option, to, .. } => {
-            let value = match (option, to) {
-                (PortOption::McastRouter, to) => to.to_string(),
-                (_, 0) => "off".to_owned(),
-                (_, _) => "on".to_owned(),
+            let (port, keyword) = (shell(&port.name), option.keyword());
+            // bridge(8) has no word for it.
+            let set = match option {
+                PortOption::GroupFwdMask => format!("ip link set dev {port} type bridge_slave {keyword}"),
+                _ => format!("bridge link set dev {port} {keyword}"),
             };
-            vec![format!("bridge link set dev {} {} {value}", shell(&port.name), option.keyword())]
+            let value = match to {
+                to if option.is_number() => to.to_string(),
+                0 => "off".to_owned(),
+                _ => "on".to_owned(),
+            };
+            vec![format!("{set} {value}")]
         }
         Change::LeaveVlans { bridge, from, to, .. } => {
             vec![format!("bridge vlan del dev {} vid {} self", shell(&bridge.name), range(*from, *to))]
@@ -317,7 +323,7 @@ fn networkd_option(option: PortOption, to: u32) -> Option<String> {
             let word = ["no", "query", "permanent", "temporary"].get(to as usize)?;
             format!("MulticastRouter={word}")
         }
-        PortOption::Locked => return None,
+        PortOption::Locked | PortOption::GroupFwdMask => return None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Bridges that are alike: what is chosen for one, and proven of it, holds for the others.
 
-use portcullis_audit::{Access, BridgePolicy, BridgeView, Context, Role};
+use portcullis_audit::{Access, BridgePolicy, BridgeView, Context, Knowledge, Role};
 
 /// A bridge.
 pub(crate) struct Sorted<'c, 's> {
@@ -14,7 +14,7 @@ pub(crate) struct Sorted<'c, 's> {
 #[derive(PartialEq)]
 struct Sort {
     /// Which ports are alike, on whichever bridge, the datapath tells ([`portcullis_datapath::network::Alike`]).
-    ports: Vec<(usize, Role, bool)>,
+    ports: Vec<(usize, Role, Knowledge)>,
     policy: BridgePolicy,
     access: Access,
 }
@@ -27,7 +27,7 @@ pub(crate) fn sorted<'c, 's>(context: &Context<'s>, bridges: Vec<&'c BridgeView<
             .groups()
             .filter_map(|alike| {
                 let port = alike.first;
-                Some((classes.class(port.link.index)?, port.role, port.source_in_fdb))
+                Some((classes.class(port.link.index)?, port.role, port.knowledge()))
             })
             .collect(),
         policy: BridgePolicy { name: Default::default(), netns: Default::default(), ..bridge.policy.clone() },

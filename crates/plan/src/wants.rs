@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use portcullis_audit::{Access, Alike, BridgeView, Context, PortView, Role};
 use portcullis_datapath::frame::ArpOperation;
 use portcullis_datapath::{FrameBuilder, Payload};
@@ -91,6 +92,23 @@ const TARGET4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
 const SENDER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 10);
 const TARGET6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 11);
 
+/// The addresses that a guest speaks as: the first that the policy states. One that is to have none speaks as nobody, or
+/// link-locally.
+fn senders(guest: &PortView<'_>) -> (Ipv4Addr, Ipv6Addr) {
+    const NONE6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 10);
+    let Some(stated) = &guest.stated_ip else { return (SENDER4, SENDER6) };
+    let first = |net: &IpNet| net.hosts().next();
+    let ipv4 = stated.iter().filter_map(first).find_map(|address| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    let ipv6 = stated.iter().filter_map(first).find_map(|address| match address {
+        IpAddr::V6(address) => Some(address),
+        IpAddr::V4(_) => None,
+    });
+    (ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED), ipv6.unwrap_or(NONE6))
+}
+
 fn between(from: &PortView<'_>, to: &PortView<'_>) -> Vec<Want> {
     const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     const ALL_NODES_MAC: MacAddr = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
@@ -102,16 +120,17 @@ fn between(from: &PortView<'_>, to: &PortView<'_>) -> Vec<Want> {
         sort,
         firm,
     };
-    let ipv4 = udp((SENDER4.into(), TARGET4.into()));
+    let (sender4, sender6) = senders(from);
+    let ipv4 = udp((sender4.into(), TARGET4.into()));
     let tagged = |tpid, vid| builder(to.source).tag(tpid, vid).payload(&ipv4);
     vec![
-        want("ARP", true, builder(MacAddr::BROADCAST).payload(&request(from.source, SENDER4, TARGET4))),
+        want("ARP", true, builder(MacAddr::BROADCAST).payload(&request(from.source, sender4, TARGET4))),
         want("IPv4", true, builder(to.source).payload(&ipv4)),
-        want("IPv6", true, builder(to.source).payload(&udp((SENDER6.into(), TARGET6.into())))),
+        want("IPv6", true, builder(to.source).payload(&udp((sender6.into(), TARGET6.into())))),
         want(
             "IPv6 multicast",
             true,
-            builder(ALL_NODES_MAC).payload(&udp((SENDER6.into(), ALL_NODES.into()))),
+            builder(ALL_NODES_MAC).payload(&udp((sender6.into(), ALL_NODES.into()))),
         ),
         want("tagged (802.1Q)", false, tagged(EtherType::VLAN, 5)),
         want("tagged (802.1ad)", false, tagged(EtherType(0x88a8), 5)),

@@ -155,6 +155,27 @@ fn what_cannot_be_closed_is_left_and_said() {
 }
 
 #[test]
+fn what_the_policy_states_of_guests_is_enforced() {
+    let of = |guest: &str, ip: &str| format!("[[port]]\nname = \"{guest}\"\nip = [{ip}]\n");
+    let both = of("veth1", "\"192.0.2.1\"") + &of("veth2", "\"192.0.2.2\", \"2001:db8::/64\"");
+    let chosen = |policy: &str| {
+        let plan = planned(&host(), policy, &[], &[]).unwrap();
+        (plan.chosen.iter().any(|chosen| chosen.method == Method::AntiSpoof), plan)
+    };
+    let (enforced, plan) = chosen(&both);
+    assert!(enforced && plan.is_proven(), "{}", sketch(&plan));
+    let is_closed = |found: &&portcullis_plan::Found| found.rule.0 == "ip-spoofing";
+    assert_eq!(
+        plan.found_closed.iter().find(is_closed).map(|found| found.count),
+        Some(2),
+        "{}",
+        sketch(&plan)
+    );
+    // With an own address on every port nobody is left out; else the guest of the other port would be cut off.
+    assert!(!chosen(&of("veth1", "\"192.0.2.1\"")).0);
+}
+
+#[test]
 fn a_bridge_that_is_meant_to_be_reached_stays_so() {
     let plan = planned(&host(), "[[bridge]]\nhost-access = \"allow\"", &[], &[]).unwrap();
     assert!(plan.claims.is_empty());

@@ -38,7 +38,7 @@ pub(super) fn group(alike: &network::Alike, ports: &[PortView<'_>]) -> Vec<Vec<u
     let mut known = HashMap::new();
     for (at, port) in ports.iter().enumerate() {
         let next = groups.len();
-        let sort = (alike.class(port.link.index), port.role, port.source_in_fdb);
+        let sort = (alike.class(port.link.index), port.role, port.knowledge());
         let group = *known.entry(sort).or_insert(next);
         match groups.get_mut(group) {
             Some(members) => members.push(at),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ipnet::IpNet;
 use portcullis_datapath::network::{self, Bridge, FdbDst};
 use portcullis_snapshot::{
     BridgeOptions, EtherType, IfIndex, Link, MacAddr, PortOptions, VlanEntry, VlanFlags, VlanId, VlanTable,
@@ -50,17 +51,51 @@ pub struct PortView<'s> {
     pub guest: Option<&'s str>,
     /// Its VLANs.
     pub vlans: Option<&'s VlanTable>,
-    /// The address that frames of its guest carry: one that the FDB has behind this port, the address of the veth
-    /// peer, or else one made up for this port alone.
+    /// The address that frames of its guest carry: the first that the policy states, one that the FDB has behind this port,
+    /// the address of the veth peer, or else one made up for this port alone.
     pub source: MacAddr,
     /// Whether the FDB has an entry that sends `source` to this port.
     pub source_in_fdb: bool,
+    /// The addresses that the policy says its guest sends from.
+    pub stated_mac: Vec<MacAddr>,
+    /// The addresses and networks that the policy says it speaks for, in ARP and IP; `None` if it says nothing of that.
+    pub stated_ip: Option<Vec<IpNet>>,
     /// How a guest tags a frame so that the bridge lets it into one of the port's VLANs, one way for each sort of
     /// VLAN. Without VLAN filtering the only way is not to tag.
     pub tags: Vec<Vec<Tag>>,
     /// What is its own in rules: at the same place there stands what is another's that is alike
     /// ([`network::Alike::constants`]).
     pub own: Vec<Vec<u8>>,
+}
+
+/// What is known of the guest behind a port. Ports of which different things are known are not alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Knowledge {
+    in_fdb: bool,
+    stated_mac: bool,
+    stated_ip: bool,
+}
+
+impl PortView<'_> {
+    /// Returns what is known of its guest.
+    #[must_use]
+    pub const fn knowledge(&self) -> Knowledge {
+        Knowledge {
+            in_fdb: self.source_in_fdb,
+            stated_mac: !self.stated_mac.is_empty(),
+            stated_ip: self.stated_ip.is_some(),
+        }
+    }
+
+    /// Returns the addresses that frames of its guest may carry, as far as anybody knows: those that the policy states, else
+    /// the one that the FDB has.
+    #[must_use]
+    pub fn known_macs(&self) -> &[MacAddr] {
+        match (self.stated_mac.as_slice(), self.source_in_fdb) {
+            ([], true) => std::slice::from_ref(&self.source),
+            (stated, _) => stated,
+        }
+    }
 }
 
 impl<'s> BridgeView<'s> {
@@ -74,20 +109,24 @@ impl<'s> BridgeView<'s> {
         let mut sources = sources(bridge);
         let port = |port: &network::Port<'s>| {
             let names = std::iter::once(&port.link.name).chain(&port.link.altnames).map(String::as_str);
-            let stated = context.policy().role(context.label(), &link.name, names);
-            let source = sources.remove(&port.link.index);
+            let stated = context.policy().port(context.label(), &link.name, names);
+            let stated_mac = stated.mac.unwrap_or_default();
+            let learned = sources.remove(&port.link.index);
+            let source = stated_mac.first().copied().or(learned);
             PortView {
                 link: port.link,
                 device: port.link.into(),
                 options: port.options,
-                role: stated.unwrap_or_else(|| roles.infer(port.link)),
-                role_stated: stated.is_some(),
+                role: stated.role.unwrap_or_else(|| roles.infer(port.link)),
+                role_stated: stated.role.is_some(),
                 guest: guest(port.link),
                 vlans: port.vlans,
                 source: source
                     .or_else(|| peer_address(context, port.link))
                     .unwrap_or_else(|| made_up(port.link.index)),
-                source_in_fdb: source.is_some(),
+                source_in_fdb: source.is_some() && source == learned,
+                stated_mac,
+                stated_ip: stated.ip,
                 tags: tags(context, bridge, port.vlans),
                 own: classes.constants(port.link.index).to_vec(),
             }

@@ -9,7 +9,9 @@ mod read;
 pub use glob::Glob;
 pub use read::PolicyError;
 
+use ipnet::IpNet;
 use jiff::civil::Date;
+use portcullis_snapshot::MacAddr;
 
 use crate::finding::{Role, Severity};
 
@@ -22,7 +24,7 @@ pub struct Policy {
     pub fail_on: Severity,
     /// `[[bridge]]`: what is allowed on bridges.
     pub bridges: Vec<BridgePolicy>,
-    /// `[[port]]`: roles that ports have, whatever they look like.
+    /// `[[port]]`: what ports are for, and who is behind them.
     pub ports: Vec<PortPolicy>,
     /// `[[waiver]]`: findings that are accepted for a time.
     pub waivers: Vec<Waiver>,
@@ -73,7 +75,7 @@ pub enum LinkLocalProtocol {
 }
 
 /// One `[[port]]` table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PortPolicy {
     /// `name`: the ports that it is for, as a pattern.
     pub name: Glob,
@@ -81,8 +83,13 @@ pub struct PortPolicy {
     pub bridge: Glob,
     /// `netns`: the namespaces that it is for, as a pattern. Default: every one.
     pub netns: Glob,
-    /// `role`: what such a port is for.
-    pub role: Role,
+    /// `role`: what such a port is for. Default: as it looks.
+    pub role: Option<Role>,
+    /// `mac`: the addresses that the guest behind it sends from.
+    pub mac: Option<Vec<MacAddr>>,
+    /// `ip`: the addresses and networks that it speaks for, in ARP and in IP. Every guest may use IPv6 link-local ones beside
+    /// them.
+    pub ip: Option<Vec<IpNet>>,
 }
 
 /// One `[[waiver]]` table.
@@ -130,20 +137,26 @@ impl Policy {
         merged
     }
 
-    /// Returns the role that the file gives a port, by any of its names.
+    /// Returns what the file says about a port, by any of its names; what it does not say is `None`.
     #[must_use]
-    pub fn role<'n>(
+    pub fn port<'n>(
         &self,
         netns: &str,
         bridge: &str,
         names: impl Iterator<Item = &'n str> + Clone,
-    ) -> Option<Role> {
+    ) -> PortPolicy {
         let covers = |table: &&PortPolicy| {
             table.netns.matches(netns)
                 && table.bridge.matches(bridge)
                 && names.clone().any(|name| table.name.matches(name))
         };
-        self.ports.iter().find(covers).map(|table| table.role)
+        let mut merged = PortPolicy::default();
+        for table in self.ports.iter().filter(covers) {
+            merged.role = merged.role.or(table.role);
+            merged.mac = merged.mac.or_else(|| table.mac.clone());
+            merged.ip = merged.ip.or_else(|| table.ip.clone());
+        }
+        merged
     }
 }
 

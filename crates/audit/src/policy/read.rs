@@ -5,9 +5,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Range;
 
+use ipnet::IpNet;
 use jiff::civil::Date;
+use portcullis_snapshot::MacAddr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -80,19 +83,24 @@ fn bridge(source: Source<'_>, table: &Spanned<&DeTable<'_>>) -> Result<BridgePol
 }
 
 fn port(source: Source<'_>, table: &Spanned<&DeTable<'_>>) -> Result<PortPolicy, PolicyError> {
-    let keys = ["name", "bridge", "netns", "role"];
-    let (mut name, mut bridge, mut netns, mut role) = (None, Glob::default(), Glob::default(), None);
+    let keys = ["name", "bridge", "netns", "role", "mac", "ip"];
+    let (mut name, mut policy) = (None, PortPolicy::default());
     for (key, value) in source.entries(table.get_ref(), "[[port]]", &keys)? {
         match key {
             "name" => name = Some(source.glob(value)?),
-            "bridge" => bridge = source.glob(value)?,
-            "netns" => netns = source.glob(value)?,
-            _ => role = Some(source.one_of(value, "a role", &Role::NAMES)?),
+            "bridge" => policy.bridge = source.glob(value)?,
+            "netns" => policy.netns = source.glob(value)?,
+            "role" => policy.role = Some(source.one_of(value, "a role", &Role::NAMES)?),
+            "mac" => policy.mac = Some(source.list(value, |value| source.mac(value))?),
+            _ => policy.ip = Some(source.list(value, |value| source.net(value))?),
         }
     }
-    let missing = |key| source.missing(table, "[[port]]", key);
-    let name = name.ok_or_else(|| missing("name"))?;
-    Ok(PortPolicy { name, bridge, netns, role: role.ok_or_else(|| missing("role"))? })
+    let name = name.ok_or_else(|| source.missing(table, "[[port]]", "name"))?;
+    if policy.role.is_none() && policy.mac.is_none() && policy.ip.is_none() {
+        let message = "this [[port]] says nothing: it has no \"role\", \"mac\" or \"ip\"".to_owned();
+        return Err(source.error(Some(table.span()), message));
+    }
+    Ok(PortPolicy { name, ..policy })
 }
 
 fn waiver(source: Source<'_>, table: &Spanned<&DeTable<'_>>) -> Result<Waiver, PolicyError> {
@@ -213,6 +221,28 @@ impl Source<'_> {
         Err(PolicyError { nearest, ..self.error(Some(value.span()), message) })
     }
 
+    /// Reads an address that a guest can send from.
+    fn mac(self, value: &Value<'_>) -> Result<MacAddr, PolicyError> {
+        let text = self.text(value)?;
+        let address = text.parse::<MacAddr>().ok().filter(|address| !address.is_multicast());
+        address.ok_or_else(|| {
+            let message =
+                format!("{text:?} is not the MAC address of a guest; write it as 52:54:00:12:34:56");
+            self.error(Some(value.span()), message)
+        })
+    }
+
+    /// Reads an address, or a network of them.
+    fn net(self, value: &Value<'_>) -> Result<IpNet, PolicyError> {
+        let text = self.text(value)?;
+        let one = || text.parse::<IpAddr>().map(IpNet::from);
+        text.parse::<IpNet>().map(|net| net.trunc()).or_else(|_| one()).map_err(|_| {
+            let message =
+                format!("{text:?} is not an IP address or network; write it as 192.0.2.10 or 2001:db8::/64");
+            self.error(Some(value.span()), message)
+        })
+    }
+
     fn reason(self, value: &Value<'_>) -> Result<String, PolicyError> {
         let text = self.text(value)?;
         if text.trim().is_empty() {
@@ -274,7 +304,7 @@ mod tests {
         let policy = policy(example).unwrap();
         assert_eq!(policy.fail_on, Severity::High);
         assert_eq!(policy.bridge("net:[1]", "br0").host_access, Some(Access::Deny));
-        assert_eq!(policy.role("net:[1]", "br0", ["fwpr101p0"].into_iter()), Some(Role::Guest));
+        assert_eq!(policy.port("net:[1]", "br0", ["fwpr101p0"].into_iter()).role, Some(Role::Guest));
         assert_eq!(policy.waivers.len(), 2);
     }
 
@@ -289,7 +319,9 @@ mod tests {
         insta::assert_snapshot!(error("fail-on = \"hihg\""), @r#"line 1, column 11: "hihg" is not a severity; one of critical, high, medium, low, info is; did you mean "high"?"#);
         insta::assert_snapshot!(error("fail-on = 3"), @"line 1, column 11: a text in quotes is wanted here, not a value of type integer");
         insta::assert_snapshot!(error("[[port]]\nname = \"a\"\nrole = \"gest\""), @r#"line 3, column 8: "gest" is not a role; one of guest, uplink, host, foreign is; did you mean "guest"?"#);
-        insta::assert_snapshot!(error("[[port]]\nname = \"a\""), @r#"line 1, column 1: this [[port]] has no "role""#);
+        insta::assert_snapshot!(error("[[port]]\nname = \"a\""), @r#"line 1, column 1: this [[port]] says nothing: it has no "role", "mac" or "ip""#);
+        insta::assert_snapshot!(error("[[port]]\nname = \"a\"\nmac = [\"01:00:5e:00:00:01\"]"), @r#"line 3, column 8: "01:00:5e:00:00:01" is not the MAC address of a guest; write it as 52:54:00:12:34:56"#);
+        insta::assert_snapshot!(error("[[port]]\nname = \"a\"\nip = [\"192.0.2.10\", \"192.0.2.300\"]"), @r#"line 3, column 21: "192.0.2.300" is not an IP address or network; write it as 192.0.2.10 or 2001:db8::/64"#);
         insta::assert_snapshot!(error("bridge = 1"), @r#"line 1, column 10: "bridge" is a list of tables: write [[bridge]]"#);
         insta::assert_snapshot!(error("[bridge]\nname = 1"), @r#"line 1, column 1: "bridge" is a list of tables: write [[bridge]]"#);
         insta::assert_snapshot!(error("[[bridge]]\nlink-local = [\"ldp\"]"), @r#"line 2, column 15: "ldp" is not a protocol; one of eapol, lacp, lldp, stp is; did you mean "lldp"?"#);

@@ -22,6 +22,7 @@ pub mod host_ipv6;
 pub mod hub_mode;
 pub mod ineffective_hardening;
 pub mod infra_address;
+pub mod ip_spoofing;
 pub mod link_local_forwarding;
 pub mod link_local_to_host;
 pub mod locked_self_authorised;

@@ -90,9 +90,9 @@ pub(crate) fn shot(method: Method) -> Option<Shot> {
     use Method::{
         AcceptRaOff, AgeingTime, AntiSpoof, ArpIgnore, ArpInput, ArpOff, BpduGuard, BpfOnBridge, BridgeInput,
         DhcpRaGuard, DisableIpv6, DropLinkLocal, DropOnBridge, DropTags, DropUnicastInL2Multicast,
-        FdbMaxLearned, FloodOff, ForeignEntries, ForwardingOff, GroupFwdMaskOff, Ip6Fib, Ip6Prerouting,
-        Ip6Rule, IpRule, Isolate, LearningOff, LockPorts, McastRouterOff, NoLinkLocalLearn, RawPrerouting,
-        RootBlock, RpFilter, TcLinkLocal, TcOnBridge, VlanFiltering,
+        FdbMaxLearned, FloodOff, ForeignEntries, ForwardLinkLocal, ForwardingOff, GroupFwdMaskOff, Ip6Fib,
+        Ip6Prerouting, Ip6Rule, IpRule, Isolate, LearningOff, LockPorts, McastRouterOff, NoLinkLocalLearn,
+        RawPrerouting, RootBlock, RpFilter, TcLinkLocal, TcOnBridge, VlanFiltering,
     };
     let (guest, other) = (guest_mac(0), guest_mac(1));
     let bridge = mac(BRIDGE);
@@ -111,6 +111,11 @@ pub(crate) fn shot(method: Method) -> Option<Shot> {
         VlanFiltering | DropOnBridge | TcOnBridge | BpfOnBridge | BridgeInput | ArpOff | ArpInput
         | ArpIgnore => (host_arp, to(MacAddr::BROADCAST, &arp)),
         DropLinkLocal | TcLinkLocal => (host_arp, to(MacAddr::link_local(0x0e), &arp)),
+        ForwardLinkLocal => {
+            // Where it gets to then, ARP is off.
+            let setup = vec![Step::Flag { device: BRIDGE, flag: LinkFlags::NOARP }];
+            return Some(Shot { setup, goal: host_arp, frame: to(MacAddr::link_local(0x0e), &arp) });
+        }
         RawPrerouting | IpRule | RpFilter => (host_ipv4, to(bridge, &ipv4(own))),
         DropUnicastInL2Multicast => (host_ipv4, to(MacAddr::BROADCAST, &ipv4(own))),
         DisableIpv6 | Ip6Prerouting | Ip6Rule | Ip6Fib => (host_ipv6, to(bridge, &ipv6)),

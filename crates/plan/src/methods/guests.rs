@@ -1,5 +1,8 @@
 //! Remedies at the guests' ports: before the bridge, and between guests.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv6Net};
 use portcullis_audit::{BridgeView, Context, LinkLocalProtocol, PortView};
 use portcullis_snapshot::{
     Bytes, CmpOp, EtherType, FlowerField, FlowerKey, MacAddr, TcAction, TcActionKind, TcClassifier, TcFilter,
@@ -10,8 +13,8 @@ use super::{Lacks, MethodDoc, Piece, bridge::filter, guests, on_guests};
 use crate::change::Change;
 use crate::option::PortOption;
 use crate::rules::{
-    Chain, Drop, Hook, Match, chain_name, ether_type, from_mac, from_udp_port, has_ether_type, icmpv6,
-    to_link_local,
+    Chain, Drop, Hook, Match, Named, arp_not_from_mac, behind_tag, chain_name, ether_type, from_mac,
+    from_udp_port, has_ether_type, icmpv6, not_in_the_name_of, of_protocol, to_link_local,
 };
 
 pub(super) const DROP_LINK_LOCAL: MethodDoc = MethodDoc {
@@ -35,6 +38,15 @@ pub(super) const TC_LINK_LOCAL: MethodDoc = MethodDoc {
         "tc qdisc add dev vnet0 clsact",
         "tc filter add dev vnet0 ingress pref 500 protocol all flower dst_mac 01:80:c2:00:00:00/ff:ff:ff:ff:ff:f0 action drop",
     ],
+};
+pub(super) const FORWARD_LINK_LOCAL: MethodDoc = MethodDoc {
+    name: "forward-link-local",
+    does: "group_fwd_mask 0xfffd of guest ports: their frames to 01:80:c2:00:00:00 and 02–0f are forwarded as to any other group, \
+           and reach the host by the bridge device only, where drop-on-bridge and others stop them.",
+    costs: "Nothing per frame. Other guests and the uplink hear LACP, LLDP, 802.1X and BPDUs of guests, and may believe them.",
+    leaves: "Frames to 01:80:c2:00:00:01, which no mask covers, and everything by the bridge device. drop-link-local stops \
+             all of them.",
+    by_hand: &["ip link set dev vnet0 type bridge_slave group_fwd_mask 65533"],
 };
 pub(super) const ISOLATE: MethodDoc = MethodDoc {
     name: "isolated",
@@ -76,13 +88,18 @@ pub(super) const LEARNING_OFF: MethodDoc = MethodDoc {
 };
 pub(super) const ANTI_SPOOF: MethodDoc = MethodDoc {
     name: "anti-spoof",
-    does: "nftables drops frames of a guest whose source is not an address that is known behind its port.",
-    costs: "One rule for every frame of a guest. A guest with a new address is cut off until its rule is changed.",
-    leaves: "Addresses in ARP, IPv4 and IPv6, of which the kernel knows none by port.",
+    does: "nftables drops frames of a guest whose source is not an address that is known behind its port; where the policy states its \
+           IP addresses, ARP, IP and neighbour advertisements in any other name, too.",
+    costs: "One rule for every frame of a guest, up to ten with IP addresses; those also drop what has two tags. A guest with a new \
+            address is cut off until its rules are changed.",
+    leaves: "Link-local IPv6 addresses, 0.0.0.0 and ::, without which no guest gets an address. IP addresses that the policy \
+             does not state: the kernel knows none by port.",
     by_hand: &[
         "nft add table netdev portcullis",
         "nft 'add chain netdev portcullis from_vnet0 { type filter hook ingress device \"vnet0\" priority -500; }'",
         "nft 'add rule netdev portcullis from_vnet0 ether saddr != 02:00:00:00:00:01 drop'",
+        "nft 'add rule netdev portcullis from_vnet0 arp saddr ip != 0.0.0.0 arp saddr ip != 192.0.2.10 drop'",
+        "nft 'add rule netdev portcullis from_vnet0 ip saddr != 0.0.0.0 ip saddr != 192.0.2.10 drop'",
     ],
 };
 pub(super) const DHCP_RA_GUARD: MethodDoc = MethodDoc {
@@ -179,27 +196,28 @@ pub(super) fn tc_link_local(context: &Context<'_>, bridge: &BridgeView<'_>) -> R
     guests(bridge).map(at).collect()
 }
 
+pub(super) fn forward_link_local(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+    // br_setport refuses BR_GROUPFWD_MACPAUSE.
+    const ALL_BUT_PAUSE: u32 = 0xfffd;
+    on_guests(bridge, PortOption::GroupFwdMask, ALL_BUT_PAUSE)
+}
+
 pub(super) fn isolate(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
     on_guests(bridge, PortOption::Isolated, 1)
 }
 
 /// Static entries for the addresses that are known behind guest ports.
 fn entries(bridge: &BridgeView<'_>, sticky: bool) -> Vec<Piece> {
-    let known = guests(bridge).filter(|port| port.source_in_fdb);
-    let entry = |port: &PortView<'_>| {
-        Piece::Change(Change::StaticEntry {
-            port: port.link.into(),
-            address: port.source,
-            vlan: None,
-            sticky,
-        })
+    let known = guests(bridge).flat_map(|port| port.known_macs().iter().map(move |address| (port, *address)));
+    let entry = |(port, address): (&PortView<'_>, MacAddr)| {
+        Piece::Change(Change::StaticEntry { port: port.link.into(), address, vlan: None, sticky })
     };
     known.map(entry).collect()
 }
 
 /// Refuses what would cut a guest off that is not known yet.
 fn all_known(bridge: &BridgeView<'_>) -> Result<(), Lacks> {
-    match guests(bridge).find(|port| !port.source_in_fdb) {
+    match guests(bridge).find(|port| port.known_macs().is_empty()) {
         Some(port) => {
             Err(Lacks(format!("no address is known behind {}: its guest would be cut off", port.link.name)))
         }
@@ -234,13 +252,51 @@ pub(super) fn learning_off(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks>
 }
 
 pub(super) fn anti_spoof(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
-    all_known(bridge)?;
+    if let Some(port) = guests(bridge).find(|port| port.known_macs().is_empty() && port.stated_ip.is_none()) {
+        let what = "its guest would be cut off";
+        return Err(Lacks(format!("no address is known behind {}: {what}", port.link.name)));
+    }
     let chain = |port: &PortView<'_>| {
-        let rule = Drop(vec![from_mac(CmpOp::Neq, port.source)]);
+        let (macs, nets) = (port.known_macs(), port.stated_ip.as_deref());
+        let rules = [from_others(macs), nets.map_or_else(Vec::new, in_the_name_of_others)].concat();
         let name = &port.link.name;
-        Piece::Chain(Chain::new(Hook::Ingress, chain_name("from", name), vec![name.clone()], vec![rule]))
+        Piece::Chain(Chain::new(Hook::Ingress, chain_name("from", name), vec![name.clone()], rules))
     };
     Ok(guests(bridge).map(chain).collect())
+}
+
+/// Rules that drop what has none of some MAC addresses as its source, or as the sender of ARP.
+fn from_others(macs: &[MacAddr]) -> Vec<Drop> {
+    let source = macs.iter().map(|mac| from_mac(CmpOp::Neq, *mac)).collect::<Vec<_>>();
+    let sender = macs.iter().map(|mac| arp_not_from_mac(*mac));
+    let in_arp = std::iter::once(of_protocol(EtherType::ARP)).chain(sender).collect();
+    if macs.is_empty() { Vec::new() } else { vec![Drop(source), Drop(in_arp)] }
+}
+
+/// Rules that drop what names an address of none of some networks: as the sender of ARP, the source of a packet, the target of
+/// a neighbour advertisement. Addresses that every guest may use are let through.
+fn in_the_name_of_others(nets: &[IpNet]) -> Vec<Drop> {
+    const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+    let nobody4 = IpNet::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
+    let nobody6 = IpNet::from(IpAddr::from(Ipv6Addr::UNSPECIFIED));
+    let link_local = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10).into();
+    let rule = |asked: Match, of: Named, everybody: &[IpNet]| {
+        let ipv4 = everybody.first().is_some_and(|net| net.addr().is_ipv4());
+        let own = nets.iter().filter(|net| net.addr().is_ipv4() == ipv4);
+        let others = everybody.iter().chain(own).map(|net| not_in_the_name_of(of, *net));
+        Drop(std::iter::once(asked).chain(others).collect())
+    };
+    let tags = [EtherType::VLAN, EtherType::SVLAN];
+    let stacked = tags.into_iter().flat_map(|outer| tags.map(|inner| (outer, inner)));
+    // By the bytes: what kernels call the protocol of such frames differs.
+    let stacked = stacked.map(|(outer, inner)| Drop(vec![ether_type(CmpOp::Eq, outer), behind_tag(inner)]));
+    let names = [
+        rule(of_protocol(EtherType::ARP), Named::Arp, &[nobody4]),
+        rule(of_protocol(EtherType::IPV4), Named::Ip, &[nobody4]),
+        rule(of_protocol(EtherType::IPV6), Named::Ip, &[nobody6, link_local]),
+        rule(icmpv6(NEIGHBOUR_ADVERTISEMENT), Named::Advertised, &[link_local]),
+    ];
+    stacked.chain(names).collect()
 }
 
 pub(super) fn dhcp_ra_guard(bridge: &BridgeView<'_>) -> Vec<Piece> {

@@ -99,6 +99,8 @@ pub enum Method {
     ForeignEntries,
     /// The bridge forwards no link-local frames.
     GroupFwdMaskOff,
+    /// Link-local frames of guests take the way of all others, as far as a bridge allows.
+    ForwardLinkLocal,
     /// The bridge learns a limited number of addresses.
     FdbMaxLearned,
     /// Link-local frames teach the bridge nothing.
@@ -107,7 +109,7 @@ pub enum Method {
 
 impl Method {
     /// All of them, in the order of the manual.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::VlanFiltering,
         Self::DropOnBridge,
         Self::TcOnBridge,
@@ -141,6 +143,7 @@ impl Method {
         Self::AgeingTime,
         Self::ForeignEntries,
         Self::GroupFwdMaskOff,
+        Self::ForwardLinkLocal,
         Self::FdbMaxLearned,
         Self::NoLinkLocalLearn,
     ];
@@ -161,6 +164,7 @@ impl Method {
     pub(crate) fn for_rule(rule: RuleId) -> &'static [Self] {
         match rule.0 {
             "mac-spoofing" => &[Self::LearningOff, Self::LockPorts, Self::AntiSpoof],
+            "ip-spoofing" => &[Self::AntiSpoof],
             "rogue-ra" => &[Self::AcceptRaOff, Self::DhcpRaGuard],
             "foreign-guest-flood" | "foreign-bridge" => &[Self::ForeignEntries, Self::FloodOff],
             "stp-from-guest" => &[Self::RootBlock],
@@ -196,6 +200,11 @@ impl Method {
                 | Self::ForeignEntries
         );
         settings || matches!(self, Self::DropLinkLocal | Self::TcLinkLocal)
+    }
+
+    /// Whether the policy states what it depends on: then it is what the policy asks for.
+    pub(crate) fn is_stated(self, bridge: &BridgeView<'_>) -> bool {
+        self == Self::AntiSpoof && guests(bridge).all(|port| port.stated_ip.is_some())
     }
 
     /// Returns the changes that it alone comes to on a bridge, whatever they stop.
@@ -242,6 +251,7 @@ impl Method {
             Self::AgeingTime => bridge::ageing_time(bridge)?,
             Self::ForeignEntries => bridge::foreign_entries(context, bridge)?,
             Self::GroupFwdMaskOff => bridge::group_fwd_mask_off(bridge)?,
+            Self::ForwardLinkLocal => guests::forward_link_local(bridge)?,
             Self::FdbMaxLearned => bridge::fdb_max_learned(bridge)?,
             Self::NoLinkLocalLearn => bridge::no_linklocal_learn(bridge)?,
         };
@@ -285,6 +295,7 @@ impl Method {
             Self::AgeingTime => &bridge::AGEING_TIME,
             Self::ForeignEntries => &bridge::FOREIGN_ENTRIES,
             Self::GroupFwdMaskOff => &bridge::GROUP_FWD_MASK_OFF,
+            Self::ForwardLinkLocal => &guests::FORWARD_LINK_LOCAL,
             Self::FdbMaxLearned => &bridge::FDB_MAX_LEARNED,
             Self::NoLinkLocalLearn => &bridge::NO_LINKLOCAL_LEARN,
         }

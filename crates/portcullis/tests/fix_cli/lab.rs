@@ -98,6 +98,18 @@ impl Lab {
         lab
     }
 
+    /// Has the policy state who is behind the guests' ports, too.
+    pub(crate) fn state_addresses(&self) {
+        let mut policy = fs::read_to_string(self.file("policy.toml")).unwrap();
+        for (name, number) in PORTS.into_iter().zip(1u8..).skip(1) {
+            policy += &format!(
+                "[[port]]\nname = \"{name}\"\nmac = [\"02:00:00:00:03:{number:02}\"]\n\
+                 ip = [\"192.0.2.{number}\", \"198.51.100.{number}0/28\", \"2001:db8::{number}\", \"2001:db8:{number}::/64\"]\n"
+            );
+        }
+        fs::write(self.file("policy.toml"), policy).unwrap();
+    }
+
     /// The kernel looks at carriers when it gets to it.
     pub(crate) fn wait_until_the_ports_forward(&self) {
         let start = Instant::now();
@@ -308,6 +320,7 @@ pub(crate) fn script(lab: &Lab, methods: &mut Vec<Method>) -> String {
 /// Applies remedies, takes them back, and runs their script.
 pub(crate) fn script_and_program(mut methods: Vec<Method>) {
     let lab = Lab::with_guests_apart();
+    lab.state_addresses();
     let before = here();
     let script = script(&lab, &mut methods);
     let asked = asked(&methods);
