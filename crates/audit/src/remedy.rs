@@ -59,6 +59,18 @@ pub(crate) mod docs {
         method: "forwarding-off",
         trade_off: "The host no longer routes what comes in there; guests that use the host as a router lose it.",
     };
+    pub(crate) const ARP_INPUT: RemedyDoc = RemedyDoc {
+        method: "arp-input",
+        trade_off: "nftables drops ARP that comes in by the device. The host cannot speak IPv4 there unless by permanent \
+                    neighbour entries.",
+    };
+    pub(crate) const RAW_PREROUTING: RemedyDoc = RemedyDoc {
+        method: "raw-prerouting",
+        trade_off: "nftables drops IPv4 that comes in by the device, before it is routed. The host's IPv4 addresses there stop \
+                    working.",
+    };
+    pub(crate) const IP6_PREROUTING: RemedyDoc =
+        RemedyDoc { method: "ip6-prerouting", trade_off: "The same for IPv6." };
     pub(crate) const NFT_FORWARD: RemedyDoc = RemedyDoc {
         method: "nft-forward",
         trade_off: "A rule in the forward hook; it acts on routed packets only and leaves the host itself reachable.",
@@ -119,6 +131,40 @@ pub(crate) fn drop_on_bridge(context: &Context<'_>, device: &Link) -> Remedy {
             ),
         ],
     }
+}
+
+/// Drops, with nftables, what the host's stack takes in by a device, protocol by protocol: behind whatever else takes frames from
+/// it.
+pub(crate) fn drop_in_the_stack(context: &Context<'_>, device: &Link) -> [Remedy; 3] {
+    let each = [
+        (docs::ARP_INPUT, "arp", "input", -200, "ARP that comes in there is dropped."),
+        (
+            docs::RAW_PREROUTING,
+            "ip",
+            "prerouting",
+            -300,
+            "IPv4 that comes in there is dropped before it is routed.",
+        ),
+        (
+            docs::IP6_PREROUTING,
+            "ip6",
+            "prerouting",
+            -300,
+            "IPv6 that comes in there is dropped before it is routed.",
+        ),
+    ];
+    each.map(|(doc, family, hook, priority, summary)| {
+        let (table, name) = (format!("{family} portcullis"), &device.name);
+        let commands = vec![
+            context.command(format!("nft add table {table}")),
+            nft(
+                context,
+                format_args!("add chain {table} up {{ type filter hook {hook} priority {priority}; }}"),
+            ),
+            nft(context, format_args!("add rule {table} up iifname \"{name}\" drop")),
+        ];
+        Remedy { method: doc.method, summary: summary.into(), commands }
+    })
 }
 
 /// Drops, with nftables, link-local group addresses at a port, except for protocols that the policy allows.

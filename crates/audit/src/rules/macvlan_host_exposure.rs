@@ -19,6 +19,13 @@ const BRIDGE_MODE: RemedyDoc = RemedyDoc {
     trade_off: "A passthru macvlan takes over its lower device with every address; bridge mode takes its own only.",
 };
 
+const BRIDGE_INSTEAD: RemedyDoc = RemedyDoc {
+    method: "bridge-instead",
+    trade_off: "A bridge with the same NIC as a port, and guests on ports of their own, is closed towards the host for every \
+                protocol at once (vlan-filtering or drop-on-bridge, with drop-link-local). The NIC then has no stack of its own; \
+                guests have to be attached anew.",
+};
+
 static DOC: RuleDoc = RuleDoc {
     id: RuleId("macvlan-host-exposure"),
     title: "The host's stack runs on the lower device of macvlans",
@@ -26,13 +33,21 @@ static DOC: RuleDoc = RuleDoc {
     threat: "A guest on a macvlan cannot speak to the host directly. But whatever arrives on the lower device and is not \
              for a macvlan's address is processed by the host: its own address, broadcast, multicast, router \
              advertisements. Other machines on the wire reach the host this way, and so does a guest whose frames come \
-             back from the next switch. Isolation is only to be had by the protocol-dependent ways.",
+             back from the next switch. Isolation is only to be had protocol by protocol, in the stack: what drops at the \
+             device's ingress, be it nftables or tc, comes before the macvlans and cuts the guests off. On a bridge the host \
+             can be closed as a whole.",
     kernel_path: &[
         "macvlan_handle_frame (drivers/net/macvlan.c): RX_HANDLER_PASS for what no macvlan takes, and for group addresses",
         "ip_rcv, arp_rcv, ipv6_rcv on the lower device",
     ],
     how_found: "An ARP request to broadcast and one to the lower device's address are walked from the lower device.",
-    remedies: &[remedy::docs::DROP_ON_BRIDGE, remedy::docs::DISABLE_IPV6, BRIDGE_MODE],
+    remedies: &[
+        remedy::docs::ARP_INPUT,
+        remedy::docs::RAW_PREROUTING,
+        remedy::docs::IP6_PREROUTING,
+        BRIDGE_INSTEAD,
+        BRIDGE_MODE,
+    ],
     references: &["drivers/net/macvlan.c: macvlan_handle_frame", refs::BERNAT],
 };
 
@@ -111,12 +126,13 @@ fn check_lower(context: &Context<'_>, lower: &Link, findings: &mut Findings) {
         .evidence("reached by", format!("{dst}{also}"))
         .witness(lower, frame(dst), format!("the host's ARP on {}", lower.name))
         .unproven(questions);
-    findings.push(finding.remedies([remedy::drop_on_bridge(context, lower)]));
+    let instead = by_hand(&BRIDGE_INSTEAD, "See the manual page of the rule.", Vec::new());
+    findings.push(finding.remedies(remedy::drop_in_the_stack(context, lower).into_iter().chain([instead])));
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::Host;
+    use crate::testing::{Host, sketch};
     use portcullis_snapshot::{LinkKind, MacAddr, MacvlanMode, MacvlanOptions};
 
     #[test]
@@ -128,6 +144,22 @@ mod tests {
         let lower = host.index("eth1");
         host.link("mv0").link = Some(lower);
         host.link("mv0").address = Some(MacAddr([2, 9, 9, 9, 9, 9]));
-        assert_eq!(host.found("macvlan-host-exposure").len(), 1);
+        let found = host.found("macvlan-host-exposure");
+        assert_eq!(found.len(), 1);
+        insta::assert_snapshot!(sketch(&found), @r#"
+        medium eth1: the host's stack takes frames in on the lower device of macvlans
+          macvlans on it = 1
+          reached by = ff:ff:ff:ff:ff:ff and 02:00:00:00:00:03
+          ffffffffffff025043ffffff0806… by eth1 reaches the host's ARP on eth1
+          $ nft add table arp portcullis
+          $ nft 'add chain arp portcullis up { type filter hook input priority -200; }'
+          $ nft 'add rule arp portcullis up iifname "eth1" drop'
+          $ nft add table ip portcullis
+          $ nft 'add chain ip portcullis up { type filter hook prerouting priority -300; }'
+          $ nft 'add rule ip portcullis up iifname "eth1" drop'
+          $ nft add table ip6 portcullis
+          $ nft 'add chain ip6 portcullis up { type filter hook prerouting priority -300; }'
+          $ nft 'add rule ip6 portcullis up iifname "eth1" drop'
+        "#);
     }
 }

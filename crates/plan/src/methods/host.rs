@@ -4,7 +4,7 @@ use portcullis_audit::{Access, BridgeView, Context};
 use portcullis_snapshot::{LinkFlags, PolicyRule};
 
 use super::{Lacks, MethodDoc, Piece, conf, guests};
-use crate::change::Change;
+use crate::change::{Change, local_rule};
 use crate::device::{ConfAt, Device};
 use crate::rules::{Chain, Drop, Hook, by_device, no_way_back};
 
@@ -181,7 +181,7 @@ pub(super) fn blackhole(
     ipv6: bool,
 ) -> Result<Vec<Piece>, Lacks> {
     let rules = context.netns().rules.known();
-    let in_front = rules.iter().any(|rule| rule.ipv6 == ipv6 && rule.priority == 0);
+    let in_front = rules.contains(&local_rule(ipv6, 0));
     let taken = |priority: u32| rules.iter().any(|rule| rule.ipv6 == ipv6 && rule.priority == priority);
     let priority = (1..=rule::PRIORITY).rev().find(|priority| !taken(*priority));
     let priority = priority.ok_or_else(|| Lacks("every priority before 50 is taken".to_owned()))?;
