@@ -13,7 +13,7 @@ use portcullis_snapshot::{Netns, Snapshot};
 use crate::Error;
 use crate::generate::Scenario;
 use crate::methods::{GUEST_PORTS, PUBLIC};
-use crate::names::{BRIDGE, index};
+use crate::names::{BRIDGE, Name, index};
 use crate::proofs::{Arrived, Ground};
 use crate::run::{Leaving, configured};
 use crate::stand::Stand;
@@ -220,6 +220,38 @@ impl Bench {
         Ok(arrived)
     }
 
+    /// Sends frames in the network or one like it, each by a port, and returns what there is then. If the kernel refuses a change,
+    /// its words.
+    ///
+    /// # Errors
+    /// If the kernel refuses what every configuration needs.
+    pub fn after(
+        &mut self,
+        steps: &[Step],
+        frames: &[(Name, Vec<u8>)],
+    ) -> Result<Result<After, String>, Error> {
+        /// So many find room in the sockets' queues.
+        const LOT: usize = 128;
+        let (after, stand) = Namespace::create()?.run(|| {
+            let mut stand = Stand::build(steps)?;
+            let is_change = |at: usize| matches!(steps.get(at), Some(Step::Change(_)));
+            if let Some((_, why)) = stand.refused.iter().find(|(at, _)| is_change(*at)) {
+                return Ok((Err(why.to_string()), stand));
+            }
+            let mut heard = Vec::new();
+            for lot in frames.chunks(LOT) {
+                for (into, frame) in lot {
+                    stand.send(into, frame);
+                }
+                stand.settle(2)?;
+                heard.extend(stand.listen()?.guests);
+            }
+            Ok::<_, Error>((Ok(After { netns: stand.snapshot()?, heard }), stand))
+        })??;
+        self.leaving.let_go(stand)?;
+        Ok(after)
+    }
+
     /// Makes some changes in the network and takes them back, then others.
     ///
     /// # Errors
@@ -236,6 +268,14 @@ impl Bench {
         self.leaving.let_go(stand)?;
         Ok(passed)
     }
+}
+
+/// What there is after some frames.
+pub struct After {
+    /// The host's namespace.
+    pub netns: Netns,
+    /// What arrived at the guests' ends, by the host's end of the cable.
+    pub heard: Vec<(Name, Vec<u8>)>,
 }
 
 const POLICY: &str = "the policy is wrong";

@@ -8,6 +8,7 @@ use portcullis_datapath::frame::ArpOperation;
 use portcullis_datapath::{FrameBuilder, Payload};
 use portcullis_differ::fixes::Bench;
 use portcullis_differ::generate::guest_mac;
+use portcullis_differ::knobs::BRIDGE_KNOBS;
 use portcullis_differ::methods::{GUEST_PORTS, network};
 use portcullis_differ::names::{BRIDGE, BRIDGE_MACVLANS, index, mac};
 use portcullis_differ::proofs::{Account, Search};
@@ -84,8 +85,8 @@ pub(crate) struct Shot {
     pub(crate) frame: Vec<u8>,
 }
 
-/// A frame that a remedy is to stop; `None` for those whose effect is not on one frame's way: whether advertisements are
-/// believed (`kernel_audit` sends one), spanning trees, where a router is thought to be, how long an address is known.
+/// A frame that a remedy is to stop; `None` for those whose effect is not on one frame's way, but on what it leaves behind:
+/// those are in `kernel_effects`.
 pub(crate) fn shot(method: Method) -> Option<Shot> {
     use Method::{
         AcceptRaOff, AgeingTime, AntiSpoof, ArpIgnore, ArpInput, ArpOff, BpduGuard, BpfOnBridge, BridgeInput,
@@ -144,8 +145,20 @@ pub(crate) fn shot(method: Method) -> Option<Shot> {
             let frame = FrameBuilder::new(mac(name), other).payload(&ipv4(behind));
             return Some(Shot { setup, goal: Goal::Sniff { from: other_port }, frame });
         }
-        AcceptRaOff | AgeingTime | BpduGuard | FdbMaxLearned | GroupFwdMaskOff | McastRouterOff
-        | NoLinkLocalLearn | RootBlock => return None,
+        GroupFwdMaskOff => {
+            let knob = BRIDGE_KNOBS.iter().find(|knob| knob.keyword == "group_fwd_mask");
+            let knob = knob.expect("every kernel has it");
+            let setup = vec![Step::BridgeOption { bridge: BRIDGE, knob, value: 1 << 0x0e }];
+            return Some(Shot {
+                setup,
+                goal: Goal::Port(other_port),
+                frame: to(MacAddr::link_local(0x0e), &arp),
+            });
+        }
+        AcceptRaOff | AgeingTime | BpduGuard | FdbMaxLearned | McastRouterOff | NoLinkLocalLearn
+        | RootBlock => {
+            return None;
+        }
     };
     Some(Shot { setup: Vec::new(), goal, frame })
 }
