@@ -146,8 +146,7 @@ pub(crate) fn shot(method: Method) -> Option<Shot> {
             return Some(Shot { setup, goal: Goal::Sniff { from: other_port }, frame });
         }
         GroupFwdMaskOff => {
-            let knob = BRIDGE_KNOBS.iter().find(|knob| knob.keyword == "group_fwd_mask");
-            let knob = knob.expect("every kernel has it");
+            let knob = BRIDGE_KNOBS.iter().find(|knob| knob.keyword == "group_fwd_mask").unwrap();
             let setup = vec![Step::BridgeOption { bridge: BRIDGE, knob, value: 1 << 0x0e }];
             return Some(Shot {
                 setup,
