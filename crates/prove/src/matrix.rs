@@ -1,5 +1,7 @@
 //! All claims of all ports: one of each class of alike ports stands for the others.
 
+use std::thread;
+
 use portcullis_datapath::network::Alike;
 use portcullis_snapshot::IfIndex;
 
@@ -19,21 +21,47 @@ pub struct ClassProof {
     pub proof: Proof,
 }
 
+/// Something to be claimed.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    port: IfIndex,
+    other: Option<(usize, bool)>,
+    goal: Goal,
+}
+
 impl Prover<'_, '_> {
     /// Judges every claim about the ports of some classes: about the host, and about each other port, near or far.
     #[must_use]
     pub fn every_claim(&self, alike: &Alike, classes: &[usize]) -> Vec<ClassProof> {
-        classes.iter().flat_map(|class| self.claims_of(alike, *class)).collect()
+        let of_class = |class: &usize| {
+            let (host, others) = self.about(alike, *class);
+            [self.judged(*class, &host), self.judged(*class, &others)].concat()
+        };
+        classes.iter().flat_map(of_class).collect()
     }
 
-    /// Judges every claim about the ports of one class.
+    /// Judges every claim about the ports of one class, as is wanted soon after an event: those about the host beside the
+    /// others, which are as much work.
     #[must_use]
     pub fn claims_of(&self, alike: &Alike, class: usize) -> Vec<ClassProof> {
+        let (host, others) = self.about(alike, class);
+        thread::scope(|scope| {
+            let host = scope.spawn(|| self.judged(class, &host));
+            let others = self.judged(class, &others);
+            // A panic there is one here.
+            let host = host.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            [host, others].concat()
+        })
+    }
+
+    /// What there is to claim about the ports of a class: about the host, and about others.
+    fn about(&self, alike: &Alike, class: usize) -> (Vec<About>, Vec<About>) {
         let Some(&port) = alike.classes().get(class).and_then(|members| members.first()) else {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         };
-        let mut goals: Vec<_> = HostProtocol::ALL.map(|protocol| (None, Goal::Host(protocol))).into();
-        goals.push((None, Goal::Infrastructure));
+        let about = |other| move |goal| About { port, other, goal };
+        let host = HostProtocol::ALL.map(Goal::Host).into_iter().chain([Goal::Infrastructure]);
+        let mut others = Vec::new();
         for (other, members) in alike.classes().iter().enumerate() {
             for near in [true, false] {
                 let partner = members
@@ -41,13 +69,17 @@ impl Prover<'_, '_> {
                     .copied()
                     .find(|member| *member != port && (self.bridge(*member) == self.bridge(port)) == near);
                 let of_pair = |to| [Goal::Port(to), Goal::Sniff { from: to }, Goal::Spoof { of: to }];
-                let pair = partner.into_iter().flat_map(of_pair);
-                goals.extend(pair.map(|goal| (Some((other, near)), goal)));
+                others.extend(partner.into_iter().flat_map(of_pair).map(about(Some((other, near)))));
             }
         }
-        let judged = self.prove(port, &goals.iter().map(|(_, goal)| *goal).collect::<Vec<_>>());
-        let others = goals.into_iter().map(|(other, _)| other);
-        others.zip(judged).map(|(other, proof)| ClassProof { class, other, proof }).collect()
+        (host.map(about(None)).collect(), others)
+    }
+
+    fn judged(&self, class: usize, about: &[About]) -> Vec<ClassProof> {
+        let Some(port) = about.first().map(|about| about.port) else { return Vec::new() };
+        let goals: Vec<_> = about.iter().map(|about| about.goal).collect();
+        let proofs = about.iter().zip(self.prove(port, &goals));
+        proofs.map(|(about, proof)| ClassProof { class, other: about.other, proof }).collect()
     }
 
     fn bridge(&self, port: IfIndex) -> Option<IfIndex> {
