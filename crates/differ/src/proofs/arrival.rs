@@ -75,16 +75,20 @@ impl Question<'_> {
         match self.goal {
             Goal::Host(protocol) => host(protocol, frame, facts, seen),
             Goal::Infrastructure => self.infrastructure(frame, facts, seen),
-            Goal::Port(to) => self.at_wire(to, facts),
-            Goal::Sniff { .. } => self.at_wire(self.port, facts),
+            Goal::Port(to) => self.at_wire(to, facts, |_| true),
+            Goal::Sniff { .. } => self.at_wire(self.port, facts, |_| true),
             Goal::Spoof { of } => self.took_over(of, source(frame), &seen.after),
             Goal::SpoofIp { address, to } => {
-                let mut named = in_the_name_of(address).into_iter();
-                if !Concrete::new(frame).is_some_and(|frame| named.any(|given| given.holds(&frame))) {
+                let named = in_the_name_of(address);
+                let is_named = |bytes: &[u8]| {
+                    Concrete::new(bytes).is_some_and(|frame| named.iter().any(|given| given.holds(&frame)))
+                };
+                if !is_named(frame) {
                     return Arrived::No;
                 }
                 match to {
-                    Receiver::Port(to) => self.at_wire(to, facts),
+                    // On the way it may have been given another name.
+                    Receiver::Port(to) => self.at_wire(to, facts, is_named),
                     Receiver::Host if seen.routed() => Arrived::Yes,
                     Receiver::Host => {
                         let protocols = [HostProtocol::Arp, HostProtocol::Ipv4, HostProtocol::Ipv6];
@@ -96,10 +100,10 @@ impl Question<'_> {
         }
     }
 
-    /// Whether it left by a port.
-    fn at_wire(&self, port: IfIndex, facts: &Facts) -> Arrived {
+    /// Whether it left by a port, and is what was wanted.
+    fn at_wire(&self, port: IfIndex, facts: &Facts, wanted: impl Fn(&[u8]) -> bool) -> Arrived {
         let Some(wire) = names::name(port).and_then(names::wire) else { return Arrived::Untold };
-        if facts.copies.iter().any(|(at, _)| *at == wire) {
+        if facts.copies.iter().any(|(at, bytes)| *at == wire && wanted(bytes)) {
             return Arrived::Yes;
         }
         if self.is_cut_off(port) { Arrived::Untold } else { Arrived::No }

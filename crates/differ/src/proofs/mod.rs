@@ -12,7 +12,7 @@ mod judge;
 use std::collections::BTreeMap;
 
 use portcullis_datapath::{Concrete, Network, Trace, walk};
-use portcullis_prove::{Goal, HostProtocol, Proof, Verdict};
+use portcullis_prove::{Goal, HostProtocol, Proof, Receiver, Verdict};
 use portcullis_snapshot::IfIndex;
 
 pub(crate) use arrival::Arrived;
@@ -20,7 +20,7 @@ pub(crate) use ground::Ground;
 pub use judge::Judge;
 
 use crate::facts::{hex, show};
-use crate::generate::{Scenario, Sent};
+use crate::generate::{Scenario, Sent, guest_ip4, guest_ip6};
 use crate::names::{PORTS, index};
 use crate::script::script;
 use crate::step::Step;
@@ -203,7 +203,8 @@ pub fn text(goal: Goal) -> String {
     }
 }
 
-/// What is claimed of the first port: everything about the host, every other port, and sniffing and spoofing one.
+/// What is claimed of the first port: everything about the host, every other port, and sniffing and spoofing one, its addresses
+/// of either sort.
 #[must_use]
 pub fn goals(network: &Network<'_>) -> Vec<Goal> {
     let mut goals: Vec<_> = HostProtocol::ALL.map(Goal::Host).into();
@@ -213,6 +214,9 @@ pub fn goals(network: &Network<'_>) -> Vec<Goal> {
     goals.extend(others.iter().map(|port| Goal::Port(*port)));
     if let Some(other) = others.first() {
         goals.extend([Goal::Sniff { from: *other }, Goal::Spoof { of: *other }]);
+        let to = Receiver::Port(*other);
+        let named = [guest_ip4(1).into(), guest_ip6(1).into()];
+        goals.extend(named.map(|address| Goal::SpoofIp { address, to }));
     }
     goals
 }
