@@ -1,11 +1,13 @@
 //! A plan that is being made: remedies, bridge by bridge, what they come to, and what is found with them.
 
 use portcullis_audit::{BridgeView, Carry, Claim, Context, Policy, RuleId, audit};
-use portcullis_snapshot::{IfIndex, NetnsId, Snapshot};
+use portcullis_snapshot::{IfIndex, Link, NetnsId, Snapshot};
 
 use crate::change::Change;
 use crate::choose::{Reason, choose, choose_for};
 use crate::claims;
+use crate::device::Device;
+use crate::lower::Lower;
 use crate::methods::{Method, changes};
 use crate::plan::{Chosen, Found, PlanError, Request, Unfit};
 use crate::sorts::Sorted;
@@ -28,8 +30,13 @@ struct Answer {
 }
 
 impl Draft {
-    /// Chooses remedies for each bridge; those of one that is like another are the other's.
-    pub(crate) fn new(context: &Context<'_>, bridges: &[Sorted<'_, '_>], request: &Request<'_>) -> Self {
+    /// Chooses remedies for each bridge; those of one that is like another are the other's. Then for each lower device.
+    pub(crate) fn new(
+        (context, snapshot): (&Context<'_>, &Snapshot),
+        bridges: &[Sorted<'_, '_>],
+        lowers: &[Lower<'_>],
+        request: &Request<'_>,
+    ) -> Self {
         let mut draft = Self::default();
         let mut choices: Vec<Vec<(Method, Reason)>> = Vec::new();
         for Sorted { bridge, like } in bridges {
@@ -43,9 +50,18 @@ impl Draft {
                 }
             };
             for (method, reason) in &choice {
-                draft.take(context, bridge, *method, reason_in_words(reason, context, bridge));
+                let first = bridge.guests().next().map(|alike| alike.first.link);
+                draft.take(context, bridge, *method, reason_in_words(reason, context, first));
             }
             choices.push(choice);
+        }
+        for lower in lowers {
+            let choice = lower.choose(context, snapshot, request);
+            draft.unfit.extend(choice.unfit);
+            draft.chosen.extend(choice.methods.into_iter().map(|(method, reason)| {
+                let because = reason_in_words(&reason, context, Some(lower.link));
+                Chosen { method, bridge: lower.device(), because }
+            }));
         }
         draft
     }
@@ -120,8 +136,11 @@ impl Draft {
         at: usize,
     ) -> Result<(Vec<Change>, Snapshot), PlanError> {
         let of = |chosen: &Chosen| {
-            let bridge = context.bridges().iter().find(|bridge| bridge.link.index == chosen.bridge.index)?;
-            chosen.method.pieces(context, bridge).ok()
+            let index = chosen.bridge.index;
+            match context.bridges().iter().find(|bridge| bridge.link.index == index) {
+                Some(bridge) => chosen.method.pieces(context, bridge).ok(),
+                None => chosen.method.pieces_in_stack(context, context.netns().link(index)?).ok(),
+            }
         };
         let pieces: Vec<_> = self.chosen.iter().filter_map(of).flatten().collect();
         let changes = changes(context, &pieces);
@@ -151,30 +170,28 @@ fn carried(
     choice.iter().map(|(method, why)| Some((*method, reason(why)?))).collect()
 }
 
-/// Says why a remedy is part of a plan, of the first guest's port of a bridge.
-fn reason_in_words(reason: &Reason, context: &Context<'_>, bridge: &BridgeView<'_>) -> String {
+/// Says why a remedy is part of a plan, of the device that frames come in by.
+fn reason_in_words(reason: &Reason, context: &Context<'_>, from: Option<&Link>) -> String {
     let Reason::Shown { goal, frame } = reason else { return reason.to_string() };
-    let port = bridge.guests().next().map(|alike| alike.first.link.name.as_str()).unwrap_or_default();
+    let port = from.map(|link| link.name.as_str()).unwrap_or_default();
     let start: String = frame.iter().take(14).map(|byte| format!("{byte:02x}")).collect();
     let goal = claims::goal_in_words(goal, |device| context.name(device));
     format!("without it {port} reaches {goal}: {start}…")
 }
 
-/// What an audit finds on bridges, by bridge and rule, the worst first; and what it proves.
+/// What an audit finds on some devices, by device and rule, the worst first; and what it proves.
 pub(crate) fn found(
     snapshot: &Snapshot,
     netns: NetnsId,
     request: &Request<'_>,
-    bridges: &[Sorted<'_, '_>],
+    devices: &[Device],
     policy: &Policy,
 ) -> (Vec<Found>, Vec<Claim>) {
     let report = audit(snapshot, policy, request.today);
     let mut all: Vec<Found> = Vec::new();
     for finding in report.standing().filter(|finding| finding.netns == netns) {
         let at = finding.bridge.as_ref().map(|bridge| bridge.index);
-        let Some(Sorted { bridge, .. }) = bridges.iter().find(|one| Some(one.bridge.link.index) == at) else {
-            continue;
-        };
+        let Some(bridge) = devices.iter().find(|one| Some(one.index) == at) else { continue };
         let known = all.iter_mut().find(|found| (found.rule, Some(found.bridge.index)) == (finding.rule, at));
         let named = finding.remedies.iter().filter_map(|remedy| Method::named(remedy.method));
         let named = named.chain(Method::for_rule(finding.rule).iter().copied());
@@ -192,7 +209,7 @@ pub(crate) fn found(
                         remedies.push(method)
                     }
                 });
-                let (rule, severity, bridge) = (finding.rule, finding.severity, bridge.link.into());
+                let (rule, severity, bridge) = (finding.rule, finding.severity, bridge.clone());
                 all.push(Found { rule, severity, bridge, count: 1, remedies });
             }
         }

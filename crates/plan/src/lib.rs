@@ -9,6 +9,7 @@ mod choose;
 mod claims;
 mod device;
 mod draft;
+mod lower;
 mod methods;
 mod option;
 mod plan;

@@ -11,6 +11,7 @@ use crate::change::Change;
 use crate::claims::{Judged, Wanted, judge, wanted};
 use crate::device::Device;
 use crate::draft::{Draft, found};
+use crate::lower::{self, Lower};
 use crate::methods::Method;
 use crate::sorts::{Sorted, sorted};
 use crate::wants::{Want, wants};
@@ -22,7 +23,8 @@ pub struct Request<'a> {
     pub methods: &'a [Method],
     /// Whether what they leave open is closed too.
     pub complete: bool,
-    /// The bridges that it is about, by name; none is every one.
+    /// The bridges that it is about, and lower devices of macvlans, by name. None is every bridge, and each lower device that
+    /// the policy denies to guests.
     pub bridges: &'a [String],
     /// Remedies that this kernel refuses, and its words.
     pub refused: &'a BTreeMap<Method, String>,
@@ -102,8 +104,8 @@ pub enum PlanError {
     /// The namespace is not in the snapshot.
     #[error("the snapshot has no namespace {0}")]
     NoNamespace(NetnsId),
-    /// There is no bridge of a name that was asked for.
-    #[error("there is no bridge {0:?}")]
+    /// There is no bridge of a name that was asked for, nor another device that macvlans may be on.
+    #[error("there is no bridge {0:?}, nor another device of that name that macvlans may be on")]
     NoBridge(String),
     /// Whether the host is meant to be reached on a bridge goes by its addresses, unless the policy says it.
     #[error(
@@ -164,19 +166,22 @@ pub fn plan(
     let missing = || PlanError::NoNamespace(netns);
     let now = snapshot.namespaces.get(at).ok_or_else(missing)?;
     let context = Context::new(snapshot, now, policy).ok_or_else(missing)?;
-    let bridges = sorted(&context, asked_for(&context, request)?);
+    let bridges = sorted(&context, asked_for(&context, request));
     let unsaid = bridges.iter().find(|one| one.bridge.policy.host_access.is_none());
     if let (Some(why), Some(Sorted { bridge, .. })) = (now.addresses.unread(), unsaid) {
         return Err(PlanError::Unread { bridge: bridge.link.name.clone(), why: why.reason.clone() });
     }
-    let (found_before, known_before) = found(snapshot, netns, request, &bridges, policy);
-    let mut draft = Draft::new(&context, &bridges, request);
+    let lowers = lower::asked_for(&context, request)?;
+    let devices: Vec<Device> = bridges.iter().map(|one| one.bridge.link.into()).collect();
+    let devices: Vec<_> = devices.into_iter().chain(lowers.iter().map(Lower::device)).collect();
+    let (found_before, known_before) = found(snapshot, netns, request, &devices, policy);
+    let mut draft = Draft::new((&context, snapshot), &bridges, &lowers, request);
     // What findings name beside: looked for until it helps no more.
     let searches = request.methods.is_empty() || request.complete;
     let mut rounds = if searches { MOST_ROUNDS } else { 0 };
     let (changes, made, found_left, known_after) = loop {
         let (changes, made) = draft.made(&context, snapshot, at)?;
-        let (left, known) = found(&made, netns, request, &bridges, policy);
+        let (left, known) = found(&made, netns, request, &devices, policy);
         if rounds > 0 && draft.for_findings(&context, &bridges, request, &left) {
             rounds -= 1;
         } else if !draft.drop_idle(&left) {
@@ -193,10 +198,16 @@ pub fn plan(
         cut.extend(lost.iter().filter(|want| want.firm).map(|want| format!("{}: {want}", bridge.link.name)));
         stops.extend(what_stops(now, bridge, judged, lost, &chosen));
     }
+    let mut claims: Vec<_> = looked.into_iter().flat_map(|(judged, _)| judged).collect();
+    for lower in &lowers {
+        cut.extend(lower.lost(&context, &after));
+        let judged = below((&context, &known_before), (&after, &known_after), lower, changes.is_empty());
+        stops.extend(no_longer_reached(now, &judged, &format!("{}: the wire", lower.link.name)));
+        claims.extend(judged);
+    }
     if !cut.is_empty() {
         return Err(PlanError::CutsOff(cut));
     }
-    let claims = looked.into_iter().flat_map(|(judged, _)| judged).collect();
     let (found_closed, found_left) = told_apart(found_before, found_left, &chosen);
     Ok(Plan { netns, label: now.label(), chosen, changes, claims, found_closed, found_left, stops, unfit })
 }
@@ -267,18 +278,13 @@ fn told_apart(before: Vec<Found>, mut left: Vec<Found>, chosen: &[Chosen]) -> (V
     (before.into_iter().filter(|found| !is_left(found)).collect(), left)
 }
 
-fn asked_for<'c, 's>(
-    context: &'c Context<'s>,
-    request: &Request<'_>,
-) -> Result<Vec<&'c BridgeView<'s>>, PlanError> {
+fn asked_for<'c, 's>(context: &'c Context<'s>, request: &Request<'_>) -> Vec<&'c BridgeView<'s>> {
     if request.bridges.is_empty() {
-        return Ok(context.bridges().iter().collect());
+        return context.bridges().iter().collect();
     }
-    let named = |name: &String| {
-        let found = context.bridges().iter().find(|bridge| bridge.link.name == *name);
-        found.ok_or_else(|| PlanError::NoBridge(name.clone()))
-    };
-    request.bridges.iter().map(named).collect()
+    // Of a name that is no bridge's, `lower` tells whether it is right.
+    let named = |name: &String| context.bridges().iter().find(|bridge| bridge.link.name == *name);
+    request.bridges.iter().filter_map(named).collect()
 }
 
 /// Judges what is wanted of a bridge, as it is and as it will be.
@@ -293,6 +299,22 @@ fn judged(before: Known<'_, '_>, after: Known<'_, '_>, bridge: &BridgeView<'_>, 
     let judged = pairs.map(|((port, goal, before), (_, _, after))| Judged {
         bridge: bridge.link.into(),
         from: groups.get(&port).cloned().unwrap_or_default(),
+        goal,
+        before,
+        after,
+    });
+    judged.collect()
+}
+
+/// Judges what is wanted of a lower device.
+fn below(before: Known<'_, '_>, after: Known<'_, '_>, lower: &Lower<'_>, same: bool) -> Vec<Judged> {
+    let wanted = [lower.wanted()];
+    let judge = |(context, known): Known<'_, '_>| judge(context.network(), known, &wanted, true);
+    let now = judge(before);
+    let then = if same { now.clone() } else { judge(after) };
+    let judged = now.into_iter().zip(then).map(|((_, goal, before), (_, _, after))| Judged {
+        bridge: lower.device(),
+        from: vec![lower.device()],
         goal,
         before,
         after,
@@ -326,23 +348,8 @@ fn what_stops(
     chosen: &[Chosen],
 ) -> Vec<String> {
     let name = &bridge.link.name;
-    let closed = |protocol| {
-        judged.iter().any(|claim| {
-            claim.goal == Goal::Host(protocol)
-                && matches!(claim.before, Verdict::Exposed(_))
-                && claim.after == Verdict::Isolated
-        })
-    };
-    let mut stops = Vec::new();
-    let protocols = [(HostProtocol::Arp, "ARP"), (HostProtocol::Ipv4, "IPv4"), (HostProtocol::Ipv6, "IPv6")];
-    let reached: Vec<_> =
-        protocols.into_iter().filter(|(protocol, _)| closed(*protocol)).map(|(_, word)| word).collect();
-    if !reached.is_empty() {
-        let services = services(netns);
-        let listening =
-            if services.is_empty() { String::new() } else { format!(" ({})", services.join(", ")) };
-        stops.push(format!("{name}: guests reaching the host by {}{listening}", reached.join(", ")));
-    }
+    let reaching = no_longer_reached(netns, judged, &format!("{name}: guests"));
+    let mut stops: Vec<_> = reaching.into_iter().collect();
     let sorts: BTreeSet<_> = lost.iter().map(|want| want.sort).collect();
     stops.extend(sorts.into_iter().map(|sort| format!("{name}: {sort} frames between its ports")));
     let here =
@@ -351,6 +358,23 @@ fn what_stops(
         stops.extend(link_local_that_stops(bridge));
     }
     stops
+}
+
+/// Says by which protocols somebody reached the host who will not any more.
+fn no_longer_reached(netns: &Netns, judged: &[Judged], who: &str) -> Option<String> {
+    let closed = |protocol| {
+        judged.iter().any(|claim| {
+            claim.goal == Goal::Host(protocol)
+                && matches!(claim.before, Verdict::Exposed(_))
+                && claim.after == Verdict::Isolated
+        })
+    };
+    let protocols = [(HostProtocol::Arp, "ARP"), (HostProtocol::Ipv4, "IPv4"), (HostProtocol::Ipv6, "IPv6")];
+    let reached: Vec<_> =
+        protocols.into_iter().filter(|(protocol, _)| closed(*protocol)).map(|(_, word)| word).collect();
+    let services = services(netns);
+    let listening = if services.is_empty() { String::new() } else { format!(" ({})", services.join(", ")) };
+    (!reached.is_empty()).then(|| format!("{who} reaching the host by {}{listening}", reached.join(", ")))
 }
 
 /// Says which protocols to link-local group addresses stop at a bridge's guest ports.

@@ -15,10 +15,10 @@ use std::path::Path;
 use portcullis_audit::Policy;
 use portcullis_datapath::Network;
 use portcullis_plan::{Change, Method, Plan, PlanError, Request, State, Words, broken, plan, write};
-use portcullis_prove::{Prover, Verdict};
+use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
 use portcullis_snapshot::{
-    EtherType, FdbEntry, IfIndex, LinkKind, MacAddr, Reading, Snapshot, Unread, UnreadCause, VlanEntry,
-    VlanFlags, VlanId, VlanTable,
+    Behind, EtherType, FdbEntry, IfIndex, LinkKind, MacAddr, ProcessRef, Reading, Snapshot, Unread,
+    UnreadCause, VlanEntry, VlanFlags, VlanId, VlanTable,
 };
 
 /// An address-less `br0` with the guests `veth1` and `veth2`, on a host that forwards.
@@ -366,4 +366,41 @@ fn changes_are_read_as_they_were_written() {
         let text = serde_json::to_string(&plan.changes).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Change>>(&text).unwrap(), plan.changes, "{method}");
     }
+}
+
+/// The host with a guest on a macvtap, instead of the host's own macvlan there; the name of the device below.
+fn with_macvtap(snapshot: &mut Snapshot) -> &'static str {
+    let Reading::Read(links) = &mut snapshot.namespaces[0].links else { panic!() };
+    let macvlan = links.iter_mut().find(|link| link.name == "mv0").unwrap();
+    let LinkKind::Macvlan(options) = &macvlan.kind else { panic!() };
+    macvlan.kind = LinkKind::Macvtap(options.clone());
+    let process = ProcessRef { pid: 4711, name: "qemu-system-x86".to_owned() };
+    macvlan.behind = Some(Behind { guest: None, processes: vec![process] });
+    "eth1"
+}
+
+#[test]
+fn below_macvlans_each_protocol_is_closed_for_itself_where_that_is_wanted() {
+    let mut snapshot = host();
+    let lower = with_macvtap(&mut snapshot);
+    let methods = |plan: &Plan| {
+        let here = plan.chosen.iter().filter(|chosen| chosen.bridge.name == lower);
+        here.map(|chosen| chosen.method).collect::<Vec<_>>()
+    };
+    // The host's own uplink is left alone, unless somebody says otherwise.
+    assert_eq!(methods(&planned(&snapshot, "", &[], &[]).unwrap()), []);
+    let deny = format!("[[bridge]]\nname = \"{lower}\"\nhost-access = \"deny\"\n");
+    let plan = planned(&snapshot, &deny, &[], &[]).unwrap();
+    let wanted = [Method::ArpInput, Method::RawPrerouting, Method::Ip6Prerouting];
+    assert_eq!(methods(&plan), wanted, "{}", sketch(&plan));
+    let isolated = plan.claims.iter().filter(|claim| claim.bridge.name == lower);
+    let open: Vec<_> =
+        isolated.filter(|claim| claim.after != Verdict::Isolated).map(|claim| claim.goal).collect();
+    assert!(open.iter().all(|goal| *goal == Goal::Host(HostProtocol::Other)), "{open:?}");
+    // What this kernel has not is done otherwise; what is for bridges is for bridges.
+    let plan = planned(&snapshot, &deny, &[], &[Method::ArpInput]).unwrap();
+    assert_eq!(methods(&plan)[0], Method::ArpOff);
+    let plan = planned(&snapshot, &deny, &[Method::VlanFiltering, Method::ArpOff], &[]).unwrap();
+    assert_eq!(methods(&plan), [Method::ArpOff]);
+    assert!(plan.unfit.iter().any(|unfit| unfit.bridge.name == lower && unfit.why.contains("for bridges")));
 }

@@ -243,7 +243,7 @@ pub(crate) struct FixArguments {
     pub(crate) snapshot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) policy: PolicyFile,
-    /// Only this bridge; may be repeated
+    /// Only this bridge, or this lower device of macvlans; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) bridge: Vec<String>,
     /// Use this remedy, and no other; may be repeated

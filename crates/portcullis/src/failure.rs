@@ -65,7 +65,7 @@ impl From<io::Error> for Failure {
 }
 
 /// Messages can carry text of files and of the kernel: nothing in it may steer the terminal.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 

@@ -3,21 +3,24 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test may fail, in its helpers too"
 )]
 
+use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_audit::{Policy, Remedy, audit};
 use portcullis_datapath::frame::ArpOperation;
-use portcullis_datapath::{FrameBuilder, Payload};
+use portcullis_datapath::{Concrete, FrameBuilder, Payload, Trace, walk};
 use portcullis_kernel::capture::{Request, Scope, capture};
 use portcullis_kernel::counters::Counters;
 use portcullis_kernel::link::{self, NewLink};
@@ -25,7 +28,7 @@ use portcullis_kernel::namespace::{Netns, pin_to_one_processor};
 use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_kernel::packet::{Captured, PacketSocket, Promiscuous};
 use portcullis_kernel::sysctl;
-use portcullis_snapshot::{EtherType, MacAddr};
+use portcullis_snapshot::{Behind, EtherType, MacAddr, ProcessRef, Reading, Snapshot};
 use portcullis_testnet::{fresh, skip};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -87,6 +90,15 @@ impl Network {
         Self { wire, guest, remedies, _outside: outside }
     }
 
+    /// Waits until the kernel is done with what was sent: the guest gets what is sent after that.
+    fn settle(&mut self) {
+        let payload = Payload::Raw { ethertype: EtherType(0x88b5), data: vec![0; 46] };
+        let to_guest = FrameBuilder::new(GUEST, WIRE).payload(&payload);
+        self.wire.send(&to_guest).unwrap();
+        let is_it = |captured: &Captured| captured.bytes == to_guest;
+        self.guest.wait_for(PATIENCE, is_it).unwrap().expect("the guest gets nothing any more");
+    }
+
     /// Sends from the wire what the host takes in, unless something is in the way. The guest must get what is sent after that,
     /// which shows that the kernel is done with all of it.
     fn send(&mut self) -> Taken {
@@ -99,10 +111,7 @@ impl Network {
         self.wire.send(&FrameBuilder::new(MacAddr::BROADCAST, WIRE).payload(&arp)).unwrap();
         self.wire.send(&FrameBuilder::new(ETH0, WIRE).payload(&Payload::Ping4 { from, to: HOST })).unwrap();
         self.wire.send(&FrameBuilder::new(ETH0, WIRE).payload(&ping6)).unwrap();
-        let to_guest = FrameBuilder::new(GUEST, WIRE).payload(&arp);
-        self.wire.send(&to_guest).unwrap();
-        let is_it = |captured: &Captured| captured.bytes == to_guest;
-        self.guest.wait_for(PATIENCE, is_it).unwrap().expect("the guest gets nothing any more");
+        self.settle();
         let after = Counters::read().unwrap();
         let is_reply =
             |got: &Captured| got.bytes.get(12..14) == Some(&[8, 6]) && got.bytes.get(21) == Some(&2);
@@ -114,9 +123,12 @@ impl Network {
     }
 }
 
+fn snapshot() -> Snapshot {
+    capture(&Request { scope: Scope::Current, taken_at: String::new(), version: String::new() }).unwrap()
+}
+
 fn remedies() -> Vec<Arc<Remedy>> {
-    let request = Request { scope: Scope::Current, taken_at: String::new(), version: String::new() };
-    let report = audit(&capture(&request).unwrap(), &Policy::default(), jiff::civil::date(2026, 6, 1));
+    let report = audit(&snapshot(), &Policy::default(), jiff::civil::date(2026, 6, 1));
     let about = |rule: &str| rule == "macvlan-host-exposure";
     let finding =
         report.findings.into_iter().find(|finding| about(finding.rule.0)).expect("nothing is found");
@@ -170,6 +182,40 @@ fn each_protocol_is_closed_for_itself_and_the_guest_keeps_its_frames() {
     });
 }
 
+/// The program, asked to close the device; then to open it again.
+#[test]
+fn fix_closes_the_device_as_a_whole_and_rollback_opens_it() {
+    fresh(|| {
+        pin_to_one_processor().unwrap();
+        let mut network = Network::new();
+        let files = tempfile::TempDir::new().unwrap();
+        let run = |command: &str, arguments: &[&str]| {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+            program.arg(command).args(arguments).arg("--state-dir").arg(files.path());
+            let done = program.output().unwrap();
+            let said = [done.stdout, done.stderr].concat();
+            (done.status.code(), String::from_utf8_lossy(&said).into_owned())
+        };
+        let (status, said) = run("fix", &["--bridge", "eth0", "--yes", "--confirm", "0"]);
+        // Where the kernel knows 802.2, that stays open: no rule of these families sees it.
+        assert!(matches!(status, Some(0 | 1)), "{said}");
+        assert!(
+            said.contains("the host's ARP, the host's IPv4, the host's IPv6, what is behind the host"),
+            "{said}"
+        );
+        assert!(said.contains("the wire reaching the host by ARP, IPv4, IPv6"), "{said}");
+        assert_eq!(network.send(), Taken { arp: false, ipv4: false, ipv6: false }, "{said}");
+        let (status, said) = run("rollback", &["--yes"]);
+        assert_eq!(status, Some(0), "{said}");
+        assert_eq!(network.send(), Taken { arp: true, ipv4: true, ipv6: true }, "{said}");
+        // What belongs to bridges is refused, and nothing is done.
+        let (status, said) =
+            run("fix", &["--bridge", "eth0", "--yes", "--confirm", "0", "--method", "drop-on-bridge"]);
+        assert_ne!(status, Some(0), "{said}");
+        assert!(said.contains("it is for bridges"), "{said}");
+    });
+}
+
 /// Why nothing at the device's ingress is said to be a remedy.
 #[test]
 fn what_drops_at_the_lower_device_cuts_the_guest_off() {
@@ -191,5 +237,75 @@ fn what_drops_at_the_lower_device_cuts_the_guest_off() {
         let heard = network.guest.wait_for(PATIENCE, |captured| captured.bytes == second).unwrap();
         let heard = heard.expect("it is not cut off by the chain alone");
         assert!(heard.iter().all(|captured| captured.bytes != to_guest(1)));
+    });
+}
+
+/// Opens a macvtap of the calling thread's namespace, whose sysfs alone tells its number.
+fn open_macvtap(name: &str, directory: &Path) -> Result<File, String> {
+    let read = format!("mount -t sysfs none /sys && cat /sys/class/net/{name}/macvtap/*/dev");
+    let told = Command::new("unshare").args(["-m", "sh", "-c", &read]).output();
+    let told = told.map_err(|error| format!("unshare cannot be run: {error}"))?;
+    let number = String::from_utf8_lossy(&told.stdout).trim().to_owned();
+    let (major, minor) = number.split_once(':').ok_or_else(|| {
+        format!("sysfs cannot be mounted: {}", String::from_utf8_lossy(&told.stderr).trim())
+    })?;
+    let node = directory.join("macvtap");
+    let made = Command::new("mknod").arg(&node).args(["c", major, minor]).output();
+    let made = made.map_err(|error| format!("mknod cannot be run: {error}"))?;
+    if !made.status.success() {
+        return Err(String::from_utf8_lossy(&made.stderr).trim().to_owned());
+    }
+    OpenOptions::new().read(true).write(true).open(&node).map_err(|error| error.to_string())
+}
+
+/// Whose address the host has on the macvtap: it gets what is for that, until somebody opens the macvtap.
+#[test]
+fn who_opens_a_macvtap_takes_its_frames_from_the_host() {
+    fresh(|| {
+        pin_to_one_processor().unwrap();
+        let mut network = Network::new();
+        let mut route = Socket::open(Family::Route).unwrap();
+        let eth0 = link::index_of(&mut route, "eth0").unwrap();
+        let (tap, own) = (MacAddr([2, 0, 0, 0, 0, 4]), Ipv4Addr::new(198, 51, 100, 1));
+        let made = NewLink::new("mt0", "macvtap").address(tap).on(eth0).macvlan(MACVLAN_MODE_BRIDGE);
+        if let Err(error) = made.apply(&mut route) {
+            skip!("{error}");
+        }
+        let mt0 = link::index_of(&mut route, "mt0").unwrap();
+        link::ip_address(mt0, own.into(), 24).apply(&mut route).unwrap();
+        link::up(mt0).apply(&mut route).unwrap();
+        let ping = Payload::Ping4 { from: Ipv4Addr::new(198, 51, 100, 9), to: own };
+        let frame = FrameBuilder::new(tap, WIRE).payload(&ping);
+        // What the kernel does, and what the walk says: whether the host gets it, and whether that is open.
+        let mut asked = |held: bool| {
+            let before = Counters::read().unwrap();
+            network.wire.send(&frame).unwrap();
+            network.settle();
+            let taken = Counters::read().unwrap().since(&before, "Icmp.InEchos") > 0;
+            let mut snapshot = snapshot();
+            if held {
+                // Who has opened `/dev/tapN` is read from /proc, by that path; no test makes such files.
+                let Reading::Read(links) = &mut snapshot.namespaces[0].links else { panic!() };
+                let process = ProcessRef { pid: std::process::id(), name: "test".to_owned() };
+                let behind = Behind { guest: None, processes: vec![process] };
+                links.iter_mut().find(|link| link.index == mt0).unwrap().behind = Some(behind);
+            }
+            let walked = walk(
+                &portcullis_datapath::Network::new(&snapshot, snapshot.namespaces[0].id).unwrap(),
+                eth0,
+                &mut Concrete::new(&frame).unwrap(),
+                Trace::Off,
+            );
+            (taken, walked.host().map(|delivery| delivery.assumes.is_empty()).collect::<Vec<_>>())
+        };
+        assert_eq!(asked(false), (true, vec![false]));
+        let files = tempfile::TempDir::new().unwrap();
+        let held = match open_macvtap("mt0", files.path()) {
+            Ok(held) => held,
+            Err(why) => skip!("a macvtap cannot be opened here: {why}"),
+        };
+        assert_eq!(asked(true), (false, Vec::new()));
+        drop(held);
+        assert_eq!(asked(false), (true, vec![false]));
     });
 }

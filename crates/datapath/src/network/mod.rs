@@ -95,6 +95,11 @@ pub enum RxHandler<'s> {
     Macvlan,
     /// `bond_handle_frame` of this bond.
     Bond(IfIndex),
+    /// `tap_handle_frame` of a macvtap.
+    Tap {
+        /// Whether a process was seen that has opened it.
+        held: bool,
+    },
     /// Another kind of master or upper, which is not modelled.
     Other(&'s str),
 }
@@ -211,6 +216,10 @@ impl<'s> Network<'s> {
             (Some(PortKind::Other(kind)), _) if kind == "vrf" => {}
             (Some(PortKind::Other(kind)), _) => return RxHandler::Other(kind),
             (None, _) | (_, None) => {}
+        }
+        if let LinkKind::Macvtap(_) = link.kind {
+            let held = link.behind.as_ref().is_some_and(|behind| !behind.processes.is_empty());
+            return RxHandler::Tap { held };
         }
         match self.uppers(link.index) {
             Some(uppers) if !uppers.macvlans.is_empty() => RxHandler::Macvlan,

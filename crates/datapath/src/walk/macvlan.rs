@@ -61,6 +61,23 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         Handled::Pass(skb)
     }
 
+    /// `tap_handle_frame` (drivers/net/tap.c): whoever has opened a macvtap gets its frames; while nobody has, the host's stack
+    /// does.
+    pub(super) fn tap_handle_frame(&mut self, mut skb: Skb, held: bool) -> Option<Skb> {
+        if held {
+            self.step(
+                "tap_handle_frame",
+                skb.dev,
+                format_args!("queued"),
+                format_args!("for who has opened it"),
+            );
+            return None;
+        }
+        let what = format!("whether anybody has opened {}", self.network.name(skb.dev));
+        self.may_stop(&mut skb, "tap_handle_frame", OpenKind::Changing(what));
+        Some(skb)
+    }
+
     /// `ip_check_defrag`: fragments in group frames wait for the others, whoever would get them.
     fn ip_check_defrag(&mut self, mut skb: Skb) -> Handled {
         let what = "whether the other fragments come".to_owned();

@@ -152,6 +152,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 super::macvlan::Handled::Consumed => None,
             },
             RxHandler::Bond(bond) => self.bond_handle_frame(skb, bond),
+            RxHandler::Tap { held } => {
+                self.tap_handle_frame(skb, held).and_then(|skb| self.leftover_tag(skb))
+            }
             RxHandler::Other(kind) => {
                 self.assume(
                     &mut skb,

@@ -141,7 +141,11 @@ impl Question<'_> {
             return Arrived::Yes;
         }
         let tcp = facts.tcp && !holders.is_empty();
-        if tcp { Arrived::Perhaps } else { Arrived::No }
+        match tcp {
+            true => Arrived::Perhaps,
+            false if is_cut_icmp(frame) => Arrived::Untold,
+            false => Arrived::No,
+        }
     }
 
     /// Whether an answer left by a device that is none of those that have the address, nor below one: what leaves by a
@@ -227,6 +231,17 @@ impl Question<'_> {
             Goal::SpoofIp { to: Receiver::Host, .. } => true,
         }
     }
+}
+
+/// Whether it is ICMP whose header is not whole, of which raw sockets get nothing (`icmp_filter`, net/ipv4/raw.c).
+fn is_cut_icmp(frame: &[u8]) -> bool {
+    const WHOLE: u128 = 8;
+    let Some(((depth, EtherType::IPV4), frame)) = inner(frame).zip(Concrete::new(frame)) else {
+        return false;
+    };
+    let value = |field| frame.value(Field::Ip4(depth, field));
+    let header = 4 * (value(Ip4Field::VersionAndLength) & 15);
+    value(Ip4Field::Protocol) == 1 && value(Ip4Field::TotalLength) < header + WHOLE
 }
 
 /// An IPv4 address in a packet or message, from a byte on.

@@ -1,7 +1,7 @@
 //! Remedies in the host's stack: ARP, IPv4 and IPv6 at the bridge device.
 
 use portcullis_audit::{Access, BridgeView, Context};
-use portcullis_snapshot::{LinkFlags, PolicyRule};
+use portcullis_snapshot::{Link, LinkFlags, PolicyRule};
 
 use super::{Lacks, MethodDoc, Piece, conf, guests};
 use crate::change::{Change, local_rule};
@@ -17,7 +17,7 @@ pub(super) const ARP_OFF: MethodDoc = MethodDoc {
 };
 pub(super) const ARP_INPUT: MethodDoc = MethodDoc {
     name: "arp-input",
-    does: "nftables drops ARP that comes in by the bridge device.",
+    does: "nftables drops ARP that comes in by the device.",
     costs: "As arp-off. Needs nftables' arp family.",
     leaves: "As arp-off.",
     by_hand: &[
@@ -36,9 +36,9 @@ pub(super) const ARP_IGNORE: MethodDoc = MethodDoc {
 };
 pub(super) const RAW_PREROUTING: MethodDoc = MethodDoc {
     name: "raw-prerouting",
-    does: "nftables drops IPv4 that comes in by the bridge device, before it is routed.",
+    does: "nftables drops IPv4 that comes in by the device, before it is routed.",
     costs: "One rule for every IPv4 packet that the host gets. Addresses on the bridge device stop working.",
-    leaves: "ARP, IPv6, and frames to 01:80:c2:00:00:00–0f, which come in by the port.",
+    leaves: "ARP, IPv6, and frames to 01:80:c2:00:00:00–0f, which come in by a bridge's port.",
     by_hand: &[
         "nft add table ip portcullis",
         "nft 'add chain ip portcullis up { type filter hook prerouting priority -300; }'",
@@ -73,9 +73,9 @@ pub(super) const DISABLE_IPV6: MethodDoc = MethodDoc {
 };
 pub(super) const IP6_PREROUTING: MethodDoc = MethodDoc {
     name: "ip6-prerouting",
-    does: "nftables drops IPv6 that comes in by the bridge device, before it is routed.",
+    does: "nftables drops IPv6 that comes in by the device, before it is routed.",
     costs: "One rule for every IPv6 packet that the host gets.",
-    leaves: "ARP, IPv4, and frames to 01:80:c2:00:00:00–0f, which come in by the port.",
+    leaves: "ARP, IPv4, and frames to 01:80:c2:00:00:00–0f, which come in by a bridge's port.",
     by_hand: &[
         "nft add table ip6 portcullis",
         "nft 'add chain ip6 portcullis up { type filter hook prerouting priority -300; }'",
@@ -134,36 +134,36 @@ pub(super) const FORWARDING_OFF: MethodDoc = MethodDoc {
     by_hand: &["sysctl -w net.ipv4.conf.br0.forwarding=0"],
 };
 
-/// An IPv4 setting of the bridge device.
-pub(super) fn ipv4(bridge: &BridgeView<'_>, setting: &str, to: i32) -> Result<Vec<Piece>, Lacks> {
-    let from = bridge.link.ipv4.as_ref().and_then(|conf| conf.get(setting));
-    Ok(conf(ConfAt::Device(bridge.link.into()), false, setting, from, to)?.into_iter().collect())
+/// An IPv4 setting of a device that the host's stack is on.
+pub(super) fn ipv4(device: &Link, setting: &str, to: i32) -> Result<Vec<Piece>, Lacks> {
+    let from = device.ipv4.as_ref().and_then(|conf| conf.get(setting));
+    Ok(conf(ConfAt::Device(device.into()), false, setting, from, to)?.into_iter().collect())
 }
 
-pub(super) fn arp_off(bridge: &BridgeView<'_>) -> Vec<Piece> {
-    let on = !bridge.link.flags.has(LinkFlags::NOARP);
-    on.then(|| Piece::Change(Change::ArpOff { device: bridge.link.into() })).into_iter().collect()
+pub(super) fn arp_off(device: &Link) -> Vec<Piece> {
+    let on = !device.flags.has(LinkFlags::NOARP);
+    on.then(|| Piece::Change(Change::ArpOff { device: device.into() })).into_iter().collect()
 }
 
-fn by_bridge_device(hook: Hook, bridge: &BridgeView<'_>) -> Vec<Piece> {
-    let name = &bridge.link.name;
+fn by_the_device(hook: Hook, device: &Link) -> Vec<Piece> {
+    let name = &device.name;
     vec![Piece::Chain(Chain::new(hook, "up".to_owned(), Vec::new(), vec![Drop(vec![by_device(name)])]))]
 }
 
-pub(super) fn arp_input(bridge: &BridgeView<'_>) -> Vec<Piece> {
-    by_bridge_device(Hook::ArpInput, bridge)
+pub(super) fn arp_input(device: &Link) -> Vec<Piece> {
+    by_the_device(Hook::ArpInput, device)
 }
 
-pub(super) fn raw_prerouting(bridge: &BridgeView<'_>) -> Vec<Piece> {
-    by_bridge_device(Hook::Ipv4Prerouting, bridge)
+pub(super) fn raw_prerouting(device: &Link) -> Vec<Piece> {
+    by_the_device(Hook::Ipv4Prerouting, device)
 }
 
-pub(super) fn ip6_prerouting(bridge: &BridgeView<'_>) -> Vec<Piece> {
-    by_bridge_device(Hook::Ipv6Prerouting, bridge)
+pub(super) fn ip6_prerouting(device: &Link) -> Vec<Piece> {
+    by_the_device(Hook::Ipv6Prerouting, device)
 }
 
-pub(super) fn ip6_fib(bridge: &BridgeView<'_>) -> Vec<Piece> {
-    let name = &bridge.link.name;
+pub(super) fn ip6_fib(device: &Link) -> Vec<Piece> {
+    let name = &device.name;
     let rules = vec![Drop(vec![by_device(name), no_way_back()])];
     vec![Piece::Chain(Chain::new(Hook::Ipv6Prerouting, "no_way_back".to_owned(), Vec::new(), rules))]
 }
@@ -175,20 +175,14 @@ mod rule {
     pub(super) const PRIORITY: u32 = 50;
 }
 
-pub(super) fn blackhole(
-    context: &Context<'_>,
-    bridge: &BridgeView<'_>,
-    ipv6: bool,
-) -> Result<Vec<Piece>, Lacks> {
+pub(super) fn blackhole(context: &Context<'_>, device: &Link, ipv6: bool) -> Result<Vec<Piece>, Lacks> {
     let rules = context.netns().rules.known();
     let in_front = rules.contains(&local_rule(ipv6, 0));
     let taken = |priority: u32| rules.iter().any(|rule| rule.ipv6 == ipv6 && rule.priority == priority);
     let priority = (1..=rule::PRIORITY).rev().find(|priority| !taken(*priority));
     let priority = priority.ok_or_else(|| Lacks("every priority before 50 is taken".to_owned()))?;
-    let blackhole = PolicyRule {
-        iif: Some(bridge.link.name.clone()),
-        ..PolicyRule::new(ipv6, priority, rule::BLACKHOLE, 0)
-    };
+    let blackhole =
+        PolicyRule { iif: Some(device.name.clone()), ..PolicyRule::new(ipv6, priority, rule::BLACKHOLE, 0) };
     if in_front && taken(rule::LOCAL_BEHIND) {
         return Err(Lacks(format!("there is a rule at priority {} already", rule::LOCAL_BEHIND)));
     }
@@ -196,13 +190,13 @@ pub(super) fn blackhole(
     Ok(moved.into_iter().chain([Change::Rule(blackhole)]).map(Piece::Change).collect())
 }
 
-pub(super) fn disable_ipv6(context: &Context<'_>, bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+pub(super) fn disable_ipv6(context: &Context<'_>, device: &Link) -> Result<Vec<Piece>, Lacks> {
     // The kernel forgets the addresses, and an undo could not bring them back.
-    if context.chosen_addresses(bridge.link.index).any(|address| address.addr().is_ipv6()) {
-        return Err(Lacks(format!("{} has IPv6 addresses, which would be lost", bridge.link.name)));
+    if context.chosen_addresses(device.index).any(|address| address.addr().is_ipv6()) {
+        return Err(Lacks(format!("{} has IPv6 addresses, which would be lost", device.name)));
     }
-    let from = bridge.link.ipv6.as_ref().and_then(|conf| conf.get("disable_ipv6"));
-    let piece = conf(ConfAt::Device(bridge.link.into()), true, "disable_ipv6", from, 1)?;
+    let from = device.ipv6.as_ref().and_then(|conf| conf.get("disable_ipv6"));
+    let piece = conf(ConfAt::Device(device.into()), true, "disable_ipv6", from, 1)?;
     Ok(piece.into_iter().collect())
 }
 

@@ -9,7 +9,7 @@ mod host;
 use std::fmt;
 
 use portcullis_audit::{BridgeView, Context, PortView, RuleId};
-use portcullis_snapshot::NftFamily;
+use portcullis_snapshot::{Link, NftFamily};
 
 use crate::change::{Change, Ruleset};
 use crate::device::{ConfAt, Device};
@@ -225,19 +225,19 @@ impl Method {
             Self::BridgeInput => bridge::bridge_input(bridge),
             Self::DropLinkLocal => guests::drop_link_local(bridge),
             Self::TcLinkLocal => guests::tc_link_local(context, bridge)?,
-            Self::ArpOff => host::arp_off(bridge),
-            Self::ArpInput => host::arp_input(bridge),
-            Self::ArpIgnore => host::ipv4(bridge, "arp_ignore", 2)?,
-            Self::RawPrerouting => host::raw_prerouting(bridge),
-            Self::RpFilter => host::ipv4(bridge, "rp_filter", 1)?,
-            Self::IpRule => host::blackhole(context, bridge, false)?,
-            Self::DisableIpv6 => host::disable_ipv6(context, bridge)?,
-            Self::Ip6Prerouting => host::ip6_prerouting(bridge),
-            Self::Ip6Rule => host::blackhole(context, bridge, true)?,
-            Self::Ip6Fib => host::ip6_fib(bridge),
+            Self::ArpOff
+            | Self::ArpInput
+            | Self::ArpIgnore
+            | Self::RawPrerouting
+            | Self::RpFilter
+            | Self::IpRule
+            | Self::DisableIpv6
+            | Self::Ip6Prerouting
+            | Self::Ip6Rule
+            | Self::Ip6Fib
+            | Self::ForwardingOff => return self.pieces_in_stack(context, bridge.link),
             Self::DropUnicastInL2Multicast => host::drop_unicast(bridge)?,
             Self::AcceptRaOff => host::accept_ra_off(context, bridge)?,
-            Self::ForwardingOff => host::ipv4(bridge, "forwarding", 0)?,
             Self::Isolate => guests::isolate(bridge)?,
             Self::FloodOff => guests::flood_off(bridge)?,
             Self::LockPorts => guests::lock(bridge)?,
@@ -254,6 +254,26 @@ impl Method {
             Self::ForwardLinkLocal => guests::forward_link_local(bridge)?,
             Self::FdbMaxLearned => bridge::fdb_max_learned(bridge)?,
             Self::NoLinkLocalLearn => bridge::no_linklocal_learn(bridge)?,
+        };
+        if pieces.is_empty() { Err(Lacks::nothing_to_do()) } else { Ok(pieces) }
+    }
+
+    /// Returns what it would do in the host's stack about what comes in by a device: a bridge, or the lower device of macvlans,
+    /// which come before the stack.
+    pub(crate) fn pieces_in_stack(self, context: &Context<'_>, device: &Link) -> Result<Vec<Piece>, Lacks> {
+        let pieces = match self {
+            Self::ArpOff => host::arp_off(device),
+            Self::ArpInput => host::arp_input(device),
+            Self::ArpIgnore => host::ipv4(device, "arp_ignore", 2)?,
+            Self::RawPrerouting => host::raw_prerouting(device),
+            Self::RpFilter => host::ipv4(device, "rp_filter", 1)?,
+            Self::IpRule => host::blackhole(context, device, false)?,
+            Self::DisableIpv6 => host::disable_ipv6(context, device)?,
+            Self::Ip6Prerouting => host::ip6_prerouting(device),
+            Self::Ip6Rule => host::blackhole(context, device, true)?,
+            Self::Ip6Fib => host::ip6_fib(device),
+            Self::ForwardingOff => host::ipv4(device, "forwarding", 0)?,
+            _ => return Err(Lacks("it is for bridges".to_owned())),
         };
         if pieces.is_empty() { Err(Lacks::nothing_to_do()) } else { Ok(pieces) }
     }

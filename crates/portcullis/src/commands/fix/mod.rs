@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 use portcullis_apply::{Live, Order, StateDir};
 use portcullis_audit::Policy;
 use portcullis_kernel::namespace::Netns as Namespace;
-use portcullis_plan::{Change, Method, Plan, PlanError, Request, broken, plan, write};
+use portcullis_plan::{Change, Method, Plan, PlanError, Request, Unfit, broken, plan, write};
 use portcullis_report::json::{self, FixDocument, FixOutcome};
 use portcullis_report::text;
 use portcullis_snapshot::{Netns, NetnsId, Snapshot};
@@ -25,7 +25,7 @@ use super::policy;
 use super::source::State;
 use super::undo::{in_namespace, say_recovery, watchdog};
 use crate::arguments::{FixArguments, Format, RollbackArguments, Source, StateArguments, Words};
-use crate::failure::Failure;
+use crate::failure::{Failure, one_line};
 use crate::output::print;
 use crate::progress::Progress;
 
@@ -40,7 +40,9 @@ pub(crate) fn run(arguments: &FixArguments) -> Result<ExitCode, Failure> {
         let snapshot = State::read(&source)?.snapshot;
         let id = snapshot.namespaces.first().map(|netns| netns.id);
         let id = id.ok_or_else(|| Failure::new("the snapshot has no namespace"))?;
-        return asked.show(&snapshot, &asked.plan(&snapshot, id, &BTreeMap::new())?);
+        let plan = asked.plan(&snapshot, id, &BTreeMap::new())?;
+        asked.say_unfit(&plan)?;
+        return asked.show(&snapshot, &plan);
     }
     in_namespace(
         arguments.netns.as_deref(),
@@ -95,6 +97,7 @@ impl<'a> Asked<'a> {
         let snapshot = read()?;
         let id = Namespace::current()?.id();
         let plan = self.rehearsed(&snapshot, id)?;
+        self.say_unfit(&plan)?;
         if dry || plan.is_empty() {
             let status = self.show(&snapshot, &plan)?;
             self.persist(None)?;
@@ -146,6 +149,15 @@ impl<'a> Asked<'a> {
             }
             refused.extend(refusals);
         }
+    }
+
+    /// Says which of the remedies that were asked for are not part of a plan, and why.
+    fn say_unfit(&self, plan: &Plan) -> Result<(), Failure> {
+        let asked = plan.unfit.iter().filter(|unfit| self.methods.contains(&unfit.method));
+        let lines =
+            asked.map(|Unfit { method, bridge, why }| one_line(&format!("no {method} on {bridge}: {why}")));
+        let mut stderr = io::stderr().lock();
+        Ok(lines.into_iter().try_for_each(|line| writeln!(stderr, "{line}"))?)
     }
 
     /// Prints a plan; nothing is changed.
