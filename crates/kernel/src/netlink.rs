@@ -113,18 +113,50 @@ impl Socket {
     /// # Errors
     /// The first refusal, with what was being done.
     pub fn transaction(&mut self, changes: Vec<(String, Message)>) -> Result<(), Error> {
-        let first = self.sequence;
-        let mut bytes = Vec::new();
-        for (_, message) in &changes {
+        const WHAT: &str = "a transaction";
+        let Some(last) = changes.len().checked_sub(1) else { return Ok(()) };
+        let begin = self.next_sequence();
+        let mut bytes = portcullis_wire::nft::batch_begin().finish(begin);
+        for (at, (_, message)) in changes.iter().enumerate() {
             let sequence = self.next_sequence();
-            bytes.extend(message.clone().flags(NLM_F_ACK).finish(sequence));
+            // Refusals come unasked. That there are none the last one tells: an answer to each would not fit into the queue.
+            let message = if at == last { message.clone().flags(NLM_F_ACK) } else { message.clone() };
+            bytes.extend(message.finish(sequence));
         }
-        let begin = portcullis_wire::nft::batch_begin().finish(self.next_sequence());
-        let end = portcullis_wire::nft::batch_end().finish(self.next_sequence());
-        self.send("a transaction", &[begin, bytes, end].concat())?;
-        let mut results = Vec::with_capacity(changes.len());
-        self.collect_acks(changes, first, &mut results)?;
-        results.into_iter().collect()
+        let end = self.next_sequence();
+        bytes.extend(portcullis_wire::nft::batch_end().finish(end));
+        self.make_room(bytes.len());
+        self.send(WHAT, &bytes)?;
+        loop {
+            let length = self.receive(WHAT)?;
+            for message in Messages::new(self.buffer.get(..length).unwrap_or_default()) {
+                let place = message.sequence.wrapping_sub(begin);
+                let Some(ack) = message.ack().filter(|_| place <= end.wrapping_sub(begin)) else { continue };
+                // What is about the whole is told of its first message.
+                let of = (place as usize).checked_sub(1).filter(|at| *at <= last);
+                match (ack.errno, of) {
+                    (0, Some(at)) if at == last => return Ok(()),
+                    (0, _) => {}
+                    (errno, of) => {
+                        let what =
+                            of.and_then(|at| changes.get(at)).map_or(WHAT, |(what, _)| what).to_owned();
+                        return Err(Error::Refused {
+                            what,
+                            errno: Errno::from_raw(errno),
+                            detail: ack.message,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has the socket take a message of so many bytes, beyond `net.core.wmem_max` where that is allowed.
+    fn make_room(&self, bytes: usize) {
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        for option in [libc::SO_SNDBUF, libc::SO_SNDBUFFORCE] {
+            let _ = sys::set_option(self.fd.as_fd(), libc::SOL_SOCKET, option, bytes);
+        }
     }
 
     /// The kernel answers in the order of the requests.

@@ -410,6 +410,34 @@ fn an_element_for_all_others() {
 }
 
 #[test]
+fn a_table_that_is_larger_than_a_sockets_buffers_is_made_and_deleted() {
+    const RULES: u32 = 12_000;
+    fresh(|| {
+        let address = |n: u32| (0x0a00_0000 + n).to_be_bytes();
+        let of = |n| vec![payload(PayloadBase::Network, 12, 4), equals(&address(n))];
+        let rules = (0..RULES).map(|n| rule(of(n))).collect();
+        let chains = vec![NftChain { name: "c".to_owned(), rules }];
+        let large = NftTable {
+            family: NftFamily::Ip,
+            name: "large".to_owned(),
+            dormant: false,
+            chains,
+            sets: Vec::new(),
+        };
+        match add_table(&large, &[]) {
+            Err(error) if error.errno() == Some(nix::errno::Errno::EMSGSIZE) => {
+                skip!("only root may send so much at once");
+            }
+            Err(error) if error.to_string().contains("not supported") => skip!("{error}"),
+            made => made.unwrap(),
+        }
+        assert_eq!(table(NftFamily::Ip, "large").chain("c").unwrap().rules.len(), RULES as usize);
+        delete_table(NftFamily::Ip, "large").unwrap();
+        assert!(filters().nft_tables.known().is_empty());
+    });
+}
+
+#[test]
 fn more_than_one_message_holds() {
     fresh(|| {
         if let Err(why) = has("ip", "forward") {
