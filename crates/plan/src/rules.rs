@@ -1,11 +1,12 @@
 //! Rules of nftables as remedies write them: what the kernel gets, and the same in `nft`'s words.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use portcullis_snapshot::{
     BitwiseOp, Bytes, CmpOp, EtherType, FibResult, MacAddr, MetaKey, NftBaseChain, NftChain, NftExpr,
-    NftFamily, NftRule, NftTable, NftVerdict, PayloadBase, Register,
+    NftFamily, NftRule, NftVerdict, PayloadBase, Register,
 };
 
 use crate::change::{Ruleset, TABLE};
@@ -88,6 +89,25 @@ impl Chain {
         NftChain { name: self.base.chain.clone(), rules: rules.collect() }
     }
 
+    /// The chains of a ruleset that are for devices, as this one is, and do the same.
+    fn same_in<'r>(&self, ruleset: &'r Ruleset) -> Vec<&'r NftBaseChain> {
+        let place = |base: &NftBaseChain| (base.hook, base.priority, base.policy_drop);
+        let here = |base: &&NftBaseChain| !base.devices.is_empty() && place(base) == place(&self.base);
+        let mut bases = ruleset.bases.iter().filter(here).peekable();
+        // A host with many guests has as many chains.
+        if self.base.devices.is_empty() || bases.peek().is_none() {
+            return Vec::new();
+        }
+        let rules: Vec<_> = self.rules.iter().map(Drop::expressions).collect();
+        let does_the_same = |held: &&NftChain| {
+            held.rules.len() == rules.len()
+                && held.rules.iter().zip(&rules).all(|(held, rule)| held.expressions == *rule)
+        };
+        let same: HashSet<&str> =
+            ruleset.table.chains.iter().filter(does_the_same).map(|held| held.name.as_str()).collect();
+        bases.filter(|base| same.contains(base.chain.as_str())).collect()
+    }
+
     /// Returns what makes it, for `nft -f`, within its table.
     fn text(&self) -> Vec<String> {
         let NftBaseChain { chain, hook_name, priority, devices, policy_drop, .. } = &self.base;
@@ -166,32 +186,22 @@ fn together(chains: &[Chain]) -> Vec<Chain> {
 /// Takes out of a ruleset what does the same as a chain, and returns the chains that stand for both, each with a name that is
 /// free and no more devices than it can have.
 fn taken_in(ruleset: &mut Ruleset, mut chain: Chain) -> Vec<Chain> {
-    let rules = chain.chain().rules;
-    let does_the_same = |base: &NftBaseChain, table: &NftTable| {
-        let held = table.chains.iter().find(|held| held.name == base.chain);
-        let expressions =
-            |rules: &[NftRule]| rules.iter().map(|rule| rule.expressions.clone()).collect::<Vec<_>>();
-        (base.hook, base.priority, base.policy_drop)
-            == (chain.base.hook, chain.base.priority, chain.base.policy_drop)
-            && !base.devices.is_empty()
-            && held.is_some_and(|held| expressions(&held.rules) == expressions(&rules))
-    };
-    if !chain.base.devices.is_empty() {
-        let (same, others): (Vec<_>, Vec<_>) =
-            ruleset.bases.drain(..).partition(|base| does_the_same(base, &ruleset.table));
+    let same: Vec<String> = chain.same_in(ruleset).into_iter().map(|base| base.chain.clone()).collect();
+    if !same.is_empty() {
+        let is_same = |base: &NftBaseChain| same.contains(&base.chain);
+        let (same, others): (Vec<_>, Vec<_>) = ruleset.bases.drain(..).partition(is_same);
         ruleset.bases = others;
         ruleset.table.chains.retain(|held| !same.iter().any(|base| base.chain == held.name));
-        let held = same.into_iter().flat_map(|base| base.devices);
-        let new: Vec<_> = chain.base.devices.drain(..).collect();
-        let mut devices: Vec<String> = held.collect();
+        let new = std::mem::take(&mut chain.base.devices);
+        let mut devices: Vec<String> = same.into_iter().flat_map(|base| base.devices).collect();
         let more: Vec<_> = new.into_iter().filter(|device| !devices.contains(device)).collect();
         devices.extend(more);
         chain.base.devices = devices;
     }
-    let taken: Vec<_> = ruleset.table.chains.iter().map(|chain| chain.name.clone()).collect();
     let name = chain.base.chain.clone();
     let numbered = |number: u32| if number == 1 { name.clone() } else { format!("{name}_{number}") };
-    let mut free = (1..).map(numbered).filter(|name| !taken.contains(name));
+    let is_free = |name: &String| !ruleset.table.chains.iter().any(|chain| chain.name == *name);
+    let mut free = (1..).map(numbered).filter(is_free);
     let devices = std::mem::take(&mut chain.base.devices);
     let lots: Vec<Vec<String>> =
         match devices.chunks(MOST_DEVICES).map(<[String]>::to_vec).collect::<Vec<_>>() {

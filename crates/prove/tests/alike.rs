@@ -9,10 +9,10 @@ use std::path::Path;
 use portcullis_datapath::Network;
 use portcullis_prove::{Goal, HostProtocol, Prover};
 use portcullis_snapshot::{
-    Bytes, CmpOp, IfIndex, IptHeader, LegacyChain, LegacyFamily, LegacyHeader, LegacyRule, LegacyTable,
-    LegacyTarget, Link, MacAddr, Mdb, MdbEntry, MdbGroup, MetaKey, Neighbour, NftData, NftElement, NftExpr,
-    NftRule, NftSet, NftTable, NftVerdict, PayloadBase, PortKind, PortOptions, Reading, Snapshot, XtAddress,
-    XtDevice, XtInterface, XtMatch, XtValue, XtVerdict,
+    BitwiseOp, Bytes, CmpOp, IfIndex, IptHeader, LegacyChain, LegacyFamily, LegacyHeader, LegacyRule,
+    LegacyTable, LegacyTarget, Link, MacAddr, Mdb, MdbEntry, MdbGroup, MetaKey, Neighbour, NftBaseChain,
+    NftChain, NftData, NftElement, NftExpr, NftFamily, NftRule, NftSet, NftTable, NftVerdict, PayloadBase,
+    PortKind, PortOptions, Reading, Snapshot, XtAddress, XtDevice, XtInterface, XtMatch, XtValue, XtVerdict,
 };
 use portcullis_testnet::{AntiSpoofing, Guest, large_host};
 
@@ -229,6 +229,76 @@ fn what_rules_of_all_name_is_set_apart() {
         assert!(classes.contains(&vec!["vnet3".to_owned()]), "{style:?}, {what}: {classes:?}");
         assert_eq!(classes.len(), 3, "{style:?}, {what}: {classes:?}");
     }
+}
+
+/// A chain at each guest's port that lets nothing in but from its own network, and one rule for all.
+fn with_networks(for_all: Vec<NftExpr>) -> Snapshot {
+    let mut snapshot = large_host(6, 1, AntiSpoofing::None);
+    let mask = [&[0xff; 8][..], &[0; 8]].concat();
+    let source = || NftExpr::Payload { base: PayloadBase::Network, offset: 8, len: 16, dreg: 4 };
+    let rule = |expressions| NftRule { handle: 1, expressions };
+    let (mut chains, mut bases) = (Vec::new(), Vec::new());
+    for number in 0..6u8 {
+        let own = [&[0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, number][..], &[0; 8]].concat();
+        let op = BitwiseOp::Mask { mask: Bytes(mask.clone()), xor: Bytes(vec![0; 16]) };
+        let expressions = vec![
+            source(),
+            NftExpr::Bitwise { sreg: 4, dreg: 4, len: 16, op },
+            NftExpr::Cmp { sreg: 4, op: CmpOp::Neq, data: Bytes(own) },
+            NftExpr::Verdict(NftVerdict::Drop),
+        ];
+        let name = format!("from_vnet{number}");
+        chains.push(NftChain { name: name.clone(), rules: vec![rule(expressions)] });
+        bases.push(base(NftFamily::Netdev, &name, (0, "ingress"), vec![format!("vnet{number}")]));
+    }
+    let forward = NftChain { name: "forward".to_owned(), rules: vec![rule(for_all)] };
+    let table =
+        |family, chains| NftTable { family, name: "t".to_owned(), dormant: false, chains, sets: Vec::new() };
+    bases.push(base(NftFamily::Bridge, "forward", (2, "forward"), Vec::new()));
+    let filters = &mut snapshot.namespaces.first_mut().unwrap().filters;
+    filters.nft_tables =
+        Reading::Read(vec![table(NftFamily::Netdev, chains), table(NftFamily::Bridge, vec![forward])]);
+    filters.nft_chains = Reading::Read(bases);
+    snapshot
+}
+
+fn base(
+    family: NftFamily,
+    chain: &str,
+    (hook, hook_name): (u32, &str),
+    devices: Vec<String>,
+) -> NftBaseChain {
+    NftBaseChain {
+        family,
+        table: "t".to_owned(),
+        chain: chain.to_owned(),
+        kind: "filter".to_owned(),
+        hook,
+        hook_name: hook_name.to_owned(),
+        priority: 0,
+        devices,
+        policy_drop: false,
+        rules: 1,
+        dormant: false,
+    }
+}
+
+/// Guests with a network each are alike, as long as nobody names an address in one of them.
+#[test]
+fn networks_of_ones_own_are_alike() {
+    let named = |network: u8| {
+        let address = [&[0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, network][..], &[0, 0, 0, 0, 0, 0, 0, 5]].concat();
+        let source = NftExpr::Payload { base: PayloadBase::Network, offset: 8, len: 16, dreg: 4 };
+        let is = NftExpr::Cmp { sreg: 4, op: CmpOp::Eq, data: Bytes(address) };
+        with_networks(vec![source, is, NftExpr::Verdict(NftVerdict::Drop)])
+    };
+    let alike = named(9);
+    assert_eq!(classes(&alike).len(), 2, "{:?}", classes(&alike));
+    assert_same_verdicts(&alike, "networks");
+    let apart = named(3);
+    assert!(classes(&apart).contains(&vec!["vnet3".to_owned()]), "{:?}", classes(&apart));
+    assert_eq!(classes(&apart).len(), 3, "{:?}", classes(&apart));
+    assert_same_verdicts(&apart, "one network with an address that is named");
 }
 
 fn prerouting(snapshot: &mut Snapshot) -> &mut NftTable {

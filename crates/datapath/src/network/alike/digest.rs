@@ -1,14 +1,14 @@
 //! The rules that are for one device, with its own constants left open.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use portcullis_snapshot::{IfIndex, MacAddr, Neighbour};
 
-use super::owners::{Owner, Owners, Place, group_octets, parts, without_name};
+use super::owners::{Masked, Owner, Owners, Place, group_octets, parts, without_name};
 use crate::network::{AtHook, Datum, Expr, FdbDst, HookFunction, Network, Verdict};
 
 /// `NUD_*`, `NTF_*`, as far as a walk goes by them: an entry is valid, or not to be changed by what is heard, or a proxy.
@@ -35,6 +35,9 @@ pub(super) struct Digests<'n, 's> {
     by_mac: HashMap<MacAddr, Vec<&'n Neighbour>>,
     /// The networks that routes and policy rules tell apart.
     nets: Vec<IpNet>,
+    /// What stands out among addresses, by length: constants of rules, what the host has or knows, where networks begin. Empty
+    /// if no device has a network of its own.
+    points: HashMap<usize, BTreeSet<Vec<u8>>>,
     /// The chains of several devices, with the numbers of what they come to: one chain takes so many devices only.
     shared: RefCell<HashMap<(usize, usize), usize>>,
     contents: RefCell<HashMap<Vec<u8>, usize>>,
@@ -63,7 +66,58 @@ impl<'n, 's> Digests<'n, 's> {
         nets.sort_unstable();
         nets.dedup();
         let (shared, contents) = Default::default();
-        Self { network, owners, macs, ips, by_ip, by_mac, nets, shared, contents }
+        let mut this = Self {
+            network,
+            owners,
+            macs,
+            ips,
+            by_ip,
+            by_mac,
+            nets,
+            points: HashMap::new(),
+            shared,
+            contents,
+        };
+        if owners.masked.iter().any(|masked| masked.of != Owner::Shared) {
+            this.points = this.points();
+        }
+        this
+    }
+
+    fn points(&self) -> HashMap<usize, BTreeSet<Vec<u8>>> {
+        let octets = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        let known = self.ips.iter().chain(self.by_ip.keys()).map(|ip| octets(*ip));
+        let nets = self.nets.iter().map(|net| octets(net.network()));
+        let rules = self.owners.constants().cloned();
+        let masked = self.owners.masked.iter().map(|masked| masked.left.clone());
+        let bounds = self.owners.bounds.iter().flat_map(|(from, to)| [from.clone(), to.clone()]);
+        let mut points: HashMap<usize, BTreeSet<Vec<u8>>> = HashMap::new();
+        for point in known.chain(nets).chain(rules).chain(masked).chain(bounds) {
+            points.entry(point.len()).or_default().insert(point);
+        }
+        points
+    }
+
+    /// Whether all addresses of a device's own network are like each other, and like those of other such networks: it is an
+    /// ordinary one, and nothing in it stands out but what is the device's own.
+    fn is_plain(&self, masked: &Masked, device: IfIndex) -> bool {
+        let Masked { mask, left, .. } = masked;
+        let ordinary = match (left.as_slice(), mask.as_slice()) {
+            ([first, ..], [0xff, _, _, _]) => (1..224).contains(first) && *first != 127,
+            ([first, ..], [0xff, 0xff, rest @ ..]) if rest.len() == 14 => {
+                (0x20..0x40).contains(first) || first & 0xfe == 0xfc
+            }
+            _ => false,
+        };
+        let ones = mask.iter().map(|byte| byte.leading_ones()).take_while(|ones| *ones > 0).sum::<u32>();
+        let is_prefix = ones == mask.iter().map(|byte| byte.count_ones()).sum::<u32>();
+        let last: Vec<u8> = left.iter().zip(mask).map(|(left, mask)| left | !mask).collect();
+        let Some(points) = self.points.get(&left.len()) else { return false };
+        let mut inside = points.range(left.clone()..=last);
+        ordinary && is_prefix && inside.all(|point| self.owners.is_own(point, device))
     }
 
     /// Returns what a device's own rules come to; the same for two devices if one's are the other's but for constants that
@@ -387,9 +441,19 @@ impl<'n> Digest<'_, 'n, '_> {
             let within: Vec<_> = of.nets.iter().map(|net| u8::from(net.contains(&ip))).collect();
             self.out.extend(within);
         }
-        for (mask, left) in of.owners.masked.iter().filter(|(mask, _)| mask.len() == constant.len()) {
-            let mut of_each = constant.iter().zip(mask).zip(left);
-            self.out.push(of_each.all(|((byte, mask), left)| byte & mask == *left).into());
+        for masked in &of.owners.masked {
+            let Some(holds) = masked.holds(constant) else { continue };
+            match masked.of {
+                Owner::Shared => self.out.push(holds.into()),
+                // Rules that are one device's are about nobody else, as a rule.
+                Owner::One(_) if !holds => {}
+                Owner::One(device) => {
+                    self.out.extend(&masked.mask);
+                    let is_its_own =
+                        device == self.device && masked.left == constant && of.is_plain(masked, device);
+                    self.out.extend(if is_its_own { b"=" } else { masked.left.as_slice() });
+                }
+            }
         }
         for mask in of.owners.masks.iter().filter(|mask| mask.len() == constant.len()) {
             self.out.extend(constant.iter().zip(mask).map(|(byte, mask)| byte & mask));

@@ -39,6 +39,15 @@ struct ByDevice {
     number: bool,
 }
 
+/// A mask, and what is to be left by it.
+#[derive(Debug, Clone)]
+pub(super) struct Masked {
+    pub(super) mask: Vec<u8>,
+    pub(super) left: Vec<u8>,
+    /// Whose rules do so.
+    pub(super) of: Owner,
+}
+
 /// Something that is one device's among what all share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -62,8 +71,8 @@ pub(super) struct Owners<'n, 's> {
     places: HashMap<IfIndex, Vec<Place>>,
     singled_out: Vec<IfIndex>,
     wildcards: Vec<&'s str>,
-    /// What rules compare with: masks and what is to be left by them; masks after which something else is done; bounds.
-    pub(super) masked: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What rules compare with: what is masked first; masks after which something else is done; bounds.
+    pub(super) masked: Vec<Masked>,
     pub(super) masks: Vec<Vec<u8>>,
     pub(super) bounds: Vec<(Vec<u8>, Vec<u8>)>,
     unclear: bool,
@@ -106,6 +115,11 @@ impl<'n, 's> Owners<'n, 's> {
     /// Whether a constant is this device's only, and in no longer one of others.
     pub(super) fn is_own(&self, constant: &[u8], device: IfIndex) -> bool {
         self.constants.get(constant) == Some(&Owner::One(device))
+    }
+
+    /// Returns every constant of every rule.
+    pub(super) fn constants(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.constants.keys()
     }
 
     /// Returns the addresses that are known behind a device, each with where: those of its FDB entries.
@@ -459,7 +473,7 @@ impl<'n, 's> Owners<'n, 's> {
                     Expr::Range { from, to, .. } => bounds.push((from.to_vec(), to.to_vec())),
                     Expr::Bitwise { mask, .. } => match left_by_mask(&rule.expressions, at) {
                         Some(values) => {
-                            masked.extend(values.into_iter().map(|value| (mask.to_vec(), value.to_vec())));
+                            masked.extend(values.into_iter().map(|left| Masked::new(mask, left, owner)));
                         }
                         None => masks.push(mask.to_vec()),
                     },
@@ -507,7 +521,8 @@ impl<'n, 's> Owners<'n, 's> {
         });
         self.network.netns().filters.legacy_tables.known().iter().for_each(|table| named.table(table));
         unclear |= named.unclear;
-        masked.append(&mut named.masked);
+        let shared = named.masked.iter().map(|(mask, left)| Masked::new(mask, left, Owner::Shared));
+        masked.extend(shared);
         bounds.append(&mut named.bounds);
         wildcards.append(&mut named.beginnings);
         // Of a longer bound nobody tells what is in it.
@@ -526,8 +541,12 @@ impl<'n, 's> Owners<'n, 's> {
         self.singled_out.extend(
             names.iter().filter(|(device, owner)| *owner != Owner::One(*device)).map(|(device, _)| *device),
         );
-        masked.sort_unstable();
-        masked.dedup();
+        masked.sort_unstable_by(|one, other| one.what().cmp(&other.what()));
+        masked.dedup_by(|later, kept| {
+            let same = later.what() == kept.what();
+            kept.of = if same { kept.of.and(later.of) } else { kept.of };
+            same
+        });
         masks.sort_unstable();
         masks.dedup();
         bounds.sort_unstable();
@@ -536,6 +555,23 @@ impl<'n, 's> Owners<'n, 's> {
         wildcards.dedup();
         (self.masked, self.masks) = (masked, masks);
         (self.bounds, self.wildcards, self.unclear) = (bounds, wildcards, unclear);
+    }
+}
+
+impl Masked {
+    fn new(mask: &[u8], left: &[u8], of: Owner) -> Self {
+        Self { mask: mask.to_vec(), left: left.to_vec(), of }
+    }
+
+    fn what(&self) -> (&[u8], &[u8]) {
+        (&self.mask, &self.left)
+    }
+
+    /// Whether a constant is one that the rules are about; `None` if it is of another length.
+    pub(super) fn holds(&self, constant: &[u8]) -> Option<bool> {
+        let mut of_each = constant.iter().zip(&self.mask).zip(&self.left);
+        let same_length = self.mask.len() == constant.len();
+        same_length.then(|| of_each.all(|((byte, mask), left)| byte & mask == *left))
     }
 }
 
