@@ -141,9 +141,15 @@ impl Question<'_> {
             return Arrived::Yes;
         }
         let tcp = facts.tcp && !holders.is_empty();
+        // What a device above another answers leaves by that one too, which may have answered itself.
+        let below = |device: &IfIndex| {
+            holders
+                .iter()
+                .any(|holder| self.netns.link(*holder).is_some_and(|link| link.link == Some(*device)))
+        };
         match tcp {
             true => Arrived::Perhaps,
-            false if is_cut_icmp(frame) => Arrived::Untold,
+            false if is_cut_icmp(frame) || answered.iter().any(below) => Arrived::Untold,
             false => Arrived::No,
         }
     }

@@ -16,7 +16,7 @@ use crate::Error;
 use crate::facts::{hex, show};
 use crate::generate::{self, guest_mac};
 use crate::names::{BRIDGE, Name, PORTS, index};
-use crate::run::Leaving;
+use crate::run::{Leaving, wrap};
 use crate::stand::Stand;
 use crate::step::Step;
 
@@ -222,11 +222,17 @@ impl Course<'_> {
         }
     }
 
-    /// Sends a frame into the configuration, built anew.
+    /// Sends a frame into the configuration, built anew. Where it does not arrive, and by what there is then should not, something
+    /// went by itself meanwhile: learned entries do, at once where they are kept for no time.
     fn alone(&mut self, proof: &Proof, into: Name, frame: &[u8]) -> Result<Arrived, Error> {
         let steps = self.steps;
         let sent = |mut ground: Ground| {
-            let arrived = ground.one(proof.port, proof.goal, (into, frame))?;
+            let mut arrived = ground.one(proof.port, proof.goal, (into, frame))?;
+            if arrived == Arrived::No {
+                ground.snapshot = wrap(ground.stand.snapshot()?);
+                let still = Prover::new(&ground.network()?).gets_there(proof.port, proof.goal, frame);
+                arrived = if still { Arrived::No } else { Arrived::Untold };
+            }
             Ok::<_, Error>((arrived, ground.stand))
         };
         let (arrived, stand) = Namespace::create()?.run(|| sent(Ground::build(steps)?))??;
