@@ -8,7 +8,7 @@ use portcullis_audit::{Context, Policy};
 use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_plan::{Change, Method, Plan, Request, plan};
 use portcullis_prove::Goal;
-use portcullis_snapshot::{Netns, Snapshot};
+use portcullis_snapshot::{Netns, Snapshot, StpState};
 
 use crate::Error;
 use crate::generate::Scenario;
@@ -237,6 +237,12 @@ impl Bench {
             let is_change = |at: usize| matches!(steps.get(at), Some(Step::Change(_)));
             if let Some((_, why)) = stand.refused.iter().find(|(at, _)| is_change(*at)) {
                 return Ok((Err(why.to_string()), stand));
+            }
+            // The stack is on the bridge device once that is up; a spanning tree keeps it waiting.
+            let netns = stand.snapshot()?;
+            let bridge = netns.link(index(BRIDGE)).and_then(|link| link.bridge());
+            if bridge.is_some_and(|options| options.stp_state == Some(StpState::Off)) {
+                stand.wait_until_up(index(BRIDGE))?;
             }
             let mut heard = Vec::new();
             for lot in frames.chunks(LOT) {

@@ -57,7 +57,9 @@ pub(super) const BPF_ON_BRIDGE: MethodDoc = MethodDoc {
 pub(super) const BRIDGE_INPUT: MethodDoc = MethodDoc {
     name: "bridge-input",
     does: "nftables drops what ports of the bridge pass up, at the bridge family's input hook.",
-    costs: "One rule for every frame that any bridge passes up. Needs nftables' bridge family and its meta keys.",
+    costs: "One rule for every frame that any bridge passes up. Needs nftables' bridge family and its meta keys. Where that is \
+            missing, `ebtables -I INPUT --logical-in br0 -j DROP` does the same by hand: ebtables has one table for all, which \
+            is not Portcullis's to write.",
     leaves: "Frames to 01:80:c2:00:00:00–0f: add drop-link-local.",
     by_hand: &[
         "nft add table bridge portcullis",

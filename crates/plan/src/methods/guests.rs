@@ -88,10 +88,10 @@ pub(super) const LEARNING_OFF: MethodDoc = MethodDoc {
 };
 pub(super) const ANTI_SPOOF: MethodDoc = MethodDoc {
     name: "anti-spoof",
-    does: "nftables drops frames of a guest whose source is not an address that is known behind its port; where the policy states its \
-           IP addresses, ARP, IP and neighbour advertisements in any other name, too.",
-    costs: "One rule for every frame of a guest, up to ten with IP addresses; those also drop what has two tags. A guest with a new \
-            address is cut off until its rules are changed.",
+    does: "nftables drops frames and ARP of a guest whose source is not an address that is known behind its port; where the policy states \
+           its IP addresses, ARP, IP and neighbour advertisements in any other name, too.",
+    costs: "Two rules for every frame of a guest, up to ten with IP addresses; those also drop what has two tags. A guest with a new \
+            address is cut off until `portcullis rollback` and another `fix` make new rules.",
     leaves: "Link-local IPv6 addresses, 0.0.0.0 and ::, without which no guest gets an address. IP addresses that the policy \
              does not state: the kernel knows none by port.",
     by_hand: &[
