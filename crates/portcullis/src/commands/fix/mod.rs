@@ -263,10 +263,15 @@ fn proven_again(plan: &Plan) -> Result<(), Failure> {
     let snapshot = read()?;
     match broken(&snapshot, plan.netns, &plan.claims) {
         None => Ok(()),
-        Some(claim) => Err(Failure::new(format!(
-            "{}: what was planned does not isolate, as the kernel tells it now; it is undone",
-            claim.bridge
-        ))),
+        Some(claim) => {
+            let from = claim.from.first().map_or_else(|| claim.bridge.to_string(), ToString::to_string);
+            let what = format!(
+                "{}: what was planned does not isolate {from}, as the kernel tells it now; it is undone",
+                claim.bridge
+            );
+            Err(Failure::new(what)
+                .hint("interfaces that came up meanwhile are planned for when it is run again"))
+        }
     }
 }
 
