@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_audit::{Policy, Remedy, audit};
 use portcullis_datapath::frame::ArpOperation;
@@ -57,6 +57,9 @@ struct Taken {
     ipv6: bool,
 }
 
+/// Everything, as where nothing is in the way.
+const ALL: Taken = Taken { arp: true, ipv4: true, ipv6: true };
+
 impl Network {
     fn new() -> Self {
         sysctl::write(&["ipv6", "conf", "default", "accept_dad"], "0").unwrap();
@@ -87,7 +90,14 @@ impl Network {
                 })
             })
             .unwrap();
-        Self { wire, guest, remedies, _outside: outside }
+        let mut network = Self { wire, guest, remedies, _outside: outside };
+        // The kernel looks at carriers, and lets addresses be used, when it gets to it.
+        let start = Instant::now();
+        while network.send() != ALL {
+            assert!(start.elapsed() < PATIENCE, "the host never answers");
+            std::thread::yield_now();
+        }
+        network
     }
 
     /// Waits until the kernel is done with what was sent: the guest gets what is sent after that.
@@ -160,7 +170,6 @@ fn each_protocol_is_closed_for_itself_and_the_guest_keeps_its_frames() {
     fresh(|| {
         pin_to_one_processor().unwrap();
         let mut network = Network::new();
-        assert_eq!(network.send(), Taken { arp: true, ipv4: true, ipv6: true });
         let mut closed = Taken { arp: false, ipv4: false, ipv6: false };
         for remedy in network.remedies.clone().iter().filter(|remedy| !remedy.commands.is_empty()) {
             if let Err(why) = typed(remedy) {
@@ -207,7 +216,7 @@ fn fix_closes_the_device_as_a_whole_and_rollback_opens_it() {
         assert_eq!(network.send(), Taken { arp: false, ipv4: false, ipv6: false }, "{said}");
         let (status, said) = run("rollback", &["--yes"]);
         assert_eq!(status, Some(0), "{said}");
-        assert_eq!(network.send(), Taken { arp: true, ipv4: true, ipv6: true }, "{said}");
+        assert_eq!(network.send(), ALL, "{said}");
         // What belongs to bridges is refused, and nothing is done.
         let (status, said) =
             run("fix", &["--bridge", "eth0", "--yes", "--confirm", "0", "--method", "drop-on-bridge"]);
