@@ -50,7 +50,7 @@ pub(super) fn group(alike: &network::Alike, ports: &[PortView<'_>]) -> Vec<Vec<u
 
 #[cfg(test)]
 mod tests {
-    use portcullis_snapshot::UnknownAttribute;
+    use portcullis_snapshot::{MacAddr, UnknownAttribute};
 
     use crate::context::Context;
     use crate::policy::Policy;
@@ -62,6 +62,23 @@ mod tests {
         let names =
             |alike: crate::Alike<'_, '_>| alike.members().map(|port| port.link.name.clone()).collect();
         context.bridges()[0].guests().map(names).collect()
+    }
+
+    #[test]
+    fn an_address_that_is_stated_may_be_any_of_those_that_were_learned() {
+        let mut host = Host::hypervisor();
+        let (bridge, [first, second]) =
+            (host.index("br0"), [1, 2].map(|last| MacAddr([0, 0, 0, 0, 1, last])));
+        for address in [first, second] {
+            host.fdb("vnet0", bridge, address, 2, None);
+        }
+        let stated = format!("[[port]]\nname = \"vnet0\"\nmac = [\"{second}\"]");
+        for (policy, known) in [(Policy::default(), first), (Policy::parse(&stated).unwrap(), second)] {
+            let context = Context::new(&host.snapshot, &host.snapshot.namespaces[0], &policy).unwrap();
+            let port = context.bridges()[0].ports.iter().find(|port| port.link.name == "vnet0").unwrap();
+            assert!(port.source_in_fdb);
+            assert_eq!((port.source, port.known_macs()), (known, &[known][..]));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
-use portcullis_datapath::network::{self, Bridge, FdbDst};
+use portcullis_datapath::network::{self, Bridge, FdbDst, FdbRecord};
 use portcullis_snapshot::{
     BridgeOptions, EtherType, IfIndex, Link, MacAddr, PortOptions, VlanEntry, VlanFlags, VlanId, VlanTable,
 };
@@ -113,6 +113,11 @@ impl<'s> BridgeView<'s> {
             let stated_mac = stated.mac.unwrap_or_default();
             let learned = sources.remove(&port.link.index);
             let source = stated_mac.first().copied().or(learned);
+            // One that is stated may be another than the one that stands for all that was learned.
+            let leads_here =
+                |record: &FdbRecord| record.dst == FdbDst::Port(port.link.index) && !record.locked;
+            let in_fdb =
+                |address| bridge.fdb.of_address(address).into_iter().any(|(_, record)| leads_here(record));
             PortView {
                 link: port.link,
                 device: port.link.into(),
@@ -124,7 +129,7 @@ impl<'s> BridgeView<'s> {
                 source: source
                     .or_else(|| peer_address(context, port.link))
                     .unwrap_or_else(|| made_up(port.link.index)),
-                source_in_fdb: source.is_some() && source == learned,
+                source_in_fdb: source.is_some_and(in_fdb),
                 stated_mac,
                 stated_ip: stated.ip,
                 tags: tags(context, bridge, port.vlans),

@@ -77,7 +77,8 @@ impl Fdb {
     }
 
     /// Returns the entries of an address, with their VLAN ids in ascending order.
-    pub(crate) fn of_address(&self, address: MacAddr) -> Vec<(u16, &FdbRecord)> {
+    #[must_use]
+    pub fn of_address(&self, address: MacAddr) -> Vec<(u16, &FdbRecord)> {
         let tables = self.by_vid.iter();
         tables.filter_map(|(vid, table)| Some((*vid, table.find(address.to_u64())?))).collect()
     }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use portcullis_snapshot::{IfIndex, MacAddr, Neighbour};
 
 use super::owners::{Masked, Owner, Owners, Place, group_octets, parts, without_name};
+use super::xt::octets;
 use crate::network::{AtHook, Datum, Expr, FdbDst, HookFunction, Network, Verdict};
 
 /// `NUD_*`, `NTF_*`, as far as a walk goes by them: an entry is valid, or not to be changed by what is heard, or a proxy.
@@ -85,10 +86,6 @@ impl<'n, 's> Digests<'n, 's> {
     }
 
     fn points(&self) -> HashMap<usize, BTreeSet<Vec<u8>>> {
-        let octets = |ip: IpAddr| match ip {
-            IpAddr::V4(ip) => ip.octets().to_vec(),
-            IpAddr::V6(ip) => ip.octets().to_vec(),
-        };
         let known = self.ips.iter().chain(self.by_ip.keys()).map(|ip| octets(*ip));
         let nets = self.nets.iter().map(|net| octets(net.network()));
         let rules = self.owners.constants().cloned();
@@ -397,10 +394,7 @@ impl<'n> Digest<'_, 'n, '_> {
                 state & (NUD_NOARP | NUD_PERMANENT),
                 flags & NTF_PROXY,
             ));
-            match address {
-                IpAddr::V4(ip) => self.constant(&ip.octets()),
-                IpAddr::V6(ip) => self.constant(&ip.octets()),
-            }
+            self.constant(&octets(*address));
             self.constant(mac.as_ref().map_or(&[], |mac| &mac.0));
         }
     }
