@@ -458,17 +458,20 @@ fn drops(family: NftFamily, (hook_name, hook): (&str, u32), matches: Match) -> [
     [Step::Chain(chain), Step::FirewallRule(rule)]
 }
 
+/// A rule that brings br_netfilter, where that is a module.
+fn brings_br_netfilter() -> Step {
+    let words = "-w -A FORWARD -m physdev --physdev-in none -j DROP";
+    Step::ToolRule(ToolRule {
+        tool: "iptables-legacy",
+        arguments: words.split(' ').map(str::to_owned).collect(),
+    })
+}
+
 #[test]
 fn rules_at_the_priority_of_br_netfilter_may_be_passed_over() {
-    let words = "-w -A FORWARD -m physdev --physdev-in none -j DROP";
-    let arguments = words.split(' ').map(str::to_owned).collect();
     let ipv4 = firewall::payload("ether type ip".to_owned(), PayloadBase::Link, 12, CmpOp::Eq, &[8, 0]);
-    let steps = [
-        bridge(&[0, 1]),
-        // It brings br_netfilter, where that is a module.
-        vec![Step::ToolRule(ToolRule { tool: "iptables-legacy", arguments })],
-        drops(NftFamily::Bridge, ("forward", 2), ipv4).into(),
-    ];
+    let steps =
+        [bridge(&[0, 1]), vec![brings_br_netfilter()], drops(NftFamily::Bridge, ("forward", 2), ipv4).into()];
     one(steps.concat(), UDP);
 }
 
@@ -758,6 +761,39 @@ fn a_trimmed_packet_may_be_behind_a_tag_again() {
         [bridge(&[0, 1]), vec![on_bridge("vlan_filtering", 1), tagged]].concat(),
         "02000000101302000000200088a8006486dd6000002000203afffd00000000000000000000000000000cff0200000000000000000000\
          0000000187005c8a00000000fd0000000000000600000000000000010101020000002001706303e65bae",
+    );
+}
+
+#[test]
+fn br_netfilter_reads_four_bytes_off_behind_a_tag_that_was_put_back() {
+    let tagged =
+        Step::Sysctl { family: "bridge", device: None, setting: "bridge-nf-filter-vlan-tagged", value: 1 };
+    let knobs = [on_bridge("vlan_filtering", 1), on_bridge("vlan_protocol", 0x88a8), tagged];
+    let steps = [bridge(&[0, 1]), knobs.into()].concat();
+    one([bridge(&[0, 1]), vec![brings_br_netfilter()]].concat(), UDP);
+    let udp = UDP.replacen("0800", "810000060800", 1);
+    agrees(
+        steps.clone(),
+        &[
+            // Version and header length are sought in the identification.
+            (PORTS[0], &udp),
+            (
+                PORTS[0],
+                "02000000200202000000200081000006\
+                 86dd60000000000c11fffd000000000000000000000000000001fd00000000000000000000000000000203e807d0000ccaa3706f7274",
+            ),
+            // The length of addresses, in the sender's second byte.
+            (
+                PORTS[0],
+                "ffffffffffff020000002000810000060806000108000604000102000000200\
+                        00a00000c0000000000000a000001",
+            ),
+        ],
+    );
+    stays_open(
+        steps,
+        "ffffffffffff0200000020008100000608060001080006040001020400002000\
+         0a00000c0000000000000a000001",
     );
 }
 

@@ -9,6 +9,9 @@ use crate::walk::ip6_input::{LINK_LOCAL6, MULTICAST6};
 use crate::walk::route::{FibResult, Flow, Input, MULTICAST, NO_ROUTE, RTN_LOCAL};
 use crate::walk::{OpenKind, PacketType, Physdev, Skb, Walker};
 
+/// What is shown to FORWARD.
+const SHOWN: [Set; 3] = [Set::of(EtherType::IPV4), Set::of(EtherType::IPV6), Set::of(EtherType::ARP)];
+
 impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `br_nf_pre_routing` (net/bridge/br_netfilter_hooks.c). A frame with a tag beside it, or two tags, is passed over.
     /// Whether it took the packet over (`NF_STOLEN`) and went on from where it stands.
@@ -165,8 +168,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             return Some(None);
         }
         let arptables = settings.call_arptables || bridge.options.nf_call_arptables == Some(true);
-        let protocols = [EtherType::IPV4, EtherType::IPV6, EtherType::ARP].map(Set::from);
-        let family = match self.frame.which(Field::Protocol(skb.depth), &protocols) {
+        if skb.behind_tag && settings.filter_vlan_tagged {
+            return self.br_nf_forward_behind_tag(skb, arptables);
+        }
+        let family = match self.frame.which(Field::Protocol(skb.depth), &SHOWN) {
             // Only of packets that br_nf_pre_routing has seen (nf_bridge_info_get).
             Some(0) if skb.nf_bridge => NftFamily::Ip,
             Some(1) if skb.nf_bridge => NftFamily::Ip6,
@@ -198,6 +203,46 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             self.br_nf_hook(skb, "br_nf_forward_ip", state)?;
         }
         Some(Some(family))
+    }
+
+    /// The same of a packet behind a tag that was put back (`IS_VLAN_IP`, `IS_VLAN_ARP`). Its network header was left where it
+    /// was then, and `nf_bridge_pull_encap_header` moves that on by the tag's length: what is validated is four bytes off.
+    fn br_nf_forward_behind_tag(&mut self, skb: &mut Skb, arptables: bool) -> Option<Option<NftFamily>> {
+        let d = skb.depth + 1;
+        // vlan_proto
+        if skb.hwtag.is_some() || !self.frame.is(Field::Protocol(skb.depth), EtherType::VLAN) {
+            return Some(None);
+        }
+        let family = match self.frame.which(Field::Protocol(d), &SHOWN) {
+            Some(0) if skb.nf_bridge => NftFamily::Ip,
+            Some(1) if skb.nf_bridge => NftFamily::Ip6,
+            Some(2) if arptables => NftFamily::Arp,
+            _ => return Some(None),
+        };
+        let passes = match family {
+            // Version and header length, in the place of the identification.
+            NftFamily::Ip => self.frame.is(Field::Byte(d, 4), Set::Range(0x45, 0x4f)),
+            // The version, in the place of the payload's length.
+            NftFamily::Ip6 => {
+                self.frame.is(Field::Ip6(d, Ip6Field::TotalLength), Set::Range(0x6000 + 40, 0x6fff + 40))
+            }
+            // ar_pln, in the place of the sender's second byte: with another length the packet is left alone.
+            _ if !self
+                .frame
+                .is(Field::Arp(d, ArpField::SenderMac), Set::Masked { value: 4 << 32, mask: 0xff << 32 }) =>
+            {
+                return Some(None);
+            }
+            _ => true,
+        };
+        if !passes {
+            let why = format_args!("four bytes off, behind a tag that was put back");
+            self.drop_skb("br_nf_forward_ip", skb, "malformed IP header", why);
+            return None;
+        }
+        let what = "br_netfilter takes bytes within the header for its beginning".to_owned();
+        self.assume(skb, "br_nf_forward_ip", OpenKind::Unmodelled(what));
+        Some(None)
     }
 
     /// `br_nf_post_routing`: a packet that `br_nf_forward_ip` has shown to FORWARD passes POSTROUTING as well.
