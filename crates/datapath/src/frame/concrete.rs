@@ -25,13 +25,15 @@ impl<'a> Concrete<'a> {
     }
 
     /// The same as [`value`](Self::value), for callers that name one of the fields that are asked for most.
-    #[inline]
+    #[inline(always)]
     fn quick(&self, field: Field) -> u128 {
         match field {
             Field::Dst => self.number(0, 6),
             Field::Src => self.number(6, 6),
             Field::Protocol(depth) => self.protocol(depth),
             Field::Length(depth) => self.rest(payload(depth)).len() as u128,
+            Field::Ip4(depth, Ip4Field::LengthsRight) => self.ip4(payload(depth), Ip4Field::LengthsRight),
+            Field::Ip4(depth, Ip4Field::FragmentBits) => self.ip4(payload(depth), Ip4Field::FragmentBits),
             other => self.value(other),
         }
     }
@@ -162,15 +164,20 @@ impl<'a> Concrete<'a> {
     }
 
     /// `eth_type_trans` (net/ethernet/eth.c), and `vlan_set_encap_proto` (linux/if_vlan.h), which agrees with it.
+    #[inline]
     fn protocol(&self, depth: u8) -> u128 {
         let offset = payload(depth) - 2;
-        let value = self.number(offset, 2);
-        let novell = self.number(offset + 2, 2) == 0xffff && self.rest(offset + 2).len() >= 2;
-        match value {
-            0x0600.. => value,
-            _ if novell => 0x0001,
-            _ => 0x0004,
+        match self.number(offset, 2) {
+            value @ 0x0600.. => value,
+            _ => self.ieee_802_3(offset + 2),
         }
+    }
+
+    /// The same of a frame with a length in the place of the protocol.
+    #[cold]
+    fn ieee_802_3(&self, offset: usize) -> u128 {
+        let novell = self.number(offset, 2) == 0xffff && self.rest(offset).len() >= 2;
+        if novell { 0x0001 } else { 0x0004 }
     }
 
     fn arp(&self, at: usize, field: ArpField) -> u128 {
@@ -196,27 +203,28 @@ impl<'a> Concrete<'a> {
         }
     }
 
+    #[inline]
     fn ip4(&self, at: usize, field: Ip4Field) -> u128 {
-        let header = (self.number(at, 1) & 0x0f) as usize * 4;
-        let inside = self.number(at + 9, 1);
+        let header = || (self.number(at, 1) & 0x0f) as usize * 4;
+        let inside = || self.number(at + 9, 1);
         match field {
-            Ip4Field::WellFormed => u128::from(self.ip_rcv_core(at, header)),
-            Ip4Field::LengthsRight => u128::from(self.ip_lengths_right(at, header)),
+            Ip4Field::WellFormed => u128::from(self.ip_rcv_core(at, header())),
+            Ip4Field::LengthsRight => u128::from(self.ip_lengths_right(at, header())),
             Ip4Field::VersionAndLength => self.number(at, 1),
             Ip4Field::FragmentBits => self.number(at + 6, 2),
-            Ip4Field::HasOptions => u128::from(header > 20),
+            Ip4Field::HasOptions => u128::from(header() > 20),
             Ip4Field::Fragment => u128::from(self.number(at + 6, 2) & 0x3fff != 0),
             Ip4Field::TotalLength => self.number(at + 2, 2),
             Ip4Field::Ttl => self.number(at + 8, 1),
-            Ip4Field::Protocol => inside,
+            Ip4Field::Protocol => inside(),
             Ip4Field::Source => self.number(at + 12, 4),
             Ip4Field::Destination => self.number(at + 16, 4),
-            Ip4Field::SourcePort if matches!(inside, 6 | 17) => self.number(at + header, 2),
+            Ip4Field::SourcePort if matches!(inside(), 6 | 17) => self.number(at + header(), 2),
             Ip4Field::SourcePort => 0,
-            Ip4Field::DestinationPort if matches!(inside, 6 | 17) => self.number(at + header + 2, 2),
-            Ip4Field::DestinationPort if matches!(inside, 1 | 2) => self.number(at + header, 1),
+            Ip4Field::DestinationPort if matches!(inside(), 6 | 17) => self.number(at + header() + 2, 2),
+            Ip4Field::DestinationPort if matches!(inside(), 1 | 2) => self.number(at + header(), 1),
             Ip4Field::DestinationPort => 0,
-            Ip4Field::Igmp => self.ip_mc_check_igmp(at, header),
+            Ip4Field::Igmp => self.ip_mc_check_igmp(at, header()),
         }
     }
 
@@ -303,26 +311,27 @@ impl<'a> Concrete<'a> {
 }
 
 impl Frame for Concrete<'_> {
-    #[inline]
+    #[inline(always)]
     fn known(&self, field: Field) -> Option<u128> {
         Some(self.quick(field))
     }
 
+    #[inline(always)]
     fn raw(&self) -> Option<Concrete<'_>> {
         Some(*self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn which(&mut self, field: Field, partition: &dyn Partition) -> Option<usize> {
         partition.class_of(self.quick(field))
     }
 
-    #[inline]
+    #[inline(always)]
     fn is(&mut self, field: Field, set: impl Into<Set>) -> bool {
         set.into().contains(self.quick(field))
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_any(&mut self, field: Field, sets: &[Set]) -> bool {
         let value = self.quick(field);
         sets.iter().any(|set| set.contains(value))

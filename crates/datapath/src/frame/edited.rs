@@ -158,12 +158,10 @@ impl<'f, F: Frame> Edited<'f, F> {
     }
 }
 
-impl<F: Frame> Frame for Edited<'_, F> {
-    #[inline]
-    fn which(&mut self, field: Field, partition: &dyn Partition) -> Option<usize> {
-        if self.writes.is_empty() {
-            return self.frame.which(field, partition);
-        }
+impl<F: Frame> Edited<'_, F> {
+    /// [`Frame::which`] of a frame that was written into.
+    #[cold]
+    fn which_now(&mut self, field: Field, partition: &dyn Partition) -> Option<usize> {
         if let Some(now) = self.rewritten() {
             return partition.class_of(now.value(field));
         }
@@ -174,25 +172,9 @@ impl<F: Frame> Frame for Edited<'_, F> {
         }
     }
 
-    #[inline]
-    fn is(&mut self, field: Field, set: impl Into<Set>) -> bool {
-        let set = set.into();
-        if self.writes.is_empty() { self.frame.is(field, set) } else { self.which(field, &[set]).is_some() }
-    }
-
-    #[inline]
-    fn is_any(&mut self, field: Field, sets: &[Set]) -> bool {
-        if self.writes.is_empty() {
-            return self.frame.is_any(field, sets);
-        }
-        self.which(field, &AnyOf(sets)).is_some()
-    }
-
-    #[inline]
-    fn known(&self, field: Field) -> Option<u128> {
-        if self.writes.is_empty() {
-            return self.frame.known(field);
-        }
+    /// [`Frame::known`] of a frame that was written into.
+    #[cold]
+    fn known_now(&self, field: Field) -> Option<u128> {
         if let Some(now) = self.rewritten() {
             return Some(now.value(field));
         }
@@ -202,7 +184,44 @@ impl<F: Frame> Frame for Edited<'_, F> {
             None => self.frame.known(field),
         }
     }
+}
 
+// Few frames are written into. What the others are asked becomes part of who asks it: a constant set is then a comparison.
+impl<F: Frame> Frame for Edited<'_, F> {
+    #[inline(always)]
+    fn which(&mut self, field: Field, partition: &dyn Partition) -> Option<usize> {
+        if self.writes.is_empty() {
+            self.frame.which(field, partition)
+        } else {
+            self.which_now(field, partition)
+        }
+    }
+
+    #[inline(always)]
+    fn is(&mut self, field: Field, set: impl Into<Set>) -> bool {
+        let set = set.into();
+        if self.writes.is_empty() {
+            self.frame.is(field, set)
+        } else {
+            self.which_now(field, &[set]).is_some()
+        }
+    }
+
+    #[inline(always)]
+    fn is_any(&mut self, field: Field, sets: &[Set]) -> bool {
+        if self.writes.is_empty() {
+            self.frame.is_any(field, sets)
+        } else {
+            self.which_now(field, &AnyOf(sets)).is_some()
+        }
+    }
+
+    #[inline(always)]
+    fn known(&self, field: Field) -> Option<u128> {
+        if self.writes.is_empty() { self.frame.known(field) } else { self.known_now(field) }
+    }
+
+    #[inline]
     fn raw(&self) -> Option<Concrete<'_>> {
         if self.writes.is_empty() { self.frame.raw() } else { self.rewritten() }
     }

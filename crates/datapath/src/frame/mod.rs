@@ -56,8 +56,13 @@ impl Set {
     pub const LINK_LOCAL: Self =
         Self::Masked { value: MacAddr::link_local(0).to_u64() as u128, mask: 0xffff_ffff_fff0 };
     /// The TPIDs that the kernel strips.
-    pub const VLAN_TPIDS: [Self; 2] =
-        [Self::Exactly(EtherType::VLAN.0 as u128), Self::Exactly(EtherType::SVLAN.0 as u128)];
+    pub const VLAN_TPIDS: [Self; 2] = [Self::of(EtherType::VLAN), Self::of(EtherType::SVLAN)];
+
+    /// One EtherType.
+    #[must_use]
+    pub const fn of(ethertype: EtherType) -> Self {
+        Self::Exactly(ethertype.0 as u128)
+    }
 
     /// Whether a value is in the set.
     #[must_use]
@@ -78,7 +83,7 @@ impl From<MacAddr> for Set {
 
 impl From<EtherType> for Set {
     fn from(ethertype: EtherType) -> Self {
-        Self::Exactly(ethertype.0.into())
+        Self::of(ethertype)
     }
 }
 
@@ -120,6 +125,7 @@ impl From<ipnet::Ipv6Net> for Set {
 
 /// A list of disjoint sets is a partition: class n is the n-th set.
 impl Partition for [Set] {
+    #[inline]
     fn class_of(&self, value: u128) -> Option<usize> {
         self.iter().position(|set| set.contains(value))
     }
@@ -132,8 +138,9 @@ impl Partition for [Set] {
 }
 
 impl<const N: usize> Partition for [Set; N] {
+    #[inline(always)]
     fn class_of(&self, value: u128) -> Option<usize> {
-        self.as_slice().class_of(value)
+        self.iter().position(|set| set.contains(value))
     }
 
     fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {

@@ -32,8 +32,8 @@ pub(crate) use hooks::{AtHook, HookFunction, Hooks, NfHook, unread};
 pub(crate) use legacy::{Device, Devices, Match, Target, XtRule, XtTable};
 use quick::QuickMap;
 
-pub(crate) use classify::{Rules, rules_from, take_first};
-pub(crate) use prepared::{Load, Prepared};
+pub(crate) use classify::{Dimensions, Number, Rules};
+pub(crate) use prepared::{Header, Load, Meta, Prepared};
 pub(crate) use ruleset::{Datum, Elements, Expr, PayloadSet, Range, Rule, Ruleset, Verdict};
 pub(crate) use traffic_control::{Block, Classifier, Proto, program_name};
 

@@ -1,13 +1,13 @@
 //! Rules of nftables as tests of a packet that is known in full.
 //!
 //! Most rules begin with loads and comparisons that have no effect but that the rule ends where one does not hold. Of such
-//! a beginning there are tests here, sorted by what they are of ([`Dimension`]): a packet for which one fails is not
+//! a beginning there are tests here, sorted by what they are of ([`Dimension`](super::classify::Dimension)): a packet for which one fails is not
 //! matched by the rule, which need then not be evaluated. What is loaded is told by the expressions' own code. Where all
 //! tests hold the rule is evaluated as ever, unless nothing but a verdict follows.
 
 use portcullis_snapshot::{CmpOp, IfIndex, Link, MetaKey, Netns, PayloadBase, Register};
 
-use super::classify::{Bits, Dimension, Rules, Test, rules_from};
+use super::classify::{Bits, Dimensions, Test};
 use super::ruleset::{Chain, Datum, Elements, Expr, Verdict};
 use crate::frame::domain::Domain;
 
@@ -22,20 +22,44 @@ const IFNAMSIZ: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Prepared<'s> {
     /// What is loaded, by slot.
-    pub(crate) loads: Vec<Load>,
+    loads: Vec<Load>,
     /// What is tested.
-    pub(crate) dimensions: Vec<Dimension>,
+    pub(crate) dimensions: Dimensions,
     /// Of each rule its verdict, if the tests are all there is before it.
     pub(crate) verdicts: Vec<Option<Verdict<'s>>>,
-    /// Every rule, as those that are left of a packet's begin.
-    pub(crate) all: Rules,
 }
 
 /// What a rule loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Load {
-    Payload { base: PayloadBase, offset: usize, len: usize },
-    Meta { key: MetaKey, len: usize },
+    /// Bytes.
+    Payload { header: Header, offset: usize, len: usize },
+    /// Something that is known of every packet, if it has it.
+    Meta(Meta),
+    /// What only a meta expression tells.
+    Evaluated { key: MetaKey, len: usize },
+}
+
+/// Where bytes are counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Header {
+    Link,
+    Network,
+    Transport,
+}
+
+/// What is known of every packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meta {
+    Iif,
+    Oif,
+    Protocol,
+    L4Proto,
+}
+
+impl Meta {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 4;
 }
 
 /// What a register holds, while a rule is looked through.
@@ -50,7 +74,7 @@ struct Held {
 
 impl Bits {
     /// The same of the first bytes only.
-    const fn first(self, len: usize) -> Self {
+    pub(super) const fn first(self, len: usize) -> Self {
         let mask = first_bytes(len);
         Self { mask: self.mask & mask, xor: self.xor & mask }
     }
@@ -68,9 +92,7 @@ impl<'s> Prepared<'s> {
             this.verdicts.push(verdict);
             rules.push(tests);
         }
-        this.all = rules_from(0, rules.len());
-        let len = |slot: u8| this.loads.get(usize::from(slot)).map_or(LONGEST, |load| load.len());
-        this.dimensions = Dimension::of(rules, len);
+        this.dimensions = Dimensions::of(rules, &this.loads);
         this
     }
 
@@ -78,15 +100,15 @@ impl<'s> Prepared<'s> {
     fn name_devices(&mut self, tests: &mut [Test], names: &DeviceNames) {
         for test in tests {
             let key = match self.loads.get(usize::from(test.slot)) {
-                Some(Load::Meta { key: MetaKey::IifName, .. }) => MetaKey::Iif,
-                Some(Load::Meta { key: MetaKey::OifName, .. }) => MetaKey::Oif,
+                Some(Load::Evaluated { key: MetaKey::IifName, .. }) => Meta::Iif,
+                Some(Load::Evaluated { key: MetaKey::OifName, .. }) => Meta::Oif,
                 _ => continue,
             };
             let [(from, to)] = *test.within.ranges() else { continue };
             if test.of == Bits::ALL
                 && from == to
                 && let Some(device) = names.device(from)
-                && let Some(slot) = self.slot(Load::Meta { key, len: 4 })
+                && let Some(slot) = self.slot(Load::Meta(key))
             {
                 let number = number(&device.0.to_ne_bytes()).unwrap_or_default();
                 *test = Test {
@@ -110,12 +132,10 @@ impl<'s> Prepared<'s> {
         for expression in expressions {
             match *expression {
                 Expr::Payload { base, offset, len, dreg } => {
-                    self.load(&mut held, Load::Payload { base, offset, len }, dreg)?;
+                    let header = header(base)?;
+                    self.load(&mut held, Load::Payload { header, offset, len }, dreg)?;
                 }
-                Expr::Meta { key, dreg } => {
-                    let len = len_of(key)?;
-                    self.load(&mut held, Load::Meta { key, len }, dreg)?;
-                }
+                Expr::Meta { key, dreg } => self.load(&mut held, meta(key)?, dreg)?,
                 Expr::Bitwise { sreg, dreg, mask, xor } => {
                     let one = find(&mut held, sreg, mask.len())?;
                     let (and, xor) = (number(mask)?, number(xor.get(..mask.len()).unwrap_or(xor))?);
@@ -142,11 +162,7 @@ impl<'s> Prepared<'s> {
     /// Finds the slot of a load; `None` if it is not for tests.
     fn load(&mut self, held: &mut Vec<Held>, load: Load, dreg: Register) -> Option<()> {
         let len = load.len();
-        let known = match load {
-            Load::Payload { base: PayloadBase::Inner | PayloadBase::Other(_), .. } => false,
-            Load::Payload { .. } | Load::Meta { .. } => (1..=LONGEST).contains(&len),
-        };
-        let slot = self.slot(load).filter(|_| known)?;
+        let slot = self.slot(load).filter(|_| (1..=LONGEST).contains(&len))?;
         hold(held, Held { sreg: dreg, slot, len, of: Bits::ALL, tested: false })
     }
 
@@ -164,9 +180,13 @@ impl<'s> Prepared<'s> {
 }
 
 impl Load {
-    const fn len(self) -> usize {
-        let (Self::Payload { len, .. } | Self::Meta { len, .. }) = self;
-        len
+    pub(super) const fn len(self) -> usize {
+        match self {
+            Self::Payload { len, .. } | Self::Evaluated { len, .. } => len,
+            Self::Meta(Meta::Iif | Meta::Oif) => 4,
+            Self::Meta(Meta::Protocol) => 2,
+            Self::Meta(Meta::L4Proto) => 1,
+        }
     }
 }
 
@@ -198,15 +218,29 @@ impl DeviceNames {
     }
 }
 
-/// How long what a meta expression loads is, if tests know it.
-const fn len_of(key: MetaKey) -> Option<usize> {
-    match key {
-        MetaKey::Protocol => Some(2),
-        MetaKey::L4Proto | MetaKey::NfProto | MetaKey::PktType => Some(1),
-        MetaKey::Mark | MetaKey::Iif | MetaKey::Oif => Some(4),
-        MetaKey::IifName | MetaKey::OifName | MetaKey::BriIifName | MetaKey::BriOifName => Some(IFNAMSIZ),
-        _ => None,
+/// What bytes are counted from, if tests know it.
+const fn header(base: PayloadBase) -> Option<Header> {
+    match base {
+        PayloadBase::Link => Some(Header::Link),
+        PayloadBase::Network => Some(Header::Network),
+        PayloadBase::Transport => Some(Header::Transport),
+        PayloadBase::Inner | PayloadBase::Other(_) => None,
     }
+}
+
+/// What a meta expression loads, if tests know it.
+const fn meta(key: MetaKey) -> Option<Load> {
+    let len = match key {
+        MetaKey::Iif => return Some(Load::Meta(Meta::Iif)),
+        MetaKey::Oif => return Some(Load::Meta(Meta::Oif)),
+        MetaKey::Protocol => return Some(Load::Meta(Meta::Protocol)),
+        MetaKey::L4Proto => return Some(Load::Meta(Meta::L4Proto)),
+        MetaKey::NfProto | MetaKey::PktType => 1,
+        MetaKey::Mark => 4,
+        MetaKey::IifName | MetaKey::OifName | MetaKey::BriIifName | MetaKey::BriOifName => IFNAMSIZ,
+        _ => return None,
+    };
+    Some(Load::Evaluated { key, len })
 }
 
 /// What an expression compares: the register, and how many bytes from there.

@@ -14,6 +14,8 @@ use crate::network::{Bridge, FdbDst, Port, membership, unread};
 
 const RT_SCOPE_LINK: u8 = 253;
 const RT_SCOPE_HOST: u8 = 254;
+/// What a proxy may answer.
+const PROXIED: [Set; 3] = [Set::of(EtherType::ARP), Set::of(EtherType::RARP), Set::of(EtherType::IPV6)];
 /// `NUD_VALID`: permanent, noarp, reachable, probe, stale, delay.
 const NUD_VALID: u16 = 0xde;
 
@@ -21,8 +23,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// The proxies of `br_handle_frame_finish`: ARP always visits, neighbour discovery only where a port suppresses.
     pub(super) fn br_proxy(&mut self, bridged: &mut Bridged, bridge: &Bridge<'s>, port: &Port<'s>) {
         let d = bridged.skb.depth;
-        let protocols: [Set; 3] = [EtherType::ARP, EtherType::RARP, EtherType::IPV6].map(Set::from);
-        match self.frame.which(Field::Protocol(d), &protocols) {
+        match self.frame.which(Field::Protocol(d), &PROXIED) {
             Some(0 | 1) => self.br_do_proxy_suppress_arp(bridged, bridge, port),
             Some(_) if suppresses_somewhere(bridge) => self.br_do_suppress_nd(bridged, bridge, port),
             _ => {}

@@ -50,7 +50,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// `br_fdb_update`: what the frame's source teaches. Whoever wants to know only where the frame goes need not ask,
     /// but for what goes back to its own source ([`was_learned`](Self::was_learned)).
-    pub(super) fn br_fdb_update(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
+    pub(super) fn br_fdb_update(&mut self, skb: &Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
         if self.manner.aim == Aim::Everywhere {
             self.br_fdb_learn(skb, bridge, port, vid);
         } else if bridge.hold_time() != Some(0) {
@@ -67,7 +67,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// Whether this frame's source was learned anew, of a frame to its own source.
-    pub(super) fn was_learned(&mut self, skb: Skb, bridge: &Bridge<'s>, vid: u16) -> bool {
+    pub(super) fn was_learned(&mut self, skb: &Skb, bridge: &Bridge<'s>, vid: u16) -> bool {
         if self.manner.aim == Aim::Everywhere {
             return true;
         }
@@ -81,7 +81,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         self.just_learned(bridge, vid)
     }
 
-    fn br_fdb_learn(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
+    fn br_fdb_learn(&mut self, skb: &Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
         let function = "br_fdb_update";
         if bridge.hold_time() == Some(0) {
             return self.step(
@@ -137,7 +137,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `br_fdb_update` with `BR_FDB_LOCKED`: MAC authentication bypass notes a source that a locked port refuses.
-    pub(super) fn br_fdb_note_locked(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
+    pub(super) fn br_fdb_note_locked(&mut self, skb: &Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) {
         if bridge.hold_time() == Some(0) || !self.may_learn_more(skb, bridge) {
             return;
         }
@@ -148,7 +148,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `fdb_create`: whether the bridge may learn one more address.
-    fn may_learn_more(&mut self, skb: Skb, bridge: &Bridge<'s>) -> bool {
+    fn may_learn_more(&mut self, skb: &Skb, bridge: &Bridge<'s>) -> bool {
         let (max, count) = (bridge.options.fdb_max_learned, bridge.options.fdb_n_learned);
         let full = max.is_some_and(|max| max != 0 && count.is_some_and(|count| count >= max));
         if full {

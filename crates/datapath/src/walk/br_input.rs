@@ -10,6 +10,9 @@ use super::{OpenKind, PacketType, Skb, Walker};
 use crate::frame::{Classes, Field, Frame, Set};
 use crate::network::{Bridge, FdbDst, NfHook, Port};
 
+/// What an instance of MRP or CFM takes.
+const TAKEN: [Set; 2] = [Set::of(EtherType::MRP), Set::of(EtherType::CFM)];
+
 /// What sort of destination the bridge sees (`enum br_pkt_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BrPktType {
@@ -44,13 +47,13 @@ enum LinkLocal {
 }
 
 impl<'s, F: Frame> Walker<'_, 's, F> {
-    /// `br_handle_frame`: the receive handler of every port. Returns the frame if it goes on to the port's own stack.
-    pub(super) fn br_handle_frame(&mut self, mut skb: Skb, bridge: IfIndex) -> Option<Skb> {
+    /// `br_handle_frame`: the receive handler of every port. `None` unless the frame goes on to the port's own stack.
+    pub(super) fn br_handle_frame(&mut self, skb: &mut Skb, bridge: IfIndex) -> Option<()> {
         let network = self.network;
         let Some((bridge, port)) = network.bridge(bridge).and_then(|b| Some((b, *b.port(skb.dev)?))) else {
             self.drop_skb(
                 "br_handle_frame",
-                &skb,
+                skb,
                 "the bridge was not read",
                 format_args!("IFLA_MASTER of {}", network.name(skb.dev)),
             );
@@ -60,7 +63,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         if self.frame.is_any(Field::Src, &[Set::MULTICAST, Set::Exactly(0)]) {
             self.drop_skb(
                 "br_handle_frame",
-                &skb,
+                skb,
                 "no valid source address",
                 format_args!("multicast or zero"),
             );
@@ -69,7 +72,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         skb.port = Some(skb.dev);
         if port.has(|options| options.vlan_tunnel) {
             let what = format!("VLAN tunnel mapping on {}", port.link.name);
-            self.assume(&mut skb, "br_handle_ingress_vlan_tunnel", OpenKind::Unmodelled(what));
+            self.assume(skb, "br_handle_ingress_vlan_tunnel", OpenKind::Unmodelled(what));
         }
         if self.frame.is(Field::Dst, Set::LINK_LOCAL) {
             match self.link_local(skb, bridge, &port) {
@@ -78,15 +81,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 LinkLocal::Pass { hook } => return self.br_handle_local_finish(skb, bridge, &port, hook),
             }
         }
-        if self.frame.is_any(Field::Protocol(skb.depth), &[EtherType::MRP.into(), EtherType::CFM.into()]) {
+        if self.frame.is_any(Field::Protocol(skb.depth), &TAKEN) {
             let what = "an MRP or CFM instance would take it".to_owned();
-            self.may_stop(&mut skb, "br_process_frame_type", OpenKind::Unmodelled(what));
+            self.may_stop(skb, "br_process_frame_type", OpenKind::Unmodelled(what));
         }
         self.br_handle_frame_forward(skb, bridge, &port)
     }
 
     /// The switch on `dest[5]` in `br_handle_frame`.
-    fn link_local(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> LinkLocal {
+    fn link_local(&mut self, skb: &Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> LinkLocal {
         let required = group_fwd_mask_required(bridge);
         let port_mask = required | port.options.group_fwd_mask.unwrap_or(0);
         let full_mask = port_mask | bridge.options.group_fwd_mask.unwrap_or(0);
@@ -111,7 +114,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let (dev, function) = (skb.dev, "br_handle_frame");
         match class {
             Some(1) => {
-                self.drop_skb(function, &skb, "a PAUSE frame", format_args!("01:80:c2:00:00:01"));
+                self.drop_skb(function, skb, "a PAUSE frame", format_args!("01:80:c2:00:00:01"));
                 LinkLocal::Drop
             }
             Some(0) => {
@@ -140,15 +143,15 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// may teach the FDB its source, even on a locked port.
     fn br_handle_local_finish(
         &mut self,
-        mut skb: Skb,
+        skb: &mut Skb,
         bridge: &Bridge<'s>,
         port: &Port<'s>,
         hook: bool,
-    ) -> Option<Skb> {
+    ) -> Option<()> {
         if hook {
             let state =
                 NfState { family: NftFamily::Bridge, hook: NfHook::LocalIn, iif: skb.port, oif: None };
-            self.nf_hook(&mut skb, "br_handle_local_finish", state)?;
+            self.nf_hook(skb, "br_handle_local_finish", state)?;
         }
         let state_learns = matches!(port.state(), Some(PortState::Learning | PortState::Forwarding));
         let learns = port.has(|options| options.learning) && state_learns;
@@ -158,18 +161,18 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 self.br_fdb_update(skb, bridge, port, vid);
             }
         }
-        Some(skb)
+        Some(())
     }
 
     /// From label `forward` of `br_handle_frame`: the port's state, then the hooks.
-    fn br_handle_frame_forward(&mut self, mut skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<Skb> {
+    fn br_handle_frame_forward(&mut self, skb: &mut Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<()> {
         let mst = bridge.bool_opt(BoolOpt::MstEnable);
         let passes = matches!(port.state(), Some(PortState::Forwarding | PortState::Learning));
         if !mst && !passes {
             let state = port.state();
             self.drop_skb(
                 "br_handle_frame",
-                &skb,
+                skb,
                 "the port does not forward",
                 format_args!("state {state:?}"),
             );
@@ -185,7 +188,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             skb.pkt_type = PacketType::Host;
         }
         let of = || RulesOf::Bridge { bridge: bridge.link.index, port: port.link.index, stolen: false };
-        self.at_rules(of, |walker| walker.nf_hook_bridge_pre(&mut skb, bridge))?;
+        self.at_rules(of, |walker| walker.nf_hook_bridge_pre(skb, bridge))?;
         self.behind_pre_routing(skb, bridge, port)
     }
 
@@ -194,14 +197,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let of = || RulesOf::Bridge { bridge: bridge.link.index, port: port.link.index, stolen };
         let passed = self.at_rules(of, |walker| walker.nf_hook_bridge_pre(&mut skb, bridge));
         if passed.is_some()
-            && let Some(skb) = self.behind_pre_routing(skb, bridge, port)
-            && let Some(next) = self.leftover_tag(skb)
+            && self.behind_pre_routing(&mut skb, bridge, port).is_some()
+            && self.leftover_tag(&mut skb).is_some()
         {
-            self.netif_receive_skb_core(next);
+            self.netif_receive_skb_core(skb);
         }
     }
 
-    fn behind_pre_routing(&mut self, mut skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<Skb> {
+    fn behind_pre_routing(&mut self, skb: &mut Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<()> {
         if skb.broute {
             skb.broute = false;
             let why = format_args!("a rule of broute");
@@ -211,10 +214,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 format_args!("to the port's own stack, past the bridge"),
                 why,
             );
-            return Some(skb);
+            return Some(());
         }
         let at = || At::Finish { bridge: bridge.link.index, port: port.link.index };
-        if !self.pauses(at, &skb) {
+        if !self.pauses(at, skb) {
             self.br_handle_frame_finish(skb, bridge, port);
         }
         None
@@ -248,9 +251,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `br_handle_frame_finish`: VLAN, lock, learning, and where to.
-    pub(super) fn br_handle_frame_finish(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) {
+    pub(super) fn br_handle_frame_finish(&mut self, skb: &mut Skb, bridge: &Bridge<'s>, port: &Port<'s>) {
         let function = "br_handle_frame_finish";
-        let Some(Ingress { skb, vid, state }) = self.br_allowed_ingress(skb, bridge, port) else { return };
+        let Some(Ingress { vid, state }) = self.br_allowed_ingress(skb, bridge, port) else { return };
         if port.has(|options| options.locked) && !self.locked_lets_in(skb, bridge, port, vid) {
             return;
         }
@@ -258,20 +261,19 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             self.br_fdb_update(skb, bridge, port, vid);
         }
         let pkt_type = self.br_pkt_type();
-        let mut skb = skb;
         let mut multicast = Multicast::default();
         if pkt_type == BrPktType::Multicast {
-            match self.br_multicast_rcv(&mut skb, bridge) {
+            match self.br_multicast_rcv(skb, bridge) {
                 Some(found) => multicast = found,
                 None => return,
             }
         }
         if state == PortState::Learning {
-            return self.drop_skb(function, &skb, "the port only learns", format_args!("state learning"));
+            return self.drop_skb(function, skb, "the port only learns", format_args!("state learning"));
         }
         let src_port_isolated = port.has(|options| options.isolated);
         let mut bridged =
-            Bridged { skb, vid, pkt_type, src_port_isolated, proxyarp_replied: false, multicast };
+            Bridged { skb: *skb, vid, pkt_type, src_port_isolated, proxyarp_replied: false, multicast };
         self.br_proxy(&mut bridged, bridge, port);
         self.br_deliver(bridged, bridge);
     }
@@ -288,7 +290,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// The test of `BR_PORT_LOCKED`: only a source with an entry on this very port gets in.
-    fn locked_lets_in(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) -> bool {
+    fn locked_lets_in(&mut self, skb: &Skb, bridge: &Bridge<'s>, port: &Port<'s>, vid: u16) -> bool {
         let function = "br_handle_frame_finish";
         let entry = self.br_fdb_find(Field::Src, bridge, vid);
         if entry.is_none()
@@ -318,7 +320,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 return true;
             }
         };
-        self.drop_skb(function, &skb, reason, format_args!("locked on"));
+        self.drop_skb(function, skb, reason, format_args!("locked on"));
         false
     }
 
@@ -367,7 +369,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         // Learning comes first: a frame to its own source is on its own port by now.
         if self.just_learned(bridge, vid)
             && self.frame.same(Field::Src, Field::Dst)
-            && self.was_learned(bridged.skb, bridge, vid)
+            && self.was_learned(&bridged.skb, bridge, vid)
         {
             let here = bridged.skb.port.unwrap_or(dev);
             self.step(function, dev, format_args!("to where it came from"), format_args!("its own source"));

@@ -9,7 +9,6 @@ use crate::network::{Bridge, Members, Port, membership};
 
 /// A frame that was let in: its VLAN and the state that counts for it.
 pub(super) struct Ingress {
-    pub(super) skb: Skb,
     pub(super) vid: u16,
     pub(super) state: PortState,
 }
@@ -18,7 +17,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `br_allowed_ingress`, `__allowed_ingress`: classifies the frame into a VLAN that the port is in.
     pub(super) fn br_allowed_ingress(
         &mut self,
-        skb: Skb,
+        skb: &mut Skb,
         bridge: &Bridge<'s>,
         port: &Port<'s>,
     ) -> Option<Ingress> {
@@ -26,22 +25,21 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         // With spanning trees per VLAN group the port's own state does not count.
         let state = if bridge.bool_opt(BoolOpt::MstEnable) { PortState::Forwarding } else { port_state };
         if !bridge.vlan_filtering() {
-            return Some(Ingress { skb, vid: 0, state });
+            return Some(Ingress { vid: 0, state });
         }
-        let mut skb = skb;
-        self.vlans_were_read(&mut skb, bridge);
-        let (skb, vid) = self.classify(skb, bridge, port)?;
+        self.vlans_were_read(skb, bridge);
+        let vid = self.classify(skb, bridge, port)?;
         let entry = membership(port.vlans, vid, false);
-        let state = self.br_vlan_state(&skb, entry, state)?;
-        Some(Ingress { skb, vid, state })
+        let state = self.br_vlan_state(skb, entry, state)?;
+        Some(Ingress { vid, state })
     }
 
     /// The VLAN id of a frame: from its tag, else the PVID.
-    fn classify(&mut self, mut skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<(Skb, u16)> {
+    fn classify(&mut self, skb: &mut Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<u16> {
         let function = "__allowed_ingress";
         let tpid = bridge.options.vlan_protocol.unwrap_or(EtherType::VLAN);
         if skb.hwtag.is_none() && self.frame.is(Field::Protocol(skb.depth), tpid) {
-            skb = self.skb_vlan_untag(skb)?;
+            self.skb_vlan_untag(skb)?;
         }
         if let Some(tag) = skb.hwtag.filter(|tag| tag.tpid != tpid) {
             // A tag of the other kind goes back into the bytes: to this bridge the frame is untagged.
@@ -58,7 +56,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
                 }
                 _ => {
                     let what = "a tag that is not the frame's own goes into the bytes".to_owned();
-                    self.assume(&mut skb, function, OpenKind::Filter(what));
+                    self.assume(skb, function, OpenKind::Filter(what));
                 }
             }
         }
@@ -68,11 +66,11 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         }
     }
 
-    fn untagged(&mut self, mut skb: Skb, tpid: EtherType, port: &Port<'s>) -> Option<(Skb, u16)> {
+    fn untagged(&mut self, skb: &mut Skb, tpid: EtherType, port: &Port<'s>) -> Option<u16> {
         let Some(pvid) = port.vlans.and_then(VlanTable::pvid) else {
             self.drop_skb(
                 "__allowed_ingress",
-                &skb,
+                skb,
                 "untagged, and the port has no PVID",
                 format_args!("pvid none"),
             );
@@ -90,10 +88,10 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             TagVid::Fixed { .. } => None,
         });
         skb.hwtag = Some(HwTag { tpid, vid: TagVid::Fixed { vid: pvid.get(), over, priority: None } });
-        Some((skb, pvid.get()))
+        Some(pvid.get())
     }
 
-    fn tagged(&mut self, skb: Skb, tag: HwTag, port: &Port<'s>) -> Option<(Skb, u16)> {
+    fn tagged(&mut self, skb: &Skb, tag: HwTag, port: &Port<'s>) -> Option<u16> {
         let vid = match tag.vid {
             TagVid::Fixed { vid, .. } => membership(port.vlans, vid, false).map(|_| vid),
             TagVid::Frame(depth) => self.member_vid(Field::Vid(depth), port),
@@ -101,7 +99,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
         let Some(vid) = vid else {
             self.drop_skb(
                 "__allowed_ingress",
-                &skb,
+                skb,
                 "the port is not in the frame's VLAN",
                 format_args!("bridge vlan"),
             );
@@ -113,7 +111,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             format_args!("VLAN {vid}"),
             format_args!("tagged; the port is a member"),
         );
-        Some((skb, vid))
+        Some(vid)
     }
 
     fn member_vid(&mut self, field: Field, port: &Port<'s>) -> Option<u16> {
@@ -142,7 +140,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `br_should_learn`: the VLAN in which a link-local frame teaches its source; `None` if in none.
-    pub(super) fn br_should_learn(&mut self, skb: Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<u16> {
+    pub(super) fn br_should_learn(&mut self, skb: &Skb, bridge: &Bridge<'s>, port: &Port<'s>) -> Option<u16> {
         if !bridge.vlan_filtering() {
             return Some(0);
         }

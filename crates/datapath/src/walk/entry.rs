@@ -216,7 +216,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         self.pauses_at(At::Rules(of, position), skb)
     }
 
-    fn resume(&mut self, at: &At, skb: Skb) {
+    fn resume(&mut self, at: &At, mut skb: Skb) {
         let network = self.network;
         let bridged_at = |bridge, port| {
             let bridge = network.bridge(bridge)?;
@@ -224,13 +224,13 @@ impl<F: Frame> Walker<'_, '_, F> {
         };
         match at {
             At::Received => {
-                if let Some(next) = self.handed_over(skb) {
-                    self.netif_receive_skb_core(next);
+                if self.handed_over(&mut skb).is_some() {
+                    self.netif_receive_skb_core(skb);
                 }
             }
             &At::Finish { bridge, port } => {
                 if let Some((bridge, port)) = bridged_at(bridge, port) {
-                    self.br_handle_frame_finish(skb, bridge, &port);
+                    self.br_handle_frame_finish(&mut skb, bridge, &port);
                 }
             }
             &At::Leaving { bridged, bridge, port, flooded, dst } => {

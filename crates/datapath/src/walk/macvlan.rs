@@ -63,7 +63,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// `tap_handle_frame` (drivers/net/tap.c): whoever has opened a macvtap gets its frames; while nobody has, the host's stack
     /// does.
-    pub(super) fn tap_handle_frame(&mut self, mut skb: Skb, held: bool) -> Option<Skb> {
+    pub(super) fn tap_handle_frame(&mut self, skb: &mut Skb, held: bool) -> Option<()> {
         if held {
             self.step(
                 "tap_handle_frame",
@@ -74,8 +74,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             return None;
         }
         let what = format!("whether anybody has opened {}", self.network.name(skb.dev));
-        self.may_stop(&mut skb, "tap_handle_frame", OpenKind::Changing(what));
-        Some(skb)
+        self.may_stop(skb, "tap_handle_frame", OpenKind::Changing(what));
+        Some(())
     }
 
     /// `ip_check_defrag`: fragments in group frames wait for the others, whoever would get them.

@@ -19,7 +19,7 @@ enum VlanReceive {
     /// There is no VLAN device for it.
     NoDevice,
     /// A VLAN device took it over; the next round runs on it.
-    Device(Skb),
+    Device,
     /// The frame ended here.
     Done,
 }
@@ -89,81 +89,86 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     /// `__netif_receive_skb_core`: filters, VLAN devices, the receive handler, then the protocol handlers.
     pub(super) fn netif_receive_skb_core(&mut self, mut skb: Skb) {
         skb.behind_tag = false;
-        while let Some(passed) = self.ingress_filters(skb) {
-            if self.pauses(|| At::Received, &passed) {
+        while self.ingress_filters(&mut skb).is_some() {
+            if self.pauses(|| At::Received, &skb) || self.handed_over(&mut skb).is_none() {
                 return;
             }
-            let Some(next) = self.handed_over(passed) else { return };
-            skb = next;
         }
     }
 
-    /// The second half of a round on one device: the frame for the next, if another device took it over.
-    pub(super) fn handed_over(&mut self, skb: Skb) -> Option<Skb> {
-        let mut next = self.another_round(skb)?;
+    /// The second half of a round on one device: the frame is for another round, if another device took it over.
+    pub(super) fn handed_over(&mut self, skb: &mut Skb) -> Option<()> {
+        self.another_round(skb)?;
         self.rounds += 1;
         if self.rounds > MAX_ROUNDS {
-            self.assume(&mut next, "__netif_receive_skb_core", too_deep());
-            self.drop_skb("__netif_receive_skb_core", &next, "too many devices", format_args!("a loop"));
+            self.assume(skb, "__netif_receive_skb_core", too_deep());
+            self.drop_skb("__netif_receive_skb_core", skb, "too many devices", format_args!("a loop"));
             return None;
         }
-        Some(next)
+        Some(())
     }
 
     /// The first half: what filters of the device let through.
-    fn ingress_filters(&mut self, mut skb: Skb) -> Option<Skb> {
-        self.do_xdp_generic(&mut skb);
+    fn ingress_filters(&mut self, skb: &mut Skb) -> Option<()> {
+        self.do_xdp_generic(skb);
         if skb.hwtag.is_none() && self.frame.which(Field::Protocol(skb.depth), &Set::VLAN_TPIDS).is_some() {
-            skb = self.skb_vlan_untag(skb)?;
+            self.skb_vlan_untag(skb)?;
         }
-        self.sch_handle_ingress(&mut skb)?;
-        self.nf_ingress(&mut skb)?;
-        Some(skb)
+        self.sch_handle_ingress(skb)?;
+        self.nf_ingress(skb)
     }
 
     /// Goes on between two rules of the device's own.
     pub(super) fn ingress_from(&mut self, mut skb: Skb) {
         if self.nf_ingress(&mut skb).is_some()
             && !self.pauses(|| At::Received, &skb)
-            && let Some(next) = self.handed_over(skb)
+            && self.handed_over(&mut skb).is_some()
         {
-            self.netif_receive_skb_core(next);
+            self.netif_receive_skb_core(skb);
         }
     }
 
     /// VLAN devices, the receive handler, the protocol handlers.
-    fn another_round(&mut self, mut skb: Skb) -> Option<Skb> {
+    fn another_round(&mut self, skb: &mut Skb) -> Option<()> {
         let link = self.link(skb.dev)?;
         if let Some(tag) = skb.hwtag {
             match self.vlan_do_receive(skb, tag) {
                 VlanReceive::NoDevice => {}
-                VlanReceive::Device(skb) => return Some(skb),
+                VlanReceive::Device => return Some(()),
                 VlanReceive::Done => return None,
             }
         }
         match self.network.rx_handler(link) {
             RxHandler::None => self.leftover_tag(skb),
             RxHandler::Bridge(bridge) => {
-                self.br_handle_frame(skb, bridge).and_then(|skb| self.leftover_tag(skb))
+                self.br_handle_frame(skb, bridge)?;
+                self.leftover_tag(skb)
             }
-            RxHandler::Macvlan => match self.macvlan_handle_frame(skb) {
-                super::macvlan::Handled::Another(skb) => Some(skb),
-                super::macvlan::Handled::Pass(skb) => self.leftover_tag(skb),
+            RxHandler::Macvlan => match self.macvlan_handle_frame(*skb) {
+                super::macvlan::Handled::Another(next) => {
+                    *skb = next;
+                    Some(())
+                }
+                super::macvlan::Handled::Pass(same) => {
+                    *skb = same;
+                    self.leftover_tag(skb)
+                }
                 super::macvlan::Handled::Consumed => None,
             },
             RxHandler::Bond(bond) => self.bond_handle_frame(skb, bond),
             RxHandler::Tap { held } => {
-                self.tap_handle_frame(skb, held).and_then(|skb| self.leftover_tag(skb))
+                self.tap_handle_frame(skb, held)?;
+                self.leftover_tag(skb)
             }
             RxHandler::Other(kind) => {
                 self.assume(
-                    &mut skb,
+                    skb,
                     "rx_handler",
                     OpenKind::Unmodelled(format!("{} is a {kind} port", link.name)),
                 );
                 self.drop_skb(
                     "rx_handler",
-                    &skb,
+                    skb,
                     "taken by a device that is not modelled",
                     format_args!("{kind}"),
                 );
@@ -201,30 +206,31 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `skb_vlan_untag` (net/core/skbuff.c): takes one tag out of the bytes.
-    pub(super) fn skb_vlan_untag(&mut self, skb: Skb) -> Option<Skb> {
+    pub(super) fn skb_vlan_untag(&mut self, skb: &mut Skb) -> Option<()> {
         let tpid = self.frame.which(Field::Protocol(skb.depth), &Set::VLAN_TPIDS)?;
         // The tag's four bytes, and two more for vlan_set_encap_proto to look at.
         if !self.frame.is(Field::Length(skb.depth), Set::Range(6, u128::MAX)) {
             self.drop_skb(
                 "skb_vlan_untag",
-                &skb,
+                skb,
                 "the tag is cut off",
                 format_args!("fewer than 6 bytes follow"),
             );
             return None;
         }
         let tpid = if tpid == 0 { EtherType::VLAN } else { EtherType::SVLAN };
-        let hwtag = Some(HwTag { tpid, vid: TagVid::Frame(skb.depth) });
         self.step("skb_vlan_untag", skb.dev, format_args!("one {tpid} tag set aside"), format_args!("TPID"));
-        Some(Skb { hwtag, depth: skb.depth + 1, ..skb })
+        skb.hwtag = Some(HwTag { tpid, vid: TagVid::Frame(skb.depth) });
+        skb.depth += 1;
+        Some(())
     }
 
     /// `vlan_do_receive` (net/8021q/vlan_core.c): a VLAN device on this device takes its VLAN, before any bridge does.
-    fn vlan_do_receive(&mut self, skb: Skb, tag: HwTag) -> VlanReceive {
+    fn vlan_do_receive(&mut self, skb: &mut Skb, tag: HwTag) -> VlanReceive {
         let Some(upper) = self.vlan_find_dev(skb.dev, tag) else { return VlanReceive::NoDevice };
         let name = &upper.link.name;
         if !upper.link.is_up() {
-            self.drop_skb("vlan_do_receive", &skb, "the VLAN device is down", format_args!("{name}"));
+            self.drop_skb("vlan_do_receive", skb, "the VLAN device is down", format_args!("{name}"));
             return VlanReceive::Done;
         }
         self.step("vlan_do_receive", skb.dev, format_args!("{name} takes it"), format_args!("VLAN device"));
@@ -234,8 +240,11 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             return VlanReceive::Done;
         }
         let meant = skb.pkt_type == PacketType::OtherHost && self.dst_is(upper.link.address);
-        let pkt_type = if meant { PacketType::Host } else { skb.pkt_type };
-        VlanReceive::Device(Skb { dev: upper.link.index, pkt_type, hwtag: None, ..skb })
+        if meant {
+            skb.pkt_type = PacketType::Host;
+        }
+        (skb.dev, skb.hwtag) = (upper.link.index, None);
+        VlanReceive::Device
     }
 
     /// `vlan_find_dev`: the VLAN device for a tag.
@@ -257,7 +266,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
 
     /// What `__netif_receive_skb_core` does with a tag that nobody took: a VLAN id makes it somebody else's, VLAN 0 is
     /// passed over, however often and with either TPID.
-    pub(super) fn leftover_tag(&mut self, mut skb: Skb) -> Option<Skb> {
+    pub(super) fn leftover_tag(&mut self, skb: &mut Skb) -> Option<()> {
         while let Some(tag) = skb.hwtag {
             skb.hwtag = None;
             if !self.vid_is_zero(tag) {
@@ -273,14 +282,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             if self.frame.which(Field::Protocol(skb.depth), &Set::VLAN_TPIDS).is_none() {
                 break;
             }
-            skb = self.skb_vlan_untag(skb)?;
+            self.skb_vlan_untag(skb)?;
             match skb.hwtag.map_or(VlanReceive::NoDevice, |tag| self.vlan_do_receive(skb, tag)) {
                 VlanReceive::NoDevice => {}
-                VlanReceive::Device(skb) => return Some(skb),
+                VlanReceive::Device => return Some(()),
                 VlanReceive::Done => return None,
             }
         }
-        self.deliver_skb(skb);
+        self.deliver_skb(*skb);
         None
     }
 
@@ -356,9 +365,9 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
     }
 
     /// `bond_handle_frame` (drivers/net/bonding/bond_main.c), as far as it decides: the bond takes the frame over.
-    fn bond_handle_frame(&mut self, mut skb: Skb, bond: IfIndex) -> Option<Skb> {
+    fn bond_handle_frame(&mut self, skb: &mut Skb, bond: IfIndex) -> Option<()> {
         let Some(link) = self.link(bond) else {
-            self.drop_skb("bond_handle_frame", &skb, "no such bond", format_args!("ifindex {bond}"));
+            self.drop_skb("bond_handle_frame", skb, "no such bond", format_args!("ifindex {bond}"));
             return None;
         };
         if let LinkKind::Bond(options) = &link.kind {
@@ -366,7 +375,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             if options.mode == Some(1) && options.active_slave.is_some_and(|active| active != skb.dev) {
                 self.drop_skb(
                     "bond_should_deliver_exact_match",
-                    &skb,
+                    skb,
                     "a backup port",
                     format_args!("active_slave"),
                 );
@@ -374,7 +383,7 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             }
             if matches!(options.mode, Some(5 | 6)) {
                 let what = format!("bond {} balances by itself (mode tlb or alb)", link.name);
-                self.assume(&mut skb, "bond_handle_frame", OpenKind::Unmodelled(what));
+                self.assume(skb, "bond_handle_frame", OpenKind::Unmodelled(what));
             }
         }
         self.step(
@@ -383,7 +392,8 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             format_args!("{} takes it", link.name),
             format_args!("bond port"),
         );
-        Some(Skb { dev: bond, ..skb })
+        skb.dev = bond;
+        Some(())
     }
 }
 

@@ -108,7 +108,7 @@ impl<F: Frame> Walker<'_, '_, F> {
             (family, hook) => network.hooks().netfilter(family, hook),
         };
         // At most hooks nothing stands.
-        if functions.is_empty() {
+        if functions.iter().all(|one| !priorities.contains(&one.priority)) {
             Some(())
         } else {
             self.nf_hook_slow(skb, function, state, priorities, functions)

@@ -9,8 +9,12 @@ use crate::network::Verdict;
 use crate::walk::{HwTag, Skb, TagVid, Walker};
 
 /// `VLAN_ETH_HLEN`.
-const VLAN_ETH_HLEN: usize = 18;
+pub(super) const VLAN_ETH_HLEN: usize = 18;
 pub(super) const ETH_HLEN: usize = 14;
+const INET: [Set; 2] = [Set::of(EtherType::IPV4), Set::of(EtherType::IPV6)];
+/// What some kernels look behind.
+const ENCAPSULATED: [Set; 3] =
+    [Set::of(EtherType::VLAN), Set::of(EtherType::SVLAN), Set::of(EtherType::PPPOE_SESSION)];
 /// Extension headers that `ipv6_find_hdr` passes over.
 const EXTENSIONS: [Set; 6] = [
     Set::Exactly(0),
@@ -90,9 +94,7 @@ impl<F: Frame> Walker<'_, '_, F> {
     /// Whether there is a tag in the bytes, or a PPPoE header, that some kernels look behind: what `meta protocol` and
     /// the network header are then has changed in 6.19 or later, and nothing tells. 6.18 brought the option asked for.
     pub(super) fn may_look_behind_tags(&mut self, skb: &Skb) -> bool {
-        let recent = self.network.is_recent();
-        let encapsulated = [EtherType::VLAN, EtherType::SVLAN, EtherType::PPPOE_SESSION].map(Set::from);
-        recent && self.frame.is_any(Field::Protocol(skb.depth), &encapsulated)
+        self.network.is_recent() && self.frame.is_any(Field::Protocol(skb.depth), &ENCAPSULATED)
     }
 
     /// A rule that goes by what may be behind them.
@@ -151,8 +153,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         }
         let d = skb.depth;
         let validates = matches!(pkt.state.family, NftFamily::Bridge | NftFamily::Netdev);
-        let inet = [EtherType::IPV4, EtherType::IPV6].map(Set::from);
-        let found = match (pkt.state.family, self.frame.which(Field::Protocol(d), &inet)) {
+        let found = match (pkt.state.family, self.frame.which(Field::Protocol(d), &INET)) {
             (NftFamily::Arp, _) | (_, None) => None,
             (_, Some(0)) => {
                 let valid = !validates || self.frame.is(Field::Ip4(d, Ip4Field::LengthsRight), 1u8);

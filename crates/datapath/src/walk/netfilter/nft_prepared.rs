@@ -3,13 +3,13 @@
 //! What is loaded for the tests is what the expressions' own code loads of a frame that is known in full
 //! (`nft_prepared_tests` holds both against each other).
 
-use portcullis_snapshot::{MetaKey, PayloadBase, Register};
+use portcullis_snapshot::{IfIndex, PayloadBase, Register};
 
 use super::nf_tables_core::Pktinfo;
-use super::nft_payload::{ETH_HLEN, Transport, raw_bytes};
+use super::nft_payload::{ETH_HLEN, Transport, VLAN_ETH_HLEN, raw_bytes};
 use super::registers::{Registers, Value};
-use crate::frame::{Field, Frame};
-use crate::network::{Load, Prepared, Rules, Verdict, rules_from, take_first};
+use crate::frame::{Concrete, Field, Frame};
+use crate::network::{Dimensions, Header, Load, Meta, Number, Prepared, Rules, Verdict};
 use crate::walk::{Skb, Walker};
 
 /// `NFT_REG32_00`.
@@ -17,14 +17,22 @@ const REGISTER: Register = 4;
 
 /// The rules of a chain that are left for a packet.
 pub(super) struct Loaded {
-    /// How many bytes the packet has from its network header on.
-    length: usize,
-    /// How far behind that its transport header is, once it was looked for; nothing if it has none.
-    transport: Option<Option<usize>>,
+    /// What the tests are of, once it was looked for.
+    sight: Option<Sight>,
     /// The chain, and the rule that is next.
     place: (usize, usize),
     /// Those from there on whose tests all hold.
     left: Rules,
+}
+
+/// What rules can load of a frame that is known in full, but for its bytes.
+#[derive(Debug, Clone, Copy)]
+struct Sight {
+    /// Of each header: where it begins in the frame, [`APART`] if its bytes are not in a row there; and how many bytes the
+    /// packet has from there on.
+    headers: [(usize, usize); 3],
+    /// Of what is known of every packet: its bytes as the first of a number.
+    meta: [Option<u64>; Meta::COUNT],
 }
 
 /// The next rule that has to be looked at.
@@ -35,12 +43,14 @@ pub(super) struct Candidate<'s> {
     pub(super) verdict: Option<Verdict<'s>>,
 }
 
+/// Where no frame has any bytes.
+const APART: usize = usize::MAX / 2;
 const NOWHERE: (usize, usize) = (usize::MAX, usize::MAX);
 
 impl Loaded {
     /// Forgets what was found: a rule may have changed it.
     pub(super) const fn forget(&mut self) {
-        (self.place, self.transport) = (NOWHERE, None);
+        (self.place, self.sight) = (NOWHERE, None);
     }
 }
 
@@ -48,12 +58,8 @@ impl<F: Frame> Walker<'_, '_, F> {
     /// Where rules may be passed over: a frame that is known in full, of which nothing is left open before.
     pub(super) fn nft_prepares(&mut self, skb: &Skb, pkt: &Pktinfo<'_, '_>) -> Option<Loaded> {
         let whole = self.entered.is_none() && pkt.ruleset.self_contained && self.frame.raw().is_some();
-        if !whole || self.may_look_behind_tags(skb) {
-            return None;
-        }
-        let length = self.length_field(skb);
-        let length = self.frame.known(length)? as usize;
-        Some(Loaded { length, transport: None, place: NOWHERE, left: Rules::new() })
+        let prepares = whole && !self.may_look_behind_tags(skb);
+        prepares.then_some(Loaded { sight: None, place: NOWHERE, left: Rules::Word(0) })
     }
 
     /// The first rule of a chain from one on whose tests all hold.
@@ -71,7 +77,7 @@ impl<F: Frame> Walker<'_, '_, F> {
         if loaded.place != place {
             self.nft_find(skb, pkt, loaded, prepared, place);
         }
-        let Some(at) = take_first(&mut loaded.left) else { return none };
+        let Some(at) = loaded.left.take_first() else { return none };
         loaded.place = (place.0, at + 1);
         Candidate { at, verdict: prepared.verdicts.get(at).copied().flatten() }
     }
@@ -85,57 +91,49 @@ impl<F: Frame> Walker<'_, '_, F> {
         prepared: &Prepared<'_>,
         place: (usize, usize),
     ) {
-        let mut rules = match place.1 {
-            0 => Rules::from_slice(&prepared.all),
-            next => rules_from(next, prepared.verdicts.len()),
-        };
-        let mut value = |this: &mut Self, slot: u8| match prepared.loads.get(usize::from(slot)) {
-            Some(&Load::Payload { base, offset, len }) => {
-                this.nft_load_payload(skb, pkt, loaded, (base, offset, len))
-            }
-            Some(&Load::Meta { key, len }) => this.nft_load_meta(skb, pkt, key, len),
-            None => None,
-        };
-        // What the packet does not have ends the rule.
-        if let [word] = rules.as_mut_slice() {
-            // Most chains: what is left stays in registers.
-            let mut left = *word;
-            for dimension in prepared.dimensions.iter() {
-                if dimension.matters_to_word(left) {
-                    left &= dimension.word(value(self, dimension.slot));
-                }
-            }
-            *word = left;
-        } else {
-            for dimension in &prepared.dimensions {
-                if dimension.matters_to(&rules) {
-                    dimension.narrow(&mut rules, value(self, dimension.slot));
-                }
-            }
-        }
-        (loaded.left, loaded.place) = (rules, place);
+        let sight = loaded.sight.get_or_insert_with(|| self.nft_sight(skb, pkt));
+        let mut left = Rules::from(place.1, prepared.verdicts.len());
+        let Dimensions { short, long, evaluated } = &prepared.dimensions;
+        let frame = self.frame.raw();
+        left.narrow(short, |load| sight.load(frame?, skb, load));
+        left.narrow(long, |load| sight.load(frame?, skb, load));
+        left.narrow(evaluated, |load| self.nft_evaluate_meta(skb, pkt, load));
+        (loaded.left, loaded.place) = (left, place);
     }
 
-    /// `nft_meta_get_eval` of a frame that is known in full; the first byte is the number's first.
-    fn nft_load_meta(
-        &mut self,
-        skb: &mut Skb,
-        pkt: &mut Pktinfo<'_, '_>,
-        key: MetaKey,
-        len: usize,
-    ) -> Option<u128> {
-        match key {
-            MetaKey::Iif => return Some(first_bytes(&pkt.state.iif.map_or(0, |iif| iif.0).to_ne_bytes())),
-            MetaKey::Oif => return Some(first_bytes(&pkt.state.oif.map_or(0, |oif| oif.0).to_ne_bytes())),
-            MetaKey::Protocol => {
-                return self.frame.known(Field::Protocol(skb.depth)).map(|protocol| protocol << 112);
+    fn nft_sight(&mut self, skb: &Skb, pkt: &mut Pktinfo<'_, '_>) -> Sight {
+        let length = self.length_field(skb);
+        let length = self.frame.known(length).unwrap_or(0) as usize;
+        let network = ETH_HLEN + 4 * usize::from(skb.depth);
+        let transport = self.nft_pktinfo(skb, pkt).zip(self.frame.raw());
+        let protocol = transport.map(|(transport, frame)| (frame.value(transport.protocol) as u64) << 56);
+        // Nothing of it, of a packet that has none.
+        let header = match transport {
+            Some((Transport { later_fragment: false, .. }, frame)) => {
+                let start = frame.transport(skb.depth).unwrap_or(0).max(network);
+                (start, (network + length).saturating_sub(start))
             }
-            MetaKey::L4Proto => {
-                let transport = self.nft_pktinfo(skb, pkt)?;
-                return self.frame.known(transport.protocol).map(|protocol| protocol << 120);
-            }
-            _ => {}
+            _ => (0, 0),
+        };
+        // A tag is between the addresses and what rules see next to them, or has to be put there.
+        let link = match skb.hwtag {
+            Some(_) => (APART, VLAN_ETH_HLEN + length),
+            None if skb.depth > 0 => (APART, ETH_HLEN + length),
+            None => (0, ETH_HLEN + length),
+        };
+        let of_device = |device: Option<IfIndex>| {
+            Some(u64::from(u32::from_be_bytes(device.map_or(0, |device| device.0).to_ne_bytes())) << 32)
+        };
+        let ethertype = self.frame.known(Field::Protocol(skb.depth)).map(|protocol| (protocol as u64) << 48);
+        Sight {
+            headers: [link, (network, length), header],
+            meta: [of_device(pkt.state.iif), of_device(pkt.state.oif), ethertype, protocol],
         }
+    }
+
+    /// `nft_meta_get_eval`; the first byte is the number's first.
+    fn nft_evaluate_meta(&mut self, skb: &mut Skb, pkt: &mut Pktinfo<'_, '_>, load: &Load) -> Option<u128> {
+        let Load::Evaluated { key, len } = *load else { return None };
         let mut registers = Registers::default();
         let verdict = self.nft_meta_get_eval(skb, pkt, key, &mut registers, REGISTER);
         match registers.load(REGISTER, len) {
@@ -143,58 +141,42 @@ impl<F: Frame> Walker<'_, '_, F> {
             _ => None,
         }
     }
+}
 
-    /// `nft_payload_eval` of a frame that is known in full; the first byte is the number's first.
-    #[inline]
-    fn nft_load_payload(
-        &mut self,
-        skb: &Skb,
-        pkt: &mut Pktinfo<'_, '_>,
-        loaded: &mut Loaded,
-        (base, offset, len): (PayloadBase, usize, usize),
-    ) -> Option<u128> {
-        let tags = 4 * usize::from(skb.depth);
-        let (start, end) = match base {
-            PayloadBase::Network => (Some(ETH_HLEN + tags + offset), offset + len),
-            PayloadBase::Link => {
-                let start = match skb.hwtag {
-                    _ if offset + len <= 12 => Some(offset),
-                    None if offset >= 12 => Some(offset + tags),
-                    _ => None,
-                };
-                (start, (offset + len).saturating_sub(self.link_header(skb)))
+impl Sight {
+    /// What a rule loads; the first byte is the number's first.
+    #[inline(always)]
+    fn load<N: Number>(&self, frame: Concrete<'_>, skb: &Skb, load: &Load) -> Option<N> {
+        match *load {
+            Load::Payload { header, offset, len } => {
+                let (start, bytes) = *self.headers.get(header as usize)?;
+                if offset + len > bytes {
+                    return None;
+                }
+                // Most frames have as many bytes there as a number, which are one load.
+                let number = frame.bytes().get(start + offset..).and_then(N::of_bytes);
+                Some(number.unwrap_or_else(|| N::first(bytes_around(frame, skb, load))))
             }
-            _ => {
-                let found = loaded.transport.unwrap_or_else(|| self.nft_transport(skb, pkt));
-                loaded.transport = Some(found);
-                let at = found? + offset;
-                (Some(ETH_HLEN + tags + at), at + len)
-            }
-        };
-        if end > loaded.length {
-            return None;
+            Load::Meta(meta) => self.meta.get(meta as usize)?.map(N::of_short),
+            Load::Evaluated { .. } => None,
         }
-        let frame = self.frame.raw()?;
-        // Most frames have sixteen bytes there, which are one load.
-        if let Some(sixteen) = start.and_then(|start| frame.bytes().get(start..)?.first_chunk()) {
-            return Some(u128::from_be_bytes(*sixteen) & ones(len));
-        }
-        let mut bytes = [0; 16];
-        raw_bytes(frame, skb, base, offset, bytes.get_mut(..len)?);
-        Some(u128::from_be_bytes(bytes))
-    }
-
-    /// How far behind the network header the transport header is, if there is one that a rule may read.
-    fn nft_transport(&mut self, skb: &Skb, pkt: &mut Pktinfo<'_, '_>) -> Option<usize> {
-        let Some(Transport { later_fragment: false, .. }) = self.nft_pktinfo(skb, pkt) else { return None };
-        let at = self.frame.raw()?.transport(skb.depth).unwrap_or(0);
-        Some(at.saturating_sub(ETH_HLEN + 4 * usize::from(skb.depth)))
     }
 }
 
-/// Ones in the first bytes, of which there is one at least.
-const fn ones(len: usize) -> u128 {
-    if len >= 16 { u128::MAX } else { u128::MAX << (8 * (16 - len)) }
+/// `nft_payload_eval` where the frame ends, or where tags are.
+#[cold]
+fn bytes_around(frame: Concrete<'_>, skb: &Skb, load: &Load) -> u128 {
+    let Load::Payload { header, offset, len } = *load else { return 0 };
+    let base = match header {
+        Header::Link => PayloadBase::Link,
+        Header::Network => PayloadBase::Network,
+        Header::Transport => PayloadBase::Transport,
+    };
+    let mut bytes = [0; 16];
+    if let Some(bytes) = bytes.get_mut(..len) {
+        raw_bytes(frame, skb, base, offset, bytes);
+    }
+    u128::from_be_bytes(bytes)
 }
 
 /// Bytes as a number whose first byte is the first of the bytes.
