@@ -146,15 +146,7 @@ pub(crate) fn may_carry(condition: &Condition, protocol: HostProtocol) -> bool {
 
 /// How many tags the frames of a way have at least.
 pub(crate) fn fewest_tags(condition: &Condition) -> usize {
-    (0..=MOST_TAGS).take_while(|depth| !may_end_at(condition, *depth)).count()
-}
-
-/// Whether what stands behind so many tags can be something else than one more.
-fn may_end_at(condition: &Condition, depth: u8) -> bool {
-    let field = Field::Protocol(depth);
-    let tags = Set::VLAN_TPIDS.into_iter().filter_map(|tpid| Domain::of(field, tpid));
-    let others = tags.fold(condition.domain(field), |others, tpid| others.without(&tpid));
-    !others.is_empty()
+    (0..=MOST_TAGS).take_while(|depth| !condition.may_end_behind(*depth)).count()
 }
 
 /// The condition of one frame, in the fields that claims ask about.

@@ -153,7 +153,7 @@ impl Prover<'_, '_> {
             let Some(place) = places.get_mut(at) else { break };
             place.explored = true;
             place.behind = behind;
-            place.kinds.sort_by_key(|kind| (kind.open.len(), rank(&kind.condition)));
+            place.kinds.sort_by_cached_key(|kind| (kind.open.len(), rank(&kind.condition)));
             let Some(place) = places.get(at) else { break };
             let mut joined = match &place.entry {
                 None => given.clone(),

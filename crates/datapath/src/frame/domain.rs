@@ -125,6 +125,33 @@ impl Domain {
         Self { ranges }
     }
 
+    /// Whether any is in both.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let (mut one, mut two) = (self.ranges.as_slice(), other.ranges.as_slice());
+        while let ([(a, b), others @ ..], [(c, d), rest @ ..]) = (one, two) {
+            if a.max(c) <= b.min(d) {
+                return true;
+            }
+            if b < d {
+                one = others;
+            } else {
+                two = rest;
+            }
+        }
+        false
+    }
+
+    /// Whether all are in the other.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        // Ranges do not touch, so that each has to be within one.
+        self.ranges.iter().all(|(first, last)| {
+            let next = other.ranges.partition_point(|(_, end)| end < first);
+            other.ranges.get(next).is_some_and(|(start, end)| start <= first && last <= end)
+        })
+    }
+
     /// Returns those that are not in the other.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
@@ -293,6 +320,8 @@ mod tests {
                 prop_assert_eq!(one.union(&two).contains(field, value), a || b);
                 prop_assert_eq!(one.without(&two).contains(field, value), a && !b);
             }
+            prop_assert_eq!(one.meets(&two), !one.intersect(&two).is_empty());
+            prop_assert_eq!(one.is_within(&two), one.without(&two).is_empty());
             prop_assert_eq!(one.intersect(&two).union(&one.without(&two)), one);
         }
 

@@ -23,17 +23,17 @@ pub struct Condition {
 pub const MOST_TAGS: u8 = 3;
 
 /// The TPIDs.
-fn tags() -> Domain {
+static TAGS: LazyLock<Domain> = LazyLock::new(|| {
     let tpids = Set::VLAN_TPIDS.iter().filter_map(|set| Domain::of(Field::Protocol(0), *set));
     tpids.fold(Domain::default(), |all, tpid| all.union(&tpid))
-}
+});
 
 impl Condition {
     /// Every frame of at most [`MOST_TAGS`] tags.
     #[must_use]
     pub fn every_frame() -> Self {
         let mut condition = Self::default();
-        let _ = condition.narrow(Field::Protocol(MOST_TAGS), &Domain::full(16).without(&tags()));
+        let _ = condition.narrow(Field::Protocol(MOST_TAGS), &Domain::full(16).without(&TAGS));
         condition
     }
 
@@ -41,7 +41,7 @@ impl Condition {
     #[must_use]
     pub fn untagged_frames() -> Self {
         let mut condition = Self::every_frame();
-        let _ = condition.narrow(Field::Protocol(0), &Domain::full(16).without(&tags()));
+        let _ = condition.narrow(Field::Protocol(0), &Domain::full(16).without(&TAGS));
         condition
     }
 
@@ -49,7 +49,7 @@ impl Condition {
     #[must_use]
     pub fn tagged_frames() -> Self {
         let mut condition = Self::every_frame();
-        let _ = condition.narrow(Field::Protocol(0), &tags());
+        let _ = condition.narrow(Field::Protocol(0), &TAGS);
         condition
     }
 
@@ -58,6 +58,12 @@ impl Condition {
     pub fn domain(&self, field: Field) -> Domain {
         let (field, _) = base(field);
         self.find(field).cloned().unwrap_or_else(|| Domain::full(field.bits()))
+    }
+
+    /// Whether what stands behind so many tags can be something else than one more.
+    #[must_use]
+    pub fn may_end_behind(&self, depth: u8) -> bool {
+        self.find(Field::Protocol(depth)).is_none_or(|protocol| !protocol.is_within(&TAGS))
     }
 
     pub(super) fn find(&self, field: Field) -> Option<&Domain> {
@@ -97,10 +103,27 @@ impl Condition {
     /// one.
     #[must_use]
     pub fn and(&self, other: &Self) -> Option<Self> {
+        // Most have nothing in common, which is told without a copy.
+        let apart =
+            |(field, domain): &(Field, Domain)| self.find(*field).is_some_and(|known| !known.meets(domain));
+        if other.fields.iter().any(apart) {
+            return None;
+        }
         let mut both = self.clone();
+        let pairs = || self.equal.iter().chain(&other.equal);
+        let compared = |field: Field| pairs().any(|(one, two, _)| *one == field || *two == field);
         for (field, domain) in &other.fields {
-            if both.find(*field) != Some(domain) && !both.narrow(*field, domain) {
-                return None;
+            // What follows of a field as either has it is among its other fields.
+            let known = both.fields.iter().position(|(known, _)| known == field);
+            match known.and_then(|at| both.fields.get_mut(at)) {
+                None if !compared(*field) => both.fields.push((*field, domain.clone())),
+                Some((_, known)) if known.is_within(domain) => {}
+                Some((_, known)) if domain.is_within(known) && !compared(*field) => known.clone_from(domain),
+                _ => {
+                    if !both.narrow(*field, domain) {
+                        return None;
+                    }
+                }
             }
         }
         for &(one, two, equal) in &other.equal {
@@ -278,13 +301,16 @@ impl Narrowing<'_> {
 
     /// If a field is surely `value`, another lies in `domain`.
     fn by(&mut self, field: Field, value: u128, other: Field, domain: &Domain) -> bool {
-        self.domain(field).only(field) != Some(value) || self.narrow(other, domain)
+        let known = self.condition.find(field).and_then(|known| known.only(field));
+        known != Some(value) || self.narrow(other, domain)
     }
 
     /// A field that is 0 where another lies in `domain`, and 1 elsewhere.
     fn back(&mut self, field: Field, domain: &Domain, of: Field) -> bool {
-        let now = self.domain(field);
-        let (inside, outside) = (!now.intersect(domain).is_empty(), !now.without(domain).is_empty());
+        let (inside, outside) = match self.condition.find(field) {
+            Some(now) => (now.meets(domain), !now.is_within(domain)),
+            None => (true, true),
+        };
         self.narrow(of, &Domain::range(u128::from(!inside), u128::from(outside)))
     }
 

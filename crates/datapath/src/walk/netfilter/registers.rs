@@ -111,8 +111,9 @@ impl Registers {
 
     /// Makes every register unknown.
     pub(crate) fn forget_all(&mut self) {
-        let unknown = Piece { bits: 8, source: Source::Unknown };
-        self.pieces = vec![(0, vec![unknown; BYTES])];
+        // As long as pieces can be.
+        let unknown = Piece { bits: 128, source: Source::Unknown };
+        self.pieces = vec![(0, vec![unknown; BYTES * 8 / 128])];
     }
 
     /// Makes what was loaded from a field unknown, because the field is about to be written.
@@ -314,6 +315,12 @@ fn bit_of(bytes: &[u8], at: u32) -> bool {
 
 /// Returns bits of bytes as a number.
 pub(crate) fn number_at(bytes: &[u8], at: u32, bits: u32) -> u128 {
+    if at.is_multiple_of(8) && bits.is_multiple_of(8) {
+        let bytes = bytes.get((at / 8) as usize..((at + bits) / 8) as usize);
+        if let Some(bytes) = bytes {
+            return bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
+        }
+    }
     (at..at + bits).fold(0, |number, at| number << 1 | u128::from(bit_of(bytes, at)))
 }
 
