@@ -37,14 +37,14 @@ pub struct Boot {
     pub time: Duration,
 }
 
-/// Boots `kernel` with the archive `job` and waits for its end; `heard` gets each line of the results port as it comes.
+/// Boots `kernel` with the archives of a job and waits for its end; `heard` gets each line of the results port as it comes.
 ///
 /// # Errors
 /// When QEMU cannot be started; a guest that hangs or panics is not an error here but told in the answer.
 pub fn boot(
     tools: &Tools,
     kernel: &Kernel,
-    job: &[u8],
+    job: [&[u8]; 2],
     manner: Manner,
     heard: impl FnMut(&str),
 ) -> Result<Boot, Error> {
@@ -85,9 +85,9 @@ fn command(tools: &Tools, kernel: &Kernel, directory: &Path, initramfs: &Path, m
     command
 }
 
-/// Writes both archives one after the other; the kernel unpacks them in turn.
-fn join(target: &Path, modules: &Path, job: &[u8]) -> Result<(), Error> {
+/// Writes the archives one after the other; the kernel unpacks them in turn.
+fn join(target: &Path, modules: &Path, job: [&[u8]; 2]) -> Result<(), Error> {
     fs::copy(modules, target).map_err(Error::io("copy", modules))?;
     let mut file = fs::OpenOptions::new().append(true).open(target).map_err(Error::io("open", target))?;
-    file.write_all(job).map_err(Error::io("write", target))
+    job.iter().try_for_each(|part| file.write_all(part)).map_err(Error::io("write", target))
 }

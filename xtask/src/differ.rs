@@ -49,14 +49,14 @@ pub fn run(options: &DifferOptions) -> Result<bool, Error> {
     say(&format!("== building {PROGRAM}"));
     let build = cargo::build_program(PROGRAM)?;
     let arguments = options.program_arguments();
-    let job = initramfs::job(&build, &tools, &arguments)?;
+    let (job, called) = (initramfs::job(&build, &tools)?, initramfs::arguments(&arguments));
     let program = build.binaries.first().map(|binary| binary.path.clone()).unwrap_or_default();
     let manner = Manner { kvm: options.kvm, limit: options.limit() };
 
     say(&format!("== {PROGRAM} {}", arguments.join(" ")));
     let accounts = parallel::map(places, |place| match place {
         Place::Host => on_this_machine(&program, &arguments, manner.limit),
-        Place::Kernel(kernel) => inside(&tools, &kernel, &job, manner),
+        Place::Kernel(kernel) => inside(&tools, &kernel, [&job, &called], manner),
         Place::Missing(version, error) => Account::without(version, &error),
     });
     accounts.iter().for_each(|account| say(&account.to_string()));
@@ -96,7 +96,7 @@ fn on_this_machine(program: &Path, arguments: &[String], limit: Limit) -> Accoun
     }
 }
 
-fn inside(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Account {
+fn inside(tools: &Tools, kernel: &Kernel, job: [&[u8]; 2], manner: Manner) -> Account {
     let place = &kernel.version;
     let boot = match boot::boot(tools, kernel, job, manner, |line| show(place, line)) {
         Ok(boot) => boot,

@@ -1,5 +1,5 @@
-//! The job's half of a guest's memory file system: `guest-init`, the binaries it runs, what they are called with and the
-//! programs they may start. It follows the archive of modules, which is the kernel's. Paths that both sides must agree on live here too.
+//! The job's half of a guest's memory file system: `guest-init`, the binaries it runs and the programs they may start; and
+//! what they are called with. It follows the archive of modules, which is the kernel's. Paths that both sides must agree on live here too.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub const RESULTS_PORT: &str = "/dev/ttyS1";
 ///
 /// # Errors
 /// When a program cannot be read.
-pub fn job(build: &GuestBuild, tools: &Tools, arguments: &[String]) -> Result<Vec<u8>, Error> {
+pub fn job(build: &GuestBuild, tools: &Tools) -> Result<Vec<u8>, Error> {
     let mut archive = Archive::default();
     let read = |path: &Path| fs::read(path).map_err(Error::io("read", path));
     archive.file(Path::new("/init"), &read(&build.init)?);
@@ -39,6 +39,13 @@ pub fn job(build: &GuestBuild, tools: &Tools, arguments: &[String]) -> Result<Ve
         archive.file(program, &read(program)?);
     }
     archive.file(Path::new(LIST_PATH), list.as_bytes());
-    archive.file(Path::new(ARGUMENTS_PATH), arguments.join("\n").as_bytes());
     Ok(archive.finish())
+}
+
+/// Packs what the job's binaries are called with, which may differ from guest to guest.
+#[must_use]
+pub fn arguments(arguments: &[String]) -> Vec<u8> {
+    let mut archive = Archive::default();
+    archive.file(Path::new(ARGUMENTS_PATH), arguments.join("\n").as_bytes());
+    archive.finish()
 }

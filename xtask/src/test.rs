@@ -14,11 +14,24 @@ use crate::packages::LAB;
 use crate::parallel;
 use crate::process::say;
 use crate::qemu::Tools;
-use crate::results::{Results, read_guest, read_host};
+use crate::results::{Outcome, Results, TestName, read_guest, read_host};
 use crate::table::{Place, summarize};
 
 /// How many of a kernel's tests are named with the time they took.
 const TOLD: usize = 5;
+
+/// Tests that take long and are about our own programs: what they ask of the kernel, others ask of every one. One kernel is
+/// enough for them, beside this machine's.
+const OF_ONE_KERNEL: [&str; 6] = [
+    "every_frame_lies_in_one_way",
+    "damaged_anywhere",
+    "killed_at_any_boundary",
+    "what_nobody_confirms_the_watchdog_takes_back",
+    "what_somebody_confirms_stays",
+    "libvirt::clean_traffic_of",
+];
+/// Which.
+const THAT_KERNEL: &str = "6.12";
 
 /// Runs the task; tells whether everything held.
 ///
@@ -72,24 +85,49 @@ fn inside_kernels(options: &TestOptions) -> Vec<Place> {
         let missing = |(version, kernel): (_, Result<_, _>)| Some(missing(version, &kernel.err()?));
         return provided.into_iter().filter_map(missing).collect();
     }
-    let job = cargo::build_guest().and_then(|build| initramfs::job(&build, &tools, &test_arguments(options)));
+    let job = cargo::build_guest().and_then(|build| initramfs::job(&build, &tools));
     let job = match job {
         Ok(job) => job,
         Err(error) => return vec![broken("the build for the kernels", &error)],
     };
     let manner = Manner { kvm: options.kvm, limit: options.limit() };
-    parallel::map(provided, |(version, kernel)| match kernel {
-        Ok(kernel) => boot_one(&tools, &kernel, &job, manner),
+    let runs = |(version, kernel): &(&str, Result<_, _>)| *version == THAT_KERNEL && kernel.is_ok();
+    let that_runs = provided.iter().any(runs);
+    let mut places = parallel::map(provided, |(version, kernel)| match kernel {
+        Ok(kernel) => {
+            let left_out = if that_runs && version != THAT_KERNEL { &OF_ONE_KERNEL[..] } else { &[] };
+            let arguments = initramfs::arguments(&test_arguments(options, left_out));
+            boot_one(&tools, &kernel, [&job, &arguments], manner)
+        }
         Err(error) => missing(version, &error),
-    })
+    });
+    if that_runs {
+        tell_what_was_left_out(&mut places);
+    }
+    places
 }
 
-fn test_arguments(options: &TestOptions) -> Vec<String> {
+/// Counts what was left to one kernel as skipped by the others.
+fn tell_what_was_left_out(places: &mut [Place]) {
+    let that = places.iter().find(|place| place.name == THAT_KERNEL);
+    let tests = that.and_then(|place| place.results.as_ref().ok()).map(|results| &results.tests);
+    let left = |name: &&TestName| OF_ONE_KERNEL.iter().any(|part| name.test.contains(part));
+    let left: Vec<_> = tests.into_iter().flat_map(|tests| tests.keys()).filter(left).cloned().collect();
+    for results in places.iter_mut().filter_map(|place| place.results.as_mut().ok()) {
+        for name in &left {
+            let why = || Outcome::Skipped(format!("one kernel is enough for it: {THAT_KERNEL}"));
+            results.tests.entry(name.clone()).or_insert_with(why);
+        }
+    }
+}
+
+fn test_arguments(options: &TestOptions, left_out: &[&str]) -> Vec<String> {
     let fixed = ["--test-threads=1", "--show-output"].map(str::to_owned);
-    fixed.into_iter().chain(options.filters.iter().cloned()).collect()
+    let left_out = left_out.iter().flat_map(|part| ["--skip".to_owned(), (*part).to_owned()]);
+    fixed.into_iter().chain(left_out).chain(options.filters.iter().cloned()).collect()
 }
 
-fn boot_one(tools: &Tools, kernel: &Kernel, job: &[u8], manner: Manner) -> Place {
+fn boot_one(tools: &Tools, kernel: &Kernel, job: [&[u8]; 2], manner: Manner) -> Place {
     let mut pace = Pace::from(Instant::now());
     let boot = match boot::boot(tools, kernel, job, manner, |line| pace.hear(line, Instant::now())) {
         Ok(boot) => boot,

@@ -12,7 +12,7 @@ use portcullis_snapshot::{IfIndex, Snapshot};
 use portcullis_testnet::fresh;
 
 /// How many configurations are explored in full, and among how many they are looked for.
-const ENOUGH: usize = 4;
+const ENOUGH: usize = 3;
 const SCENARIOS: std::ops::Range<u64> = 1..40;
 /// More ways than most configurations have.
 const MOST_WAYS: usize = 4_000;
