@@ -20,15 +20,20 @@ use crate::table::{Place, summarize};
 /// How many of a kernel's tests are named with the time they took.
 const TOLD: usize = 5;
 
-/// Tests that take long and are about our own programs: what they ask of the kernel, others ask of every one. One kernel is
-/// enough for them, beside this machine's.
-const OF_ONE_KERNEL: [&str; 6] = [
+/// Tests that take long and are about programs, ours and those that write rules: what they ask of the kernel, others ask of
+/// every one. One kernel is enough for them, beside this machine's.
+const OF_ONE_KERNEL: [&str; 11] = [
     "every_frame_lies_in_one_way",
+    "vlan_filtering",
     "damaged_anywhere",
+    "the_script_does_what_the_program_does",
     "killed_at_any_boundary",
     "what_nobody_confirms_the_watchdog_takes_back",
     "what_somebody_confirms_stays",
     "libvirt::clean_traffic_of",
+    "ip::of_iptables",
+    "ip6::of_ip6tables",
+    "a_table_that_changes_is_read_as_it_was_at_one_time",
 ];
 /// Which.
 const THAT_KERNEL: &str = "6.12";
