@@ -14,7 +14,7 @@ use crate::draft::{Draft, found};
 use crate::lower::{self, Lower};
 use crate::methods::Method;
 use crate::sorts::{Sorted, sorted};
-use crate::wants::{Want, wants};
+use crate::wants::{Want, unheard, wants};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -94,6 +94,8 @@ pub struct Plan {
     pub found_left: Vec<Found>,
     /// What worked and will not any more, in sentences.
     pub stops: Vec<String>,
+    /// Which guests do not get through in their own names once it is made, and by which rules, in sentences.
+    pub unheard: Vec<String>,
     /// Remedies that were not chosen because they do not fit.
     pub unfit: Vec<Unfit>,
 }
@@ -209,7 +211,9 @@ pub fn plan(
         return Err(PlanError::CutsOff(cut));
     }
     let (found_closed, found_left) = told_apart(found_before, found_left, &chosen);
-    Ok(Plan { netns, label: now.label(), chosen, changes, claims, found_closed, found_left, stops, unfit })
+    let unheard = bridges.iter().flat_map(|one| unheard(&after, one.bridge)).collect();
+    let label = now.label();
+    Ok(Plan { netns, label, chosen, changes, claims, found_closed, found_left, stops, unheard, unfit })
 }
 
 /// How often it is looked for what else findings name.

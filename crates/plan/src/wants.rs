@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use portcullis_audit::{Access, Alike, BridgeView, Context, PortView, Role};
 use portcullis_datapath::frame::ArpOperation;
-use portcullis_datapath::{FrameBuilder, Payload};
+use portcullis_datapath::{Concrete, FrameBuilder, Payload, Trace, walk};
 use portcullis_prove::{Goal, HostProtocol, Prover};
 use portcullis_snapshot::{Bytes, EtherType, MacAddr};
 
@@ -69,6 +69,41 @@ pub(crate) fn wants(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<Want>
     let prover = Prover::new(context.network()).now();
     wants.retain(|want| want.holds(&prover));
     wants
+}
+
+/// Says which guests do not get through in their own names, as the policy states them: rules drop what they send, which were
+/// made for other addresses, perhaps by a plan before the policy changed.
+pub(crate) fn unheard(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<String> {
+    let stated = |port: &&PortView<'_>| port.stated_ip.as_ref().is_some_and(|nets| !nets.is_empty());
+    let guests = bridge.guests().flat_map(|group| group.members().filter(stated).collect::<Vec<_>>());
+    let dropped = |from: &PortView<'_>| {
+        let wanted = |to: &&PortView<'_>| to.link.index != from.link.index && is_wanted(bridge, from, to);
+        let to = bridge.ports.iter().find(wanted)?;
+        let (sender4, sender6) = senders(from);
+        let [four, six] = [IpAddr::from(sender4), IpAddr::from(sender6)];
+        let states = |own: &IpAddr| from.stated_ip.iter().flatten().any(|net| net.contains(own));
+        let sorts = [("ARP", four), ("IPv4", four), ("IPv6", six)].into_iter().filter(|(_, own)| states(own));
+        let wants = between(from, to);
+        sorts.into_iter().find_map(|(sort, own)| {
+            let want = wants.iter().find(|want| want.sort == sort)?;
+            let rule = dropped_by(context, want)?;
+            let (bridge, port) = (&bridge.link.name, &from.link.name);
+            Some(format!("{bridge}: {sort} of {port} in its own name, {own}: {rule} drops it"))
+        })
+    };
+    guests.filter_map(dropped).collect()
+}
+
+/// The rule that drops a frame on each of its ways, if it is rules that do.
+fn dropped_by(context: &Context<'_>, want: &Want) -> Option<String> {
+    let mut frame = Concrete::new(&want.frame.0)?;
+    let walked = walk(context.network(), want.from.index, &mut frame, Trace::Steps);
+    let is_rule = |function: &str| function == "nft_do_chain";
+    if !walked.outcomes.is_empty() || walked.drops.is_empty() {
+        return None;
+    }
+    let step = walked.steps.iter().rev().find(|step| is_rule(step.function))?;
+    walked.drops.iter().all(|drop| is_rule(drop.function)).then(|| step.because.clone())
 }
 
 /// The first port of a group that is not the one that frames come from.

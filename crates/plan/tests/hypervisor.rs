@@ -176,6 +176,28 @@ fn what_the_policy_states_of_guests_is_enforced() {
 }
 
 #[test]
+fn a_guest_whose_address_the_policy_changes_is_said_to_be_dropped() {
+    let of = |one: &str, two: &str| {
+        format!(
+            "[[port]]\nname = \"veth1\"\nip = [\"{one}\"]\n[[port]]\nname = \"veth2\"\nip = [\"{two}\"]\n"
+        )
+    };
+    let mut snapshot = host();
+    let before = of("192.0.2.1", "192.0.2.2");
+    let first = planned(&snapshot, &before, &[], &[]).unwrap();
+    assert_eq!(first.unheard, [""; 0]);
+    first.changes.iter().for_each(|change| change.make(&mut snapshot.namespaces[0]).unwrap());
+    assert_eq!(planned(&snapshot, &before, &[], &[]).unwrap().unheard, [""; 0]);
+    let changed = planned(&snapshot, &of("192.0.2.1", "192.0.2.9"), &[], &[]).unwrap();
+    let [said] = changed.unheard.as_slice() else { panic!("{:?}", changed.unheard) };
+    assert!(
+        said.starts_with("br0: ARP of veth2 in its own name, 192.0.2.9: nftables netdev portcullis "),
+        "{said}"
+    );
+    assert!(changed.is_empty(), "{}", sketch(&changed));
+}
+
+#[test]
 fn a_bridge_that_is_meant_to_be_reached_stays_so() {
     let plan = planned(&host(), "[[bridge]]\nhost-access = \"allow\"", &[], &[]).unwrap();
     assert!(plan.claims.is_empty());

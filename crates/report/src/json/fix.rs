@@ -40,6 +40,9 @@ pub struct FixDocument {
     pub findings_left: Vec<FixFound>,
     /// What worked and will not any more, in sentences.
     pub stops: Vec<String>,
+    /// Which guests do not get through in their own names, as the policy states them, and by which rules; in sentences.
+    #[serde(default)]
+    pub unheard: Vec<String>,
     /// Remedies that do not fit, and why.
     pub unfit: Vec<FixUnfit>,
 }
@@ -142,6 +145,7 @@ impl FixDocument {
             findings_closed: plan.found_closed.iter().map(FixFound::from).collect(),
             findings_left: plan.found_left.iter().map(FixFound::from).collect(),
             stops: plan.stops.clone(),
+            unheard: plan.unheard.clone(),
             unfit: plan.unfit.iter().map(FixUnfit::from).collect(),
         }
     }

@@ -37,6 +37,11 @@ pub fn fix(out: &mut impl Write, document: &FixDocument) -> io::Result<()> {
     }
     if document.changes.is_empty() {
         let left = document.claims.iter().any(|claim| claim.after.verdict != VerdictName::Isolated);
+        if !document.unheard.is_empty() {
+            let why = "Nothing more is applied while rules drop what the policy lets guests send.";
+            writeln!(out, "{why}")?;
+            return writeln!(out, "Where they are of an earlier plan: portcullis rollback, then fix again.");
+        }
         let why = match (bridges.is_empty(), left) {
             (true, _) => "Nothing to do: nothing is found on any bridge here.",
             (false, false) => "Nothing to do: what the policy wants is proven already.",
@@ -77,6 +82,14 @@ fn write_bridge(out: &mut impl Write, document: &FixDocument, bridge: &str) -> i
     for stops in document.stops.iter().filter_map(|stops| stops.strip_prefix(&prefix)) {
         field(out, 2, "stops", stops)?;
     }
+    let unheard = document.unheard.iter().filter_map(|unheard| unheard.strip_prefix(&prefix));
+    for (at, unheard) in unheard.enumerate() {
+        if at == UNHEARD {
+            field(out, 2, "", "and more; --format json has them all")?;
+            break;
+        }
+        field(out, 2, "drops", unheard)?;
+    }
     for claim in claims().filter(|claim| claim.after.verdict != VerdictName::Isolated) {
         write_left(out, claim)?;
     }
@@ -98,6 +111,9 @@ struct Sort<'d> {
     /// One of which something is left is like no other: what gets through has its names.
     own: Option<&'d str>,
 }
+
+/// So many guests that are not heard are named for a bridge.
+const UNHEARD: usize = 5;
 
 impl<'d> Sort<'d> {
     fn of(document: &'d FixDocument, bridge: &'d str) -> Self {
@@ -123,7 +139,8 @@ impl<'d> Sort<'d> {
                 .map(|found| (&*found.rule, found.severity))
                 .collect(),
             stops: document.stops.iter().filter_map(|stops| stops.strip_prefix(&prefix)).collect(),
-            own: is_left.then_some(bridge),
+            own: (is_left || document.unheard.iter().any(|unheard| unheard.starts_with(&prefix)))
+                .then_some(bridge),
         }
     }
 }
