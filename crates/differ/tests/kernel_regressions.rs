@@ -467,6 +467,11 @@ fn brings_br_netfilter() -> Step {
     })
 }
 
+/// Sees to it that br_netfilter's settings are there, for steps that come before any rule.
+fn load_br_netfilter() {
+    one([bridge(&[0, 1]), vec![brings_br_netfilter()]].concat(), UDP);
+}
+
 #[test]
 fn rules_at_the_priority_of_br_netfilter_may_be_passed_over() {
     let ipv4 = firewall::payload("ether type ip".to_owned(), PayloadBase::Link, 12, CmpOp::Eq, &[8, 0]);
@@ -757,6 +762,7 @@ fn what_a_rule_sends_on_is_shown_to_the_other_devices_chain() {
 fn a_trimmed_packet_may_be_behind_a_tag_again() {
     let family = "bridge";
     let tagged = Step::Sysctl { family, device: None, setting: "bridge-nf-filter-vlan-tagged", value: 1 };
+    load_br_netfilter();
     one(
         [bridge(&[0, 1]), vec![on_bridge("vlan_filtering", 1), tagged]].concat(),
         "02000000101302000000200088a8006486dd6000002000203afffd00000000000000000000000000000cff0200000000000000000000\
@@ -770,31 +776,21 @@ fn br_netfilter_reads_four_bytes_off_behind_a_tag_that_was_put_back() {
         Step::Sysctl { family: "bridge", device: None, setting: "bridge-nf-filter-vlan-tagged", value: 1 };
     let knobs = [on_bridge("vlan_filtering", 1), on_bridge("vlan_protocol", 0x88a8), tagged];
     let steps = [bridge(&[0, 1]), knobs.into()].concat();
-    one([bridge(&[0, 1]), vec![brings_br_netfilter()]].concat(), UDP);
-    let udp = UDP.replacen("0800", "810000060800", 1);
-    agrees(
-        steps.clone(),
-        &[
-            // Version and header length are sought in the identification.
-            (PORTS[0], &udp),
-            (
-                PORTS[0],
-                "02000000200202000000200081000006\
-                 86dd60000000000c11fffd000000000000000000000000000001fd00000000000000000000000000000203e807d0000ccaa3706f7274",
-            ),
-            // The length of addresses, in the sender's second byte.
-            (
-                PORTS[0],
-                "ffffffffffff020000002000810000060806000108000604000102000000200\
-                        00a00000c0000000000000a000001",
-            ),
-        ],
-    );
-    stays_open(
-        steps,
-        "ffffffffffff0200000020008100000608060001080006040001020400002000\
-         0a00000c0000000000000a000001",
-    );
+    load_br_netfilter();
+    let tag = |frame: &str, protocol: &str| frame.replacen(protocol, &format!("81000006{protocol}"), 1);
+    let ipv6 = "02000000200202000000200086dd60000000000c11fffd000000000000000000000000000001\
+                fd00000000000000000000000000000203e807d0000ccaa3706f7274";
+    let arp = |sender: &str| {
+        format!("ffffffffffff02000000200008060001080006040001{sender}0a00000c0000000000000a000001")
+    };
+    // Version and header length are sought in the identification; the length of addresses in the sender's second byte.
+    let certain = [tag(UDP, "0800"), tag(ipv6, "86dd"), tag(&arp("020000002000"), "0806")];
+    agrees(steps.clone(), &certain.each_ref().map(|frame| (PORTS[0], frame.as_str())));
+    // There they may be, and then bytes within the header count for its beginning.
+    let identified = UDP.replacen("001f00004011709d", "4500000040112bbc", 1);
+    for frame in [tag(&identified, "0800"), tag(&arp("020400002000"), "0806")] {
+        stays_open(steps.clone(), &frame);
+    }
 }
 
 #[test]

@@ -32,8 +32,9 @@ impl<'a> Concrete<'a> {
             Field::Src => self.number(6, 6),
             Field::Protocol(depth) => self.protocol(depth),
             Field::Length(depth) => self.rest(payload(depth)).len() as u128,
-            Field::Ip4(depth, Ip4Field::LengthsRight) => self.ip4(payload(depth), Ip4Field::LengthsRight),
-            Field::Ip4(depth, Ip4Field::FragmentBits) => self.ip4(payload(depth), Ip4Field::FragmentBits),
+            Field::Ip4(depth, field @ (Ip4Field::LengthsRight | Ip4Field::FragmentBits)) => {
+                self.ip4(payload(depth), field)
+            }
             other => self.value(other),
         }
     }

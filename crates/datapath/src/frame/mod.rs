@@ -125,7 +125,7 @@ impl From<ipnet::Ipv6Net> for Set {
 
 /// A list of disjoint sets is a partition: class n is the n-th set.
 impl Partition for [Set] {
-    #[inline]
+    #[inline(always)]
     fn class_of(&self, value: u128) -> Option<usize> {
         self.iter().position(|set| set.contains(value))
     }
@@ -140,7 +140,7 @@ impl Partition for [Set] {
 impl<const N: usize> Partition for [Set; N] {
     #[inline(always)]
     fn class_of(&self, value: u128) -> Option<usize> {
-        self.iter().position(|set| set.contains(value))
+        self.as_slice().class_of(value)
     }
 
     fn for_each_class(&self, each: &mut dyn FnMut(usize, Set)) {

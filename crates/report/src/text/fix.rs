@@ -36,12 +36,12 @@ pub fn fix(out: &mut impl Write, document: &FixDocument) -> io::Result<()> {
         writeln!(out)?;
     }
     if document.changes.is_empty() {
-        let left = document.claims.iter().any(|claim| claim.after.verdict != VerdictName::Isolated);
         if !document.unheard.is_empty() {
             let why = "Nothing more is applied while rules drop what the policy lets guests send.";
             writeln!(out, "{why}")?;
             return writeln!(out, "Where they are of an earlier plan: portcullis rollback, then fix again.");
         }
+        let left = document.claims.iter().any(|claim| claim.after.verdict != VerdictName::Isolated);
         let why = match (bridges.is_empty(), left) {
             (true, _) => "Nothing to do: nothing is found on any bridge here.",
             (false, false) => "Nothing to do: what the policy wants is proven already.",

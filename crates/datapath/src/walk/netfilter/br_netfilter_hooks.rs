@@ -226,14 +226,14 @@ impl<'s, F: Frame> Walker<'_, 's, F> {
             NftFamily::Ip6 => {
                 self.frame.is(Field::Ip6(d, Ip6Field::TotalLength), Set::Range(0x6000 + 40, 0x6fff + 40))
             }
-            // ar_pln, in the place of the sender's second byte: with another length the packet is left alone.
-            _ if !self
-                .frame
-                .is(Field::Arp(d, ArpField::SenderMac), Set::Masked { value: 4 << 32, mask: 0xff << 32 }) =>
-            {
-                return Some(None);
+            _ => {
+                // ar_pln, in the place of the sender's second byte: with another length the packet is left alone.
+                let length = Set::Masked { value: 4 << 32, mask: 0xff << 32 };
+                if !self.frame.is(Field::Arp(d, ArpField::SenderMac), length) {
+                    return Some(None);
+                }
+                true
             }
-            _ => true,
         };
         if !passes {
             let why = format_args!("four bytes off, behind a tag that was put back");

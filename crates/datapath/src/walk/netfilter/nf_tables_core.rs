@@ -67,10 +67,10 @@ impl<F: Frame> Walker<'_, '_, F> {
             {
                 return NfVerdict::Paused;
             }
-            let candidate = match &mut loaded {
-                Some(loaded) => self.nft_candidate(skb, &mut pkt, loaded, (chain, next)),
-                None => Candidate { at: next, verdict: None },
-            };
+            let known = loaded.as_mut();
+            let candidate = known
+                .and_then(|loaded| self.nft_candidate(skb, &mut pkt, loaded, (chain, next)))
+                .unwrap_or(Candidate { at: next, verdict: None });
             let rule = ruleset.chains.get(chain).and_then(|chain| chain.rules.get(candidate.at));
             let Some(rule) = rule else {
                 // The end of a chain: back to where it was jumped to from, or to the policy.

@@ -62,24 +62,26 @@ impl<F: Frame> Walker<'_, '_, F> {
         prepares.then_some(Loaded { sight: None, place: NOWHERE, left: Rules::Word(0) })
     }
 
-    /// The first rule of a chain from one on whose tests all hold.
+    /// The first rule of a chain from one on whose tests all hold; `None` if tests do not tell, so that the next rule is to be
+    /// evaluated.
     pub(super) fn nft_candidate<'s>(
         &mut self,
         skb: &mut Skb,
         pkt: &mut Pktinfo<'_, 's>,
         loaded: &mut Loaded,
         place: (usize, usize),
-    ) -> Candidate<'s> {
+    ) -> Option<Candidate<'s>> {
         let ruleset = pkt.ruleset;
-        let none = Candidate { at: usize::MAX, verdict: None };
         let devices = self.network.hooks().device_names(self.network.netns());
-        let Some(prepared) = ruleset.prepared(place.0, devices) else { return none };
+        let prepared = ruleset.prepared(place.0, devices)?;
         if loaded.place != place {
-            self.nft_find(skb, pkt, loaded, prepared, place);
+            self.nft_find(skb, pkt, loaded, prepared, place)?;
         }
-        let Some(at) = loaded.left.take_first() else { return none };
+        let Some(at) = loaded.left.take_first() else {
+            return Some(Candidate { at: usize::MAX, verdict: None });
+        };
         loaded.place = (place.0, at + 1);
-        Candidate { at, verdict: prepared.verdicts.get(at).copied().flatten() }
+        Some(Candidate { at, verdict: prepared.verdicts.get(at).copied().flatten() })
     }
 
     /// Finds the rules of a chain from one on whose tests all hold.
@@ -90,26 +92,30 @@ impl<F: Frame> Walker<'_, '_, F> {
         loaded: &mut Loaded,
         prepared: &Prepared<'_>,
         place: (usize, usize),
-    ) {
-        let sight = loaded.sight.get_or_insert_with(|| self.nft_sight(skb, pkt));
+    ) -> Option<()> {
+        if loaded.sight.is_none() {
+            loaded.sight = self.nft_sight(skb, pkt);
+        }
+        let (sight, frame) = (loaded.sight.as_ref()?, self.frame.raw()?);
         let mut left = Rules::from(place.1, prepared.verdicts.len());
         let Dimensions { short, long, evaluated } = &prepared.dimensions;
-        let frame = self.frame.raw();
-        left.narrow(short, |load| sight.load(frame?, skb, load));
-        left.narrow(long, |load| sight.load(frame?, skb, load));
+        left.narrow(short, |load| sight.load(frame, skb, load));
+        left.narrow(long, |load| sight.load(frame, skb, load));
         left.narrow(evaluated, |load| self.nft_evaluate_meta(skb, pkt, load));
         (loaded.left, loaded.place) = (left, place);
+        Some(())
     }
 
-    fn nft_sight(&mut self, skb: &Skb, pkt: &mut Pktinfo<'_, '_>) -> Sight {
+    fn nft_sight(&mut self, skb: &Skb, pkt: &mut Pktinfo<'_, '_>) -> Option<Sight> {
         let length = self.length_field(skb);
-        let length = self.frame.known(length).unwrap_or(0) as usize;
+        let transport = self.nft_pktinfo(skb, pkt);
+        let frame = self.frame.raw()?;
+        let length = frame.known(length)? as usize;
         let network = ETH_HLEN + 4 * usize::from(skb.depth);
-        let transport = self.nft_pktinfo(skb, pkt).zip(self.frame.raw());
-        let protocol = transport.map(|(transport, frame)| (frame.value(transport.protocol) as u64) << 56);
+        let protocol = transport.map(|transport| (frame.value(transport.protocol) as u64) << 56);
         // Nothing of it, of a packet that has none.
         let header = match transport {
-            Some((Transport { later_fragment: false, .. }, frame)) => {
+            Some(Transport { later_fragment: false, .. }) => {
                 let start = frame.transport(skb.depth).unwrap_or(0).max(network);
                 (start, (network + length).saturating_sub(start))
             }
@@ -124,11 +130,11 @@ impl<F: Frame> Walker<'_, '_, F> {
         let of_device = |device: Option<IfIndex>| {
             Some(u64::from(u32::from_be_bytes(device.map_or(0, |device| device.0).to_ne_bytes())) << 32)
         };
-        let ethertype = self.frame.known(Field::Protocol(skb.depth)).map(|protocol| (protocol as u64) << 48);
-        Sight {
+        let ethertype = (frame.known(Field::Protocol(skb.depth))? as u64) << 48;
+        Some(Sight {
             headers: [link, (network, length), header],
-            meta: [of_device(pkt.state.iif), of_device(pkt.state.oif), ethertype, protocol],
-        }
+            meta: [of_device(pkt.state.iif), of_device(pkt.state.oif), Some(ethertype), protocol],
+        })
     }
 
     /// `nft_meta_get_eval`; the first byte is the number's first.
