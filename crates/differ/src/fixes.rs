@@ -308,7 +308,7 @@ fn make_and_take_back(stand: &Stand, changes: &[Change]) -> Result<Passed, Error
     if refused.is_none() {
         taken_back?;
     }
-    Ok(Passed { before, with, after: stand.snapshot()?, refused })
+    Ok(Passed { before, with, after: stand.snapshot_with_addresses_in_use()?, refused })
 }
 
 /// Whether a change is part of a remedy of those that are chosen without being asked for.

@@ -12,7 +12,7 @@ use portcullis_kernel::packet::{self, Captured, EVERY_PROTOCOL, PacketSocket, Pr
 use portcullis_kernel::raw::{Delivered, RawSocket};
 use portcullis_kernel::tap::Tap;
 use portcullis_kernel::{Change, Error, capture, link, nftables, sysctl};
-use portcullis_snapshot::{EtherType, FdbEntry, IfIndex, Neighbour, Netns as Seen};
+use portcullis_snapshot::{EtherType, FdbEntry, IfIndex, Neighbour, Netns as Seen, Reading};
 
 use crate::fixes;
 use crate::generate::EXPERIMENT;
@@ -23,6 +23,8 @@ use crate::step::{Means, Step};
 const LIMIT: Duration = Duration::from_secs(10);
 /// RFC 2863: the device can pass packets.
 const IF_OPER_UP: u8 = 6;
+/// `IFA_F_TENTATIVE` (`include/uapi/linux/if_addr.h`): the address waits for duplicate address detection.
+const TENTATIVE: u32 = 0x40;
 /// The IP protocols that raw sockets listen for: ICMP, IGMP, UDP, GRE; and UDP, ICMPv6.
 const IPV4_PROTOCOLS: [u8; 4] = [1, 2, 17, 47];
 const IPV6_PROTOCOLS: [u8; 2] = [17, 58];
@@ -222,6 +224,28 @@ impl Stand {
     /// Reads the host's namespace.
     pub(crate) fn snapshot(&self) -> Result<Seen, Error> {
         capture::here()
+    }
+
+    /// Reads the host's namespace once no address waits for duplicate address detection.
+    ///
+    /// An interface that may use IPv6 again makes its link-local address anew, and the kernel asks a moment later whether another
+    /// has it (`addrconf_dad_work`), be it with no question at all; the route to it comes only then.
+    pub(crate) fn snapshot_with_addresses_in_use(&self) -> Result<Seen, Error> {
+        let start = Instant::now();
+        loop {
+            let seen = capture::here()?;
+            let Reading::Read(addresses) = &seen.addresses else { return Ok(seen) };
+            let Some(waiting) = addresses.iter().find(|address| address.flags & TENTATIVE != 0) else {
+                // It was so before the routes were read, but they may have been read while the kernel was at it.
+                return capture::here();
+            };
+            if start.elapsed() > LIMIT {
+                let what =
+                    format!("waiting until {} of interface {} may be used", waiting.address, waiting.device);
+                return Err(Error::Malformed { what, detail: format!("not in {LIMIT:?}") });
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Reads the neighbour table.
