@@ -25,6 +25,8 @@ pub(crate) struct Facts {
     pub(crate) neighbours: Vec<IfIndex>,
     /// Devices that a neighbour advertisement of the host's left by.
     pub(crate) advertisements: Vec<IfIndex>,
+    /// The hardware addresses that answers of the host's went to.
+    pub(crate) answered: Vec<MacAddr>,
     /// What reached protocol handlers: the device, the protocol, what the frame was taken for.
     pub(crate) handled: Vec<(IfIndex, EtherType, PacketType)>,
     /// Whether a prefix was taken from a router advertisement; `None` if nothing would show it.
@@ -112,7 +114,16 @@ pub(crate) fn inner(bytes: &[u8]) -> Option<(u8, EtherType)> {
 
 /// Returns a frame's source.
 pub(crate) fn source(bytes: &[u8]) -> MacAddr {
-    Concrete::new(bytes).map_or(MacAddr::ZERO, |frame| MacAddr::from_u64(frame.value(Field::Src) as u64))
+    address(bytes, Field::Src)
+}
+
+/// Returns a frame's destination.
+pub(crate) fn destination(bytes: &[u8]) -> MacAddr {
+    address(bytes, Field::Dst)
+}
+
+fn address(bytes: &[u8], field: Field) -> MacAddr {
+    Concrete::new(bytes).map_or(MacAddr::ZERO, |frame| MacAddr::from_u64(frame.value(field) as u64))
 }
 
 /// Returns the devices that something sent by `device` passes on its way to the cables.

@@ -94,6 +94,7 @@ struct Total {
     cases: u64,
     open: u64,
     unsent: u64,
+    endless: u64,
     transient: u64,
     mismatches: u64,
     refused: BTreeMap<String, u64>,
@@ -314,6 +315,7 @@ impl Total {
         self.cases += account.cases;
         self.open += account.open;
         self.unsent += account.unsent;
+        self.endless += u64::from(account.endless.is_some());
         self.transient += u64::from(account.transient.is_some());
         for (at, reason) in &account.refused {
             let what = scenario.steps.get(*at).map_or("?", |step| step.sort());
@@ -336,12 +338,13 @@ impl Total {
         }
         let minutes = time.as_secs_f64() / 60.0;
         println!(
-            "seed {seed}: {} cases in {} scenarios, {:.0} a minute; {} with open questions, {} not sent, {} transient; {} mismatches",
+            "seed {seed}: {} cases in {} scenarios, {:.0} a minute; {} with open questions, {} not sent, {} without end, {} transient; {} mismatches",
             self.cases,
             self.scenarios,
             self.cases as f64 / minutes,
             self.open,
             self.unsent,
+            self.endless,
             self.transient,
             self.mismatches,
         );

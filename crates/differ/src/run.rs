@@ -7,6 +7,7 @@ use std::time::Duration;
 use portcullis_datapath::{Learned, Step as Decision, Trace};
 use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_kernel::netlink::Event;
+use portcullis_kernel::packet::MOST_AT_ONCE;
 use portcullis_snapshot::{Kernel, Netns, Reading, SCHEMA, Snapshot};
 
 use crate::Error;
@@ -39,6 +40,8 @@ pub struct Account {
     pub transient: Option<Mismatch>,
     /// Which steps the kernel refused, with its reason.
     pub refused: Vec<(usize, String)>,
+    /// A frame of which copies went round without end, as the walk left open too. What comes after it was not sent.
+    pub endless: Option<usize>,
     /// Whether the knob that the walk was kept from seeing was ever turned.
     pub hidden: bool,
     /// The open questions, each as often as it came.
@@ -153,6 +156,8 @@ struct Course<'a> {
     stand: Stand,
     snapshot: Snapshot,
     account: Account,
+    /// Whether the kernel is sending the last frame round and round, so that no other can be told from it.
+    goes_round: bool,
 }
 
 impl<'a> Course<'a> {
@@ -160,7 +165,8 @@ impl<'a> Course<'a> {
         let stand = Stand::build(&scenario.steps)?;
         let snapshot = wrap(stand.snapshot()?);
         let refused = stand.refused.iter().map(|(at, error)| (*at, error.to_string())).collect();
-        Ok(Self { scenario, blind, stand, snapshot, account: Account { refused, ..Account::default() } })
+        let account = Account { refused, ..Account::default() };
+        Ok(Self { scenario, blind, stand, snapshot, account, goes_round: false })
     }
 
     fn finish(mut self) -> Result<(Account, Stand), Error> {
@@ -176,6 +182,10 @@ impl<'a> Course<'a> {
         for (at, sent) in self.scenario.frames.iter().enumerate() {
             if let Some(mismatch) = self.frame(sent)? {
                 return Ok(Some(Mismatch { frame: Some(at), ..mismatch }));
+            }
+            if self.goes_round {
+                self.account.endless = Some(at);
+                return Ok(None);
             }
         }
         let differences = self.renew(Stale::Tables)?;
@@ -239,6 +249,7 @@ impl<'a> Course<'a> {
         loop {
             self.stand.settle(ROUNDS)?;
             heard.add(self.stand.listen()?);
+            self.goes_round = heard.host.len() >= MOST_AT_ONCE;
             let seen = gather(&mark, &heard, &before, &self.stand.counters()?);
             let mut differences = compare(&expected, &seen, netns);
             if let Some(sender) = sender {
@@ -251,7 +262,10 @@ impl<'a> Course<'a> {
                 (true, Copies::Awaited) => Duration::from_millis(10),
                 (false, _) => PATIENCE,
             };
-            if patience.is_zero() || !self.stand.hears_more(patience)? {
+            if self.goes_round && !expected.open {
+                differences.push(Difference::Unexpected("copies that go round without end".to_owned()));
+            }
+            if self.goes_round || patience.is_zero() || !self.stand.hears_more(patience)? {
                 if expected.open {
                     self.account.open += 1;
                     self.account

@@ -103,7 +103,7 @@ impl Stand {
             handlers: inet.into_iter().map(listen).collect::<Result<_, _>>()?,
             raw: raw.collect::<Result<_, Error>>()?,
             // Links, neighbours and FDB, IPv4 and IPv6 addresses and routes, IPv6 prefixes, MDB.
-            events: Events::subscribe(&[1, 3, 5, 7, 9, 11, 18, 26])?,
+            events: Events::subscribe(Family::Route, &[1, 3, 5, 7, 9, 11, 18, 26])?,
             refused: Vec::new(),
             guests,
         };

@@ -24,7 +24,7 @@ use portcullis_kernel::link::NUD_REACHABLE;
 use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_snapshot::{
     BoolOpt, CmpOp, EtherType, Hex, MacAddr, MdbGroup, MetaKey, NftBaseChain, NftExpr, NftFamily, NftVerdict,
-    PayloadBase, PayloadSum, TcAction, TcActionKind, TcClassifier, TcFilter, TcHookKind, TcVerdict,
+    PayloadBase, PayloadSum, TcAction, TcActionKind, TcClassifier, TcFilter, TcHookKind, TcVerdict, U32Node,
     VlanAction, VlanFlags, VlanId, VlanTag,
 };
 use portcullis_testnet::{fresh, skip};
@@ -613,10 +613,14 @@ fn the_hosts_postrouting_may_stop_a_neighbour_advertisement() {
         base.policy_drop = true;
     }
     let steps = [bridge(&[0]), vec![address(BRIDGE, "fd00::1"), Step::Chain(chain)]].concat();
+    stays_open(steps, &solicitation(guest_mac(0)));
+}
+
+/// Somebody asks for `fd00::1`, and says where the answer is to go.
+fn solicitation(by: MacAddr) -> String {
     let (from, target) = ("fe80::77".parse().unwrap(), "fd00::1".parse().unwrap());
     let solicitation = Payload::NeighbourSolicitation { from, to: target, target };
-    let frame = FrameBuilder::new(MacAddr::BROADCAST, guest_mac(0)).payload(&solicitation);
-    stays_open(steps, &Hex(&frame).to_string());
+    Hex(&FrameBuilder::new(MacAddr::BROADCAST, by).payload(&solicitation)).to_string()
 }
 
 #[test]
@@ -640,6 +644,24 @@ fn a_tpid_is_written_over() {
     );
 }
 
+/// A filter of this classifier at the ingress of a device, with one action.
+fn filters(device: Name, classifier: TcClassifier, action: TcAction) -> [Step; 2] {
+    let filter = TcFilter {
+        chain: 0,
+        priority: 1,
+        protocol: 3,
+        handle: 1,
+        classifier,
+        classid: None,
+        indev: None,
+        flags: 0,
+        actions: vec![action],
+    };
+    let qdisc = Qdisc { device, ingress_block: None, egress_block: None };
+    let place = Place::Device(device, TcHookKind::Ingress);
+    [Step::Qdisc(qdisc), Step::TcFilter(Box::new(Filter { place, filter }))]
+}
+
 #[test]
 fn a_pushed_tag_of_another_kind_than_the_bridges_stays_open() {
     let tag = VlanTag { id: 5, protocol: EtherType::SVLAN, priority: Some(0) };
@@ -648,24 +670,8 @@ fn a_pushed_tag_of_another_kind_than_the_bridges_stays_open() {
         verdict: Some(TcVerdict::Pipe),
         skip_sw: false,
     };
-    let filter = TcFilter {
-        chain: 0,
-        priority: 1,
-        protocol: 3,
-        handle: 1,
-        classifier: TcClassifier::Matchall,
-        classid: None,
-        indev: None,
-        flags: 0,
-        actions: vec![action],
-    };
-    let qdisc = Qdisc { device: PORTS[0], ingress_block: None, egress_block: None };
-    let place = Place::Device(PORTS[0], TcHookKind::Ingress);
-    let more = vec![
-        on_bridge("vlan_filtering", 1),
-        Step::Qdisc(qdisc),
-        Step::TcFilter(Box::new(Filter { place, filter })),
-    ];
+    let [qdisc, filter] = filters(PORTS[0], TcClassifier::Matchall, action);
+    let more = vec![on_bridge("vlan_filtering", 1), qdisc, filter];
     stays_open([bridge(&[0, 1]), more].concat(), "ffffffffffff02000000200088b5706f727463756c6c6973");
 }
 
@@ -791,6 +797,43 @@ fn br_netfilter_reads_four_bytes_off_behind_a_tag_that_was_put_back() {
     for frame in [tag(&identified, "0800"), tag(&arp("020400002000"), "0806")] {
         stays_open(steps.clone(), &frame);
     }
+}
+
+#[test]
+fn an_answer_to_a_macvlan_port_comes_back_to_be_routed_on() {
+    const BRIDGE_MODE: u32 = 4;
+    let forwarding = Step::Sysctl { family: "ipv6", device: None, setting: "forwarding", value: 1 };
+    let host = vec![address(BRIDGE, "fd00::1"), forwarding];
+    let steps = [bridge(&[0]), macvlan_port(2, BRIDGE_MODE), host].concat();
+    one(steps, &solicitation(mac(PORTS[2])));
+}
+
+#[test]
+fn what_goes_round_without_end_is_left_open_and_ends_the_scenario() {
+    const PASSTHRU: u32 = 8;
+    // What the lower device takes in goes up to the macvlan by a queue of its own, which no limit of nesting counts, and the
+    // filter sends it back to the lower device.
+    let macvlan = UPLINK_MACVLANS[0];
+    let back =
+        TcActionKind::Mirred { redirect: true, ingress: true, device: Some(index(UPLINK)), block: None };
+    let action = TcAction { kind: back, verdict: Some(TcVerdict::Stolen), skip_sw: false };
+    let every = U32Node {
+        flags: U32Node::TERMINAL,
+        keys: Vec::new(),
+        link: None,
+        mark: None,
+        offset_shift: 0,
+        offset_mask: 0,
+        offset: 0,
+        offset_at: 0,
+        hash_at: 0,
+        hash_mask: 0,
+    };
+    let mut steps = Vec::from(cable(UPLINK, OUTSIDE));
+    steps.extend([Step::Macvlan { name: macvlan, lower: UPLINK, mode: PASSTHRU }, Step::Up(macvlan)]);
+    steps.extend(filters(macvlan, TcClassifier::U32(every), action));
+    let frame = format!("ffffffffffff020000002000{ARP}0200000020000a00000b0000000000000a000001");
+    check(steps, &[(UPLINK, &frame)], |account| assert_eq!(account.endless, Some(0)));
 }
 
 #[test]

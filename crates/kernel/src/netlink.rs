@@ -1,6 +1,6 @@
 //! Netlink sockets: requests with their answers, dumps that are consistent, batches.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, NetlinkAddr, recv, send};
@@ -22,6 +22,16 @@ pub enum Family {
     Netfilter,
     /// Socket diagnostics.
     SockDiag,
+}
+
+impl Family {
+    const fn protocol(self) -> i32 {
+        match self {
+            Self::Route => libc::NETLINK_ROUTE,
+            Self::Netfilter => libc::NETLINK_NETFILTER,
+            Self::SockDiag => libc::NETLINK_SOCK_DIAG,
+        }
+    }
 }
 
 /// One message out of an answer.
@@ -47,11 +57,7 @@ impl Socket {
     /// # Errors
     /// If the kernel does not have the family.
     pub fn open(family: Family) -> Result<Self, Error> {
-        let protocol = match family {
-            Family::Route => libc::NETLINK_ROUTE,
-            Family::Netfilter => libc::NETLINK_NETFILTER,
-            Family::SockDiag => libc::NETLINK_SOCK_DIAG,
-        };
+        let protocol = family.protocol();
         let what = || format!("opening a netlink socket ({family:?})");
         let fd =
             sys::socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol).map_err(|e| Error::refused(what(), e))?;
@@ -323,16 +329,16 @@ impl Events {
     /// # Errors
     /// If the kernel refuses the socket.
     pub fn of_links() -> Result<Self, Error> {
-        Self::subscribe(&[libc::RTNLGRP_LINK])
+        Self::subscribe(Family::Route, &[libc::RTNLGRP_LINK])
     }
 
-    /// Listens to groups (`RTNLGRP_*`) from now on, in the calling thread's namespace.
+    /// Listens to groups (`RTNLGRP_*`, `NFNLGRP_*`) from now on, in the calling thread's namespace.
     ///
     /// # Errors
     /// If the kernel refuses the socket, or has no such group.
-    pub fn subscribe(groups: &[u32]) -> Result<Self, Error> {
+    pub fn subscribe(family: Family, groups: &[u32]) -> Result<Self, Error> {
         let refused = |errno| Error::refused("listening for changes", errno);
-        let fd = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_NONBLOCK, libc::NETLINK_ROUTE);
+        let fd = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_NONBLOCK, family.protocol());
         let fd = fd.map_err(refused)?;
         nix::sys::socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(refused)?;
         for group in groups {
@@ -364,5 +370,11 @@ impl Events {
                 Err(errno) => return Err(Error::refused("listening for changes", errno)),
             }
         }
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }

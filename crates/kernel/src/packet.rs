@@ -21,6 +21,10 @@ pub struct Captured {
     pub pkt_type: u8,
 }
 
+/// How many frames or packets are returned at once: more than a socket holds, and not all of what goes round without end and
+/// may come faster than it is read.
+pub const MOST_AT_ONCE: usize = 16_384;
+
 /// `PACKET_OUTGOING`: this host sent it.
 pub const OUTGOING: u8 = 4;
 
@@ -122,7 +126,7 @@ impl PacketSocket {
         }
     }
 
-    /// Returns what has arrived so far, without waiting; frames that this host sent are left out.
+    /// Returns what has arrived so far, without waiting, [`MOST_AT_ONCE`] at most; frames that this host sent are left out.
     ///
     /// # Errors
     /// If the interface went away.
@@ -132,16 +136,12 @@ impl PacketSocket {
         Ok(frames)
     }
 
-    /// Returns what has passed so far in either direction, without waiting.
+    /// Returns what has passed so far in either direction, without waiting, [`MOST_AT_ONCE`] at most.
     ///
     /// # Errors
     /// If the interface went away.
     pub fn drain_both_ways(&mut self) -> Result<Vec<Captured>, Error> {
-        let mut frames = Vec::new();
-        while let Some(captured) = self.receive()? {
-            frames.push(captured);
-        }
-        Ok(frames)
+        std::iter::from_fn(|| self.receive().transpose()).take(MOST_AT_ONCE).collect()
     }
 
     /// Waits until a frame arrives that `wanted` says yes to, and returns all that came until then, that one last.

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use portcullis_snapshot::IfIndex;
 
+use crate::packet::MOST_AT_ONCE;
 use crate::{Error, sys};
 
 /// A packet that was delivered to the host.
@@ -46,16 +47,12 @@ impl RawSocket {
         Ok(Self { fd, buffer: vec![0; 65536] })
     }
 
-    /// Returns what was delivered so far, without waiting.
+    /// Returns what was delivered so far, without waiting, [`MOST_AT_ONCE`] at most.
     ///
     /// # Errors
     /// If the kernel refuses to tell.
     pub fn drain(&mut self) -> Result<Vec<Delivered>, Error> {
-        let mut delivered = Vec::new();
-        while let Some(next) = self.receive()? {
-            delivered.push(next);
-        }
-        Ok(delivered)
+        std::iter::from_fn(|| self.receive().transpose()).take(MOST_AT_ONCE).collect()
     }
 
     fn receive(&mut self) -> Result<Option<Delivered>, Error> {

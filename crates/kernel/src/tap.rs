@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use portcullis_snapshot::IfIndex;
 
+use crate::packet::MOST_AT_ONCE;
 use crate::{Error, sys};
 
 const DEVICE: &str = "/dev/net/tun";
@@ -57,20 +58,21 @@ impl Tap {
         self.file.write_all(frame).map_err(|error| Error::file(DEVICE, error))
     }
 
-    /// Returns what has arrived for the guest, without waiting.
+    /// Returns what has arrived for the guest, without waiting, [`MOST_AT_ONCE`] at most.
     ///
     /// # Errors
     /// If the interface went away.
     pub fn drain(&mut self) -> Result<Vec<Vec<u8>>, Error> {
         let (mut frames, mut buffer) = (Vec::new(), vec![0; 65536]);
-        loop {
+        while frames.len() < MOST_AT_ONCE {
             match self.file.read(&mut buffer) {
                 Ok(length) => frames.push(buffer.get(..length).unwrap_or_default().to_vec()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(frames),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::file(DEVICE, error)),
             }
         }
+        Ok(frames)
     }
 }
 

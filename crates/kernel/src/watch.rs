@@ -1,4 +1,4 @@
-//! Waiting until something happens in a directory, or the other end of a pipe is closed.
+//! Waiting until something happens in a directory, the other end of a pipe is closed, or anything changes in a namespace.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -9,6 +9,55 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::Error;
+use crate::netlink::{Events, Family};
+use crate::packet::wait_readable;
+
+/// `NFNLGRP_NFTABLES` (`include/uapi/linux/netfilter/nfnetlink.h`).
+const NFTABLES: u32 = 7;
+/// What `rtnetlink` tells of that decides where frames go.
+const ROUTE: [u32; 12] = [
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_NEIGH,
+    libc::RTNLGRP_TC,
+    libc::RTNLGRP_IPV4_IFADDR,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV4_RULE,
+    libc::RTNLGRP_IPV6_IFADDR,
+    libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_IPV6_RULE,
+    libc::RTNLGRP_IPV4_NETCONF,
+    libc::RTNLGRP_IPV6_NETCONF,
+    libc::RTNLGRP_MDB,
+];
+
+/// Hears of whatever the kernel tells of that decides where frames go, in one network namespace.
+///
+/// It tells nothing of most settings under `/proc/sys`, nor of the rules of iptables-legacy, ebtables-legacy and arptables-legacy.
+#[derive(Debug)]
+pub struct Changes(Vec<Events>);
+
+impl Changes {
+    /// Listens from now on, in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// If the kernel refuses the socket.
+    pub fn listen() -> Result<Self, Error> {
+        let mut heard = vec![Events::subscribe(Family::Route, &ROUTE)?];
+        // Where nftables cannot be had there is nothing of it to hear.
+        heard.extend(Events::subscribe(Family::Netfilter, &[NFTABLES]).ok());
+        Ok(Self(heard))
+    }
+
+    /// Waits until something changes, or for some time; tells whether something did. Several changes are one.
+    ///
+    /// # Errors
+    /// If the kernel refuses to wait, or to tell.
+    pub fn wait(&mut self, at_most: Duration) -> Result<bool, Error> {
+        wait_readable(self.0.iter().map(AsFd::as_fd), at_most)?;
+        let told = self.0.iter_mut().map(Events::drain).collect::<Result<Vec<_>, _>>()?;
+        Ok(!told.concat().is_empty())
+    }
+}
 
 /// Hears of files that are written or taken away in a directory.
 #[derive(Debug)]
