@@ -21,6 +21,12 @@ pub enum Error {
         /// Which.
         pid: Option<u32>,
     },
+    /// A process applies again whatever goes missing. Nothing was done.
+    #[error("another process{} watches over this network namespace, and applies again what is undone", pid_text(*.pid))]
+    Watched {
+        /// Which.
+        pid: Option<u32>,
+    },
     /// Something was applied that nobody has confirmed yet.
     #[error("the changes that process {pid} applied ({command}) wait to be confirmed")]
     Unconfirmed {

@@ -197,19 +197,11 @@ impl Journal {
         let failed = |error| Error::file(path, error);
         let mut line = serde_json::to_vec(&header).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
-        let new = path.with_extension("new");
-        let mut options = File::options();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
-        let written = write(&mut file, &line)
-            .and_then(|()| std::fs::rename(&new, path))
-            .and_then(|()| sync_directory(path));
-        if let Err(error) = written {
-            // Nothing was begun: neither name says anything worth keeping.
-            let _ = std::fs::remove_file(&new);
+        put(path, &line).map_err(|error| {
+            // Nothing was begun: the name says nothing worth keeping.
             let _ = std::fs::remove_file(path);
-            return Err(failed(error));
-        }
+            failed(error)
+        })?;
         let entries = Entries { header, begun: 0, phase: Phase::Working, whole: line.len() as u64 };
         Ok(Self { path: path.to_owned(), entries })
     }
@@ -225,6 +217,19 @@ impl Journal {
         write(&mut file, &line).map_err(failed)?;
         self.entries.whole += line.len() as u64;
         self.entries.take(record).map_err(|message| failed(std::io::Error::other(message)))
+    }
+
+    /// Puts another in its place, whose steps are all in force. It is there whole, or this one is.
+    pub(crate) fn replace(self, header: Header) -> Result<(), Error> {
+        let failed = |error| Error::file(&self.path, error);
+        let begun = (0..header.steps.len()).map(Record::Begin);
+        let mut text = serde_json::to_vec(&header).map_err(|error| failed(error.into()))?;
+        for record in begun.chain([Record::Applied { deadline: None }]) {
+            text.push(b'\n');
+            serde_json::to_writer(&mut text, &record).map_err(|error| failed(error.into()))?;
+        }
+        text.push(b'\n');
+        put(&self.path, &text).map_err(failed)
     }
 
     /// Takes the journal away: nothing of it is in the kernel.
@@ -249,6 +254,17 @@ impl Journal {
         std::fs::rename(&self.path, name).map_err(failed)?;
         sync_directory(&self.path).map_err(failed)
     }
+}
+
+/// Writes a file as a whole or not at all.
+fn put(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let written = write(&mut file, text).and_then(|()| std::fs::rename(&new, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written.and_then(|()| sync_directory(path))
 }
 
 fn write(file: &mut File, line: &[u8]) -> std::io::Result<()> {

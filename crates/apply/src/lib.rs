@@ -10,6 +10,7 @@
 
 mod error;
 mod host;
+mod join;
 pub mod journal;
 mod live;
 mod standing;
@@ -25,6 +26,7 @@ pub mod watchdog;
 
 pub use error::{Error, Failure};
 pub use host::{Host, Place};
+pub use join::join;
 pub use journal::{Header, Phase, Who};
 pub use live::Live;
 pub use standing::Standing;

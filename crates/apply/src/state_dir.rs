@@ -1,5 +1,5 @@
 //! The directory where it is kept what was applied: for each network namespace a lock, and a journal for each apply that is
-//! in force or under way.
+//! in force or under way; and the lock of whoever watches over it.
 //!
 //! Journals are named after their namespace and numbered: `4026531840.0`, `4026531840.1`. All but the last are in force,
 //! for an apply on top of another is refused until that is confirmed; so what is taken back last was applied first.
@@ -11,7 +11,7 @@ use portcullis_kernel::lock::{FileLock, Tried};
 use portcullis_snapshot::NetnsId;
 
 use crate::journal::{Header, Journal};
-use crate::{Error, Place};
+use crate::{Error, Host, Place};
 
 /// A state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,32 @@ impl StateDir {
     /// Locks a namespace as soon as no other process has it.
     pub(crate) fn lock(&self, netns: NetnsId) -> Result<FileLock, Error> {
         Ok(FileLock::wait(&self.lock_path(netns))?)
+    }
+
+    /// Says that this process applies again whatever goes missing in the namespace, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Watched`] if another process does so.
+    pub fn watch(&self, host: &dyn Host) -> Result<FileLock, Error> {
+        let place = host.place()?;
+        self.create()?;
+        match FileLock::attempt(&self.watch_path(place.netns))? {
+            Tried::Held(lock) => Ok(lock),
+            Tried::Taken(pid) => Err(Error::Watched { pid }),
+        }
+    }
+
+    /// Refuses where a process would apply again what is undone.
+    pub(crate) fn must_not_be_watched(&self, netns: NetnsId) -> Result<(), Error> {
+        let path = self.watch_path(netns);
+        match path.exists().then(|| FileLock::attempt(&path)).transpose()? {
+            Some(Tried::Taken(pid)) => Err(Error::Watched { pid }),
+            Some(Tried::Held(_)) | None => Ok(()),
+        }
+    }
+
+    fn watch_path(&self, netns: NetnsId) -> PathBuf {
+        self.0.join(format!("{}.watch", netns.0))
     }
 
     fn lock_path(&self, netns: NetnsId) -> PathBuf {

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_plan::{Change, PortOption};
-use portcullis_snapshot::LinkKind;
+use portcullis_snapshot::{LinkKind, Reading};
 use tempfile::TempDir;
 
 use crate::testing::{Blow, Fake, Fault, device, made, process, steps};
 use crate::watchdog::watch;
 use crate::{
     Confirm, Confirmation, Ended, Error, Host, Order, Phase, Recovery, Standing, StateDir, apply, confirm,
-    recover, rollback, status, take_back,
+    join, recover, rollback, status, take_back,
 };
 
 fn order(confirm: Option<u32>) -> Order {
@@ -365,6 +365,91 @@ fn one_is_taken_back_and_those_before_it_stay() {
     assert_eq!(host.netns, with_first);
     assert_eq!(status(&mut host, &dir).unwrap().len(), 1);
     assert_eq!(take_back(&mut host, &dir, &second).unwrap(), None);
+}
+
+/// Applies two things, each as a step of its own.
+fn two(host: &mut Fake, dir: &StateDir) {
+    apply(host, dir, order(None)).unwrap();
+    host.now += Duration::from_secs(1);
+    apply(host, dir, more()).unwrap();
+}
+
+#[test]
+fn two_of_the_same_command_become_one() {
+    let (_temporary, dir) = state_dir();
+    let mut host = Fake::new();
+    let before = host.netns.clone();
+    assert!(!join(&mut host, &dir).unwrap());
+    two(&mut host, &dir);
+    assert!(join(&mut host, &dir).unwrap());
+    assert!(!join(&mut host, &dir).unwrap());
+    let [told] = status(&mut host, &dir).unwrap().try_into().unwrap();
+    assert!(told.agrees());
+    assert_eq!(told.header.methods, ["tc-ingress"]);
+    assert_eq!(told.header.steps, [steps(), more().steps].concat());
+    assert_eq!(rollback(&mut host, &dir).unwrap().len(), 1);
+    assert_eq!(host.netns, before);
+}
+
+#[test]
+fn those_of_another_command_or_not_confirmed_stay_apart() {
+    for second in [Order { command: "portcullis watch".to_owned(), ..more() }, Order { ..order(Some(60)) }] {
+        let (_temporary, dir) = state_dir();
+        let mut host = Fake::new();
+        apply(&mut host, &dir, Order { confirm: second.confirm.clone(), ..more() }).unwrap();
+        if second.confirm.is_none() {
+            apply(&mut host, &dir, Order { steps: steps(), ..second }).unwrap();
+        }
+        let told = status(&mut host, &dir).unwrap();
+        assert!(!join(&mut host, &dir).unwrap());
+        assert_eq!(status(&mut host, &dir).unwrap(), told);
+    }
+}
+
+#[test]
+fn what_is_about_devices_that_are_gone_is_not_told_any_more() {
+    let (_temporary, dir) = state_dir();
+    let mut host = Fake::new();
+    two(&mut host, &dir);
+    if let Reading::Read(links) = &mut host.netns.links {
+        links.retain(|link| link.name != "p1");
+    }
+    assert!(join(&mut host, &dir).unwrap());
+    let [told] = status(&mut host, &dir).unwrap().try_into().unwrap();
+    assert!(told.agrees(), "{told:?}");
+    assert!(!told.header.steps.iter().flatten().any(|change| change.to_string().contains("p1")));
+}
+
+#[test]
+fn a_join_that_was_stopped_anywhere_loses_nothing() {
+    for blow in [Blow::Refuse, Blow::StopBefore, Blow::StopWithin, Blow::StopAfter] {
+        let (_temporary, dir) = state_dir();
+        let mut host = Fake::new();
+        let before = host.netns.clone();
+        two(&mut host, &dir);
+        Fault::at(0, blow);
+        let ended = process(|| join(&mut host, &dir));
+        Fault::none();
+        assert!(!matches!(ended, Some(Ok(_))), "{blow:?} did nothing");
+        assert_eq!(recover(&mut host, &dir).unwrap(), Recovery::Nothing);
+        rollback(&mut host, &dir).unwrap();
+        assert_eq!(host.netns, before, "{blow:?}");
+        assert!(status(&mut host, &dir).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn what_would_be_applied_again_is_not_undone() {
+    let (_temporary, dir) = state_dir();
+    let mut host = Fake::new();
+    let watched = dir.watch(&host).unwrap();
+    assert!(matches!(dir.watch(&host).unwrap_err(), Error::Watched { .. }));
+    apply(&mut host, &dir, more()).unwrap();
+    let with_it = host.netns.clone();
+    assert!(matches!(rollback(&mut host, &dir).unwrap_err(), Error::Watched { pid: Some(_) }));
+    assert_eq!(host.netns, with_it);
+    drop(watched);
+    assert_eq!(rollback(&mut host, &dir).unwrap().len(), 1);
 }
 
 #[test]

@@ -44,6 +44,14 @@ Exit status:
   1  something that the policy wants stays unproven, or the plan was not agreed to
   2  it could not be done: nothing was changed, or what was is undone";
 
+const WATCH: &str = "\
+It stays until it is ended. What the kernel tells of is seen to at once: interfaces, FDB entries,
+addresses, routes, rules of nftables, filters of tc, and the policy with them; the rest, such as
+sysctls and rules of iptables-legacy and ebtables-legacy, within a minute.
+
+Exit status:
+  2  it could not be done, or it was ended while it was applying something, which is undone then";
+
 /// Shows, proves and enforces the isolation of Linux bridges on virtualization hosts.
 ///
 /// Looks at the bridges of this machine, or of a saved snapshot, and tells whether guests are isolated from the host,
@@ -79,6 +87,9 @@ pub(crate) enum Command {
     /// Undoes what is not confirmed in time
     #[command(hide = true)]
     Watchdog(WatchdogArguments),
+    /// Plans again whenever something changes, and tells what is open, or closes it
+    #[command(after_help = WATCH)]
+    Watch(WatchArguments),
     /// Draws the bridges, their ports and the guests behind them
     Map(MapArguments),
     /// Explains a rule: threat, kernel path, remedies and their trade-offs
@@ -116,7 +127,7 @@ pub(crate) struct AuditArguments {
     pub(crate) fail_on: Option<Severity>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct PolicyFile {
     /// What is meant to be: roles, what is allowed, waivers. Without it, /etc/portcullis/policy.toml if it exists
     #[arg(long = "policy", value_name = "FILE")]
@@ -233,7 +244,7 @@ pub(crate) struct ProveArguments {
     pub(crate) format: Format,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct FixArguments {
     /// Work in this network namespace: a name of `ip netns`, or a path
     #[arg(long, value_name = "NAME")]
@@ -281,8 +292,34 @@ pub(crate) struct FixArguments {
     pub(crate) format: Format,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct WatchArguments {
+    /// Work in this network namespace: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NAME")]
+    pub(crate) netns: Option<String>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyFile,
+    /// Only this bridge, or this lower device of macvlans; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bridge: Vec<String>,
+    /// Use this remedy, and no other; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) method: Vec<String>,
+    /// With --method: add what it takes to have everything proven
+    #[arg(long, requires = "method")]
+    pub(crate) complete: bool,
+    /// Apply what is planned, as fix does, without asking. Without it, nothing is changed
+    #[arg(long)]
+    pub(crate) reapply: bool,
+    #[command(flatten)]
+    pub(crate) state: StateDirectory,
+    /// How to print; JSON is one document of fix after the other
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
 /// Where it is written down what was applied.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct StateDirectory {
     /// Where it is kept what was applied, so that it can be undone; it should not outlast a restart, as the changes do not
     #[arg(long, value_name = "DIRECTORY", default_value = "/run/portcullis")]

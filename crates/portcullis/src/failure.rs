@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
+    /// Whether somebody wants the process to end.
+    pub(crate) interrupted: bool,
 }
 
 /// The exit status of a command that could not be carried out.
@@ -15,7 +17,7 @@ const STATUS: u8 = 2;
 
 impl Failure {
     pub(crate) fn new(message: impl ToString) -> Self {
-        Self { message: message.to_string(), hint: None }
+        Self { message: message.to_string(), hint: None, interrupted: false }
     }
 
     /// Returns it with something that the user could try.
@@ -32,6 +34,11 @@ impl Failure {
             Some((_, known)) => self.hint(format!("did you mean {known:?}?")),
             None => self,
         }
+    }
+
+    /// What it says, for comparing.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Tells people, and returns the exit status.

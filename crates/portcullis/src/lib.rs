@@ -31,6 +31,7 @@ pub fn main() -> ExitCode {
         Command::Rollback(arguments) => commands::undo::rollback(&arguments),
         Command::Status(arguments) => commands::undo::status(&arguments),
         Command::Watchdog(arguments) => commands::undo::watch(&arguments),
+        Command::Watch(arguments) => commands::fix::watch::run(&arguments),
         Command::Map(arguments) => commands::map::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),

@@ -12,10 +12,13 @@
 #[path = "fix_cli/lab.rs"]
 mod lab;
 
+use portcullis_kernel::link;
+use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_plan::Method;
 use portcullis_testnet::{fresh, skip};
+use serde_json::Value;
 
-use lab::{Lab, Ran, here, lacks, same, script_and_program};
+use lab::{Lab, Ran, Staying, here, lacks, same, script_and_program};
 
 #[test]
 fn what_is_applied_holds_and_goes_away_again() {
@@ -27,6 +30,44 @@ fn what_is_applied_holds_and_goes_away_again() {
         assert!(said.contains("applied"), "{said}");
         lab.run("rollback", &["--yes"]).ends(0);
         same(&before, &here(), "everything");
+    });
+}
+
+#[test]
+fn a_port_that_comes_is_seen_to_while_somebody_watches() {
+    fresh(|| {
+        let lab = Lab::new();
+        let before = here();
+        let watch = Staying::start(lab.program("watch", &["--reapply"]));
+        let said = watch.says("Applied");
+        assert!(said.contains("g1, g2"), "{said}");
+        lab.one_more_guest("g3");
+        let said = watch.says("Applied");
+        assert!(said.contains("from g3"), "{said}");
+        // Told as one, and undone only when nobody applies it again.
+        let [told] = <[Value; 1]>::try_from(lab.applied()).unwrap();
+        assert!(told["changes"].as_array().unwrap().iter().all(|change| change["holds"] == true), "{told}");
+        let with = here();
+        let refused = lab.run("rollback", &["--yes"]).ends(2);
+        assert!(refused.complained.contains("watches"), "{}", refused.complained);
+        same(&with, &here(), "somebody watches");
+        drop(watch);
+        lab.run("rollback", &["--yes"]).ends(0);
+        let mut route = Socket::open(Family::Route).unwrap();
+        let come = link::index_of(&mut route, "g3").unwrap();
+        link::delete(come).apply(&mut route).unwrap();
+        same(&before, &here(), "everything");
+    });
+}
+
+#[test]
+fn who_only_watches_changes_nothing() {
+    fresh(|| {
+        let lab = Lab::new();
+        let before = here();
+        let watch = Staying::start(lab.program("watch", &["--format", "json"]));
+        watch.says("\"outcome\": \"planned\"");
+        same(&before, &here(), "it only watches");
     });
 }
 

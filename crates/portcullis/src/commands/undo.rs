@@ -191,9 +191,12 @@ fn say(line: &str) -> Result<(), Failure> {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let failure = Self::new(&error);
+        let mut failure = Self::new(&error);
+        let cause = if let Error::Failed(failed) = &error { &failed.cause } else { &error };
+        failure.interrupted = matches!(cause, Error::Interrupted);
         match &error {
             Error::Clashes(_) => failure.hint("something changed meanwhile: run it again"),
+            Error::Watched { .. } => failure.hint("end it first, as systemctl stop portcullis-watch does"),
             Error::Busy { .. } => failure.hint("wait for it to end"),
             Error::Unconfirmed { .. } => {
                 failure.hint("portcullis confirm keeps them, portcullis rollback undoes them")

@@ -4,10 +4,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use portcullis_apply::{Live, StateDir};
@@ -33,7 +34,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Lab {
     pub(crate) files: TempDir,
     /// Where the cables' other ends are.
-    _outside: Namespace,
+    outside: Namespace,
 }
 
 impl Lab {
@@ -73,7 +74,7 @@ impl Lab {
         }
         outside.run(|| PORTS.iter().for_each(|name| up(&format!("{name}x")))).unwrap();
         ["br0", "mv0"].into_iter().chain(PORTS).for_each(up);
-        let lab = Self { files: TempDir::new().unwrap(), _outside: outside };
+        let lab = Self { files: TempDir::new().unwrap(), outside };
         lab.wait_until_the_ports_forward();
         for (name, number) in PORTS.into_iter().zip(1u8..) {
             let heard = FdbChange {
@@ -138,7 +139,7 @@ impl Lab {
     pub(crate) fn program(&self, command: &str, arguments: &[&str]) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_portcullis"));
         program.arg(command).args(arguments).arg("--state-dir").arg(self.file("state"));
-        if command == "fix" {
+        if matches!(command, "fix" | "watch") {
             program.arg("--policy").arg(self.file("policy.toml"));
         }
         program.stdin(Stdio::null()).env_remove("SSH_CONNECTION");
@@ -151,6 +152,24 @@ impl Lab {
 
     pub(crate) fn fix(&self, arguments: &[&str]) -> Ran {
         self.run("fix", arguments)
+    }
+
+    /// Plugs in one more guest, of which nobody has spoken.
+    pub(crate) fn one_more_guest(&self, name: &str) {
+        let mut route = Socket::open(Family::Route).unwrap();
+        let peer = format!("{name}x");
+        let addresses = [1, 2].map(|of| MacAddr([2, 0, 0, 0, of, 9]));
+        let cable = NewLink::new(name, "veth").address(addresses[0]);
+        cable.veth(&peer, addresses[1], Some(self.outside.as_fd())).apply(&mut route).unwrap();
+        let bridge = link::index_of(&mut route, "br0").unwrap();
+        let port = link::index_of(&mut route, name).unwrap();
+        link::master(port, Some(bridge)).apply(&mut route).unwrap();
+        let up = |name: &str| {
+            let mut route = Socket::open(Family::Route).unwrap();
+            link::up(link::index_of(&mut route, name).unwrap()).apply(&mut route).unwrap();
+        };
+        self.outside.run(|| up(&peer)).unwrap();
+        up(name);
     }
 
     /// What is applied, as the program tells it.
@@ -180,6 +199,44 @@ impl Lab {
             assert!(start.elapsed() < PATIENCE, "it is never undone");
             directory.wait(None, Duration::from_secs(1)).unwrap();
         }
+    }
+}
+
+/// A program that stays, until this is dropped.
+pub(crate) struct Staying {
+    program: Child,
+    lines: Receiver<String>,
+}
+
+impl Staying {
+    pub(crate) fn start(mut program: Command) -> Self {
+        let mut program = program.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let lines = BufReader::new(program.stdout.take().unwrap()).lines();
+        let (sender, receiver) = channel();
+        // It ends with the program.
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { program, lines: receiver }
+    }
+
+    /// Waits until it says something, and returns everything up to that line.
+    #[track_caller]
+    pub(crate) fn says(&self, what: &str) -> String {
+        let mut said = String::new();
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("it never says {what:?}, only: {said}"));
+            said = said + &line + "\n";
+            if line.contains(what) {
+                return said;
+            }
+        }
+    }
+}
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
     }
 }
 

@@ -3,6 +3,7 @@
 mod persist;
 mod rehearsal;
 mod session;
+pub(crate) mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
@@ -65,6 +66,13 @@ fn say_files(what: &str, paths: &[PathBuf]) -> Result<(), Failure> {
     Ok(paths.iter().try_for_each(|path| writeln!(stderr, "{what} {}", path.display()))?)
 }
 
+/// Which remedies were tried on this kernel, and which of them it refuses, with its words.
+#[derive(Default)]
+struct Tried {
+    all: BTreeSet<Method>,
+    refused: BTreeMap<Method, String>,
+}
+
 /// What was asked for.
 struct Asked<'a> {
     arguments: &'a FixArguments,
@@ -96,7 +104,7 @@ impl<'a> Asked<'a> {
         }
         let snapshot = read()?;
         let id = Namespace::current()?.id();
-        let plan = self.rehearsed(&snapshot, id)?;
+        let plan = self.rehearsed(&snapshot, id, &mut Tried::default())?;
         self.say_unfit(&plan)?;
         if dry || plan.is_empty() {
             let status = self.show(&snapshot, &plan)?;
@@ -124,12 +132,11 @@ impl<'a> Asked<'a> {
     }
 
     /// A plan that this kernel takes: what it refuses of one is left out of the next.
-    fn rehearsed(&self, snapshot: &Snapshot, id: NetnsId) -> Result<Plan, Failure> {
-        let (mut refused, mut tried) = (BTreeMap::new(), BTreeSet::new());
+    fn rehearsed(&self, snapshot: &Snapshot, id: NetnsId, tried: &mut Tried) -> Result<Plan, Failure> {
         loop {
-            let plan = self.plan(snapshot, id, &refused)?;
+            let plan = self.plan(snapshot, id, &tried.refused)?;
             let chosen: BTreeSet<_> = plan.chosen.iter().map(|chosen| chosen.method).collect();
-            let new: Vec<_> = chosen.difference(&tried).copied().collect();
+            let new: Vec<_> = chosen.difference(&tried.all).copied().collect();
             if new.is_empty() {
                 return Ok(plan);
             }
@@ -143,11 +150,11 @@ impl<'a> Asked<'a> {
                 let failure = Failure::new(format!("this kernel refuses {method}: {why}"));
                 return Err(failure.hint("without --method, one that it takes is chosen"));
             }
-            tried.extend(new);
+            tried.all.extend(new);
             if refusals.is_empty() {
                 return Ok(plan);
             }
-            refused.extend(refusals);
+            tried.refused.extend(refusals);
         }
     }
 
@@ -219,6 +226,19 @@ impl<'a> Asked<'a> {
         plan: &Plan,
         confirm: Option<Duration>,
     ) -> Result<ExitCode, Failure> {
+        self.print(&self.applied(state, snapshot, plan, confirm)?)?;
+        self.persist(confirm)?;
+        Ok(status(plan))
+    }
+
+    /// Applies a plan, and tells what became of it.
+    fn applied(
+        &self,
+        state: &StateDir,
+        snapshot: &Snapshot,
+        plan: &Plan,
+        confirm: Option<Duration>,
+    ) -> Result<FixDocument, Failure> {
         let order = Order {
             steps: plan.changes.chunks(STEP).map(<[Change]>::to_vec).collect(),
             methods: plan
@@ -241,9 +261,7 @@ impl<'a> Asked<'a> {
         let outcome = if confirm.is_some() { FixOutcome::AwaitsConfirmation } else { FixOutcome::Applied };
         let mut document = self.document(snapshot, plan, outcome)?;
         document.confirm_within = confirm.map(|within| within.as_secs());
-        self.print(&document)?;
-        self.persist(confirm)?;
-        Ok(status(plan))
+        Ok(document)
     }
 
     /// Has it applied at every start, if that was asked for. What nobody has confirmed yet must not come again.

@@ -1,4 +1,5 @@
-//! Having a plan made at every start of the machine: a policy, and a unit that applies what it takes before guests start.
+//! Having a plan made at every start of the machine: a policy, a unit that applies what it takes before guests start, and one
+//! that goes on to do so for the ports that come with them.
 //!
 //! Nothing of the plan itself is kept. It is made anew each time, for the bridges and the kernel that there are then.
 
@@ -13,11 +14,75 @@ use crate::failure::Failure;
 const OURS: &str = "# Written by portcullis fix --persist; portcullis fix --remove takes it away.";
 
 const POLICY: &str = "etc/portcullis/policy.toml";
-const UNIT: &str = "etc/systemd/system/portcullis.service";
-/// Having the unit started, as `systemctl enable` does.
-const WANTED: &str = "etc/systemd/system/multi-user.target.wants/portcullis.service";
+/// The units: what comes before guests, and what stays.
+const UNITS: [Unit; 2] = [
+    Unit {
+        name: "portcullis.service",
+        command: &["fix", "--yes", "--confirm", "0"],
+        head: "Description=Isolation of bridges, as planned by Portcullis\n\
+               Wants=network.target\n\
+               After=network.target\n\
+               Before=libvirt-guests.service pve-guests.service incus-startup.service\n",
+        service: "Type=oneshot\n\
+                  RemainAfterExit=yes\n\
+                  # 1: applied, and something that the policy wants is left. The journal has it.\n\
+                  SuccessExitStatus=1\n",
+    },
+    Unit {
+        name: "portcullis-watch.service",
+        command: &["watch", "--reapply"],
+        head: "Description=Isolation of the ports that come to bridges, as planned by Portcullis\n\
+               Wants=portcullis.service\n\
+               After=portcullis.service\n",
+        service: "Type=exec\n\
+                  Restart=on-failure\n\
+                  RestartSec=10\n",
+    },
+];
 
-/// Writes the policy, unless it is in its usual place already, and the unit. Returns what was written.
+/// A unit of systemd, but for what was asked for.
+struct Unit {
+    name: &'static str,
+    command: &'static [&'static str],
+    head: &'static str,
+    service: &'static str,
+}
+
+impl Unit {
+    fn path(&self, root: &Path) -> PathBuf {
+        root.join("etc/systemd/system").join(self.name)
+    }
+
+    /// Having it started, as `systemctl enable` does.
+    fn wanted(&self, root: &Path) -> PathBuf {
+        root.join("etc/systemd/system/multi-user.target.wants").join(self.name)
+    }
+
+    /// Guests of libvirt, of Proxmox VE and of Incus start after the first.
+    fn text(&self, arguments: &FixArguments) -> Result<String, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::new(format!("cannot tell where this program is: {error}")))?;
+        let mut command = vec![quoted(&program.display().to_string())];
+        command.extend(self.command.iter().map(|word| (*word).to_owned()));
+        for (option, names) in [("--method", &arguments.method), ("--bridge", &arguments.bridge)] {
+            command.extend(names.iter().flat_map(|name| [option.to_owned(), quoted(name)]));
+        }
+        command.extend(arguments.complete.then(|| "--complete".to_owned()));
+        let (head, service, command) = (self.head, self.service, command.join(" "));
+        Ok(format!(
+            "{OURS}\n\
+             [Unit]\n\
+             {head}\n\
+             [Service]\n\
+             {service}ExecStart={command}\n\
+             \n\
+             [Install]\n\
+             WantedBy=multi-user.target\n"
+        ))
+    }
+}
+
+/// Writes the policy, unless it is in its usual place already, and the units. Returns what was written.
 pub(super) fn write(arguments: &FixArguments) -> Result<Vec<PathBuf>, Failure> {
     let root = &arguments.root;
     let mut written = Vec::new();
@@ -34,25 +99,26 @@ pub(super) fn write(arguments: &FixArguments) -> Result<Vec<PathBuf>, Failure> {
             written.push(usual);
         }
     }
-    let unit = root.join(UNIT);
-    put(&unit, &unit_text(arguments)?)?;
-    let wanted = root.join(WANTED);
-    let there = fs::symlink_metadata(&wanted).is_ok();
-    if !there {
-        make_directory(&wanted)?;
-        std::os::unix::fs::symlink("../portcullis.service", &wanted)
-            .map_err(|error| failed(&wanted, &error))?;
+    for unit in UNITS {
+        let (path, wanted) = (unit.path(root), unit.wanted(root));
+        put(&path, &unit.text(arguments)?)?;
+        if fs::symlink_metadata(&wanted).is_err() {
+            make_directory(&wanted)?;
+            std::os::unix::fs::symlink(format!("../{}", unit.name), &wanted)
+                .map_err(|error| failed(&wanted, &error))?;
+        }
+        written.extend([path, wanted]);
     }
-    written.extend([unit, wanted]);
     Ok(written)
 }
 
 /// Takes away what [`write`] wrote, and nothing else. Returns what was taken away.
 pub(super) fn remove(root: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut removed = Vec::new();
-    let unit = root.join(UNIT);
-    if is_ours(&unit)? {
-        for path in [root.join(WANTED), unit] {
+    for unit in UNITS.iter().rev() {
+        let path = unit.path(root);
+        if is_ours(&path)? {
+            removed.extend(take_away(unit.wanted(root))?);
             removed.extend(take_away(path)?);
         }
     }
@@ -77,37 +143,6 @@ fn take_away(path: PathBuf) -> Result<Option<PathBuf>, Failure> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(&path, &error)),
     }
-}
-
-/// The unit. Guests of libvirt, of Proxmox VE and of Incus start after it.
-fn unit_text(arguments: &FixArguments) -> Result<String, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::new(format!("cannot tell where this program is: {error}")))?;
-    let mut command = vec![quoted(&program.display().to_string())];
-    command.extend(["fix", "--yes", "--confirm", "0"].map(str::to_owned));
-    for (option, names) in [("--method", &arguments.method), ("--bridge", &arguments.bridge)] {
-        command.extend(names.iter().flat_map(|name| [option.to_owned(), quoted(name)]));
-    }
-    command.extend(arguments.complete.then(|| "--complete".to_owned()));
-    let command = command.join(" ");
-    Ok(format!(
-        "{OURS}\n\
-         [Unit]\n\
-         Description=Isolation of bridges, as planned by Portcullis\n\
-         Wants=network.target\n\
-         After=network.target\n\
-         Before=libvirt-guests.service pve-guests.service incus-startup.service\n\
-         \n\
-         [Service]\n\
-         Type=oneshot\n\
-         RemainAfterExit=yes\n\
-         # 1: applied, and something that the policy wants is left. The journal has it.\n\
-         SuccessExitStatus=1\n\
-         ExecStart={command}\n\
-         \n\
-         [Install]\n\
-         WantedBy=multi-user.target\n"
-    ))
 }
 
 /// A word of a unit's command line (systemd.service(5)).
@@ -168,15 +203,17 @@ mod tests {
         fs::write(&policy, "fail-on = \"high\"\n").unwrap();
         let arguments =
             fix(&["--persist", "--root", at, "--policy", policy.to_str().unwrap(), "--bridge", "br$0"]);
-        assert_eq!(write(&arguments).unwrap().len(), 3);
+        assert_eq!(write(&arguments).unwrap().len(), 5);
         // Once more is the same.
-        assert_eq!(write(&arguments).unwrap().len(), 3);
-        let unit = fs::read_to_string(root.path().join(UNIT)).unwrap();
-        assert!(unit.contains("fix --yes --confirm 0 --bridge \"br$$0\"\n"), "{unit}");
-        assert!(fs::read_to_string(root.path().join(WANTED)).unwrap().starts_with(OURS));
+        assert_eq!(write(&arguments).unwrap().len(), 5);
+        for (unit, command) in UNITS.iter().zip(["fix --yes --confirm 0", "watch --reapply"]) {
+            let text = fs::read_to_string(unit.path(root.path())).unwrap();
+            assert!(text.contains(&format!("{command} --bridge \"br$$0\"\n")), "{text}");
+            assert_eq!(fs::read_to_string(unit.wanted(root.path())).unwrap(), text);
+        }
         let usual = fs::read_to_string(root.path().join(POLICY)).unwrap();
         assert!(portcullis_audit::Policy::parse(&usual).is_ok());
-        assert_eq!(remove(root.path()).unwrap().len(), 3);
+        assert_eq!(remove(root.path()).unwrap().len(), 5);
         assert_eq!(remove(root.path()).unwrap().len(), 0);
         assert!(policy.exists());
     }
