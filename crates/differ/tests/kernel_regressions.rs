@@ -802,17 +802,17 @@ fn br_netfilter_reads_four_bytes_off_behind_a_tag_that_was_put_back() {
 #[test]
 fn an_answer_to_a_macvlan_port_comes_back_to_be_routed_on() {
     const BRIDGE_MODE: u32 = 4;
-    let forwarding = Step::Sysctl { family: "ipv6", device: None, setting: "forwarding", value: 1 };
+    let forwarding = Step::Sysctl { family: "ipv6", device: Some("all"), setting: "forwarding", value: 1 };
     let host = vec![address(BRIDGE, "fd00::1"), forwarding];
     let steps = [bridge(&[0]), macvlan_port(2, BRIDGE_MODE), host].concat();
     one(steps, &solicitation(mac(PORTS[2])));
 }
 
 #[test]
-fn what_goes_round_without_end_is_left_open_and_ends_the_scenario() {
+fn what_may_go_round_without_end_is_left_open() {
     const PASSTHRU: u32 = 8;
     // What the lower device takes in goes up to the macvlan by a queue of its own, which no limit of nesting counts, and the
-    // filter sends it back to the lower device.
+    // filter sends it back to the lower device: for ever on 6.18, not on 6.12.
     let macvlan = UPLINK_MACVLANS[0];
     let back =
         TcActionKind::Mirred { redirect: true, ingress: true, device: Some(index(UPLINK)), block: None };
@@ -833,7 +833,10 @@ fn what_goes_round_without_end_is_left_open_and_ends_the_scenario() {
     steps.extend([Step::Macvlan { name: macvlan, lower: UPLINK, mode: PASSTHRU }, Step::Up(macvlan)]);
     steps.extend(filters(macvlan, TcClassifier::U32(every), action));
     let frame = format!("ffffffffffff020000002000{ARP}0200000020000a00000b0000000000000a000001");
-    check(steps, &[(UPLINK, &frame)], |account| assert_eq!(account.endless, Some(0)));
+    check(steps, &[(UPLINK, &frame)], |account| {
+        println!("{}", if account.endless.is_some() { "it goes round" } else { "it comes to an end" });
+        assert_eq!(account.open, 1, "it was taken for certain");
+    });
 }
 
 #[test]
