@@ -86,7 +86,7 @@ fn inside_kernels(options: &TestOptions) -> Vec<Place> {
     };
     say("== the tests inside stock kernels");
     let (tools, provided) = kernels::provide(&versions);
-    let provided: Vec<_> = versions.iter().map(String::as_str).zip(provided).collect();
+    let mut provided: Vec<_> = versions.iter().map(String::as_str).zip(provided).collect();
     if provided.iter().all(|(_, kernel)| kernel.is_err()) {
         let missing = |(version, kernel): (_, Result<_, _>)| Some(missing(version, &kernel.err()?));
         return provided.into_iter().filter_map(missing).collect();
@@ -99,6 +99,8 @@ fn inside_kernels(options: &TestOptions) -> Vec<Place> {
     let manner = Manner { kvm: options.kvm, limit: options.limit() };
     let runs = |(version, kernel): &(&str, Result<_, _>)| *version == THAT_KERNEL && kernel.is_ok();
     let that_runs = provided.iter().any(runs);
+    // What takes longest begins first, lest the others wait for it alone at the end.
+    provided.sort_by_key(|(version, _)| *version != THAT_KERNEL);
     let mut places = parallel::map(provided, |(version, kernel)| match kernel {
         Ok(kernel) => {
             let left_out = if that_runs && version != THAT_KERNEL { &OF_ONE_KERNEL[..] } else { &[] };
@@ -107,6 +109,7 @@ fn inside_kernels(options: &TestOptions) -> Vec<Place> {
         }
         Err(error) => missing(version, &error),
     });
+    places.sort_by_key(|place| versions.iter().position(|version| *version == place.name));
     if that_runs {
         tell_what_was_left_out(&mut places);
     }

@@ -10,7 +10,7 @@ use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_testnet::fresh;
 
 /// How many frames, and how many through each configuration.
-const CASES: u64 = 300;
+const CASES: u64 = 200;
 const FRAMES: usize = 50;
 
 #[test]

@@ -619,7 +619,7 @@ fn a_table_that_comes_and_goes_is_never_told_in_part() {
                 }
             });
             let (mut with, mut without, mut unread) = (0, 0, 0);
-            for _ in 0..50 {
+            for _ in 0..25 {
                 let filters = filters();
                 match filters.nft_tables.read().map(Vec::as_slice) {
                     Some([table]) => {

@@ -369,7 +369,7 @@ fn any_mixture_is_explained() {
         let devices = [br0, a, b, peer];
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
         let mut sockets: Vec<PacketSocket> = Vec::new();
-        for step in 0..30 {
+        for step in 0..15 {
             let device = devices[dice.roll(devices.len())];
             let name = ["m0", "m1", "m2"][dice.roll(3)];
             // Refusals (a macvlan where there is a master, say) are steps too.

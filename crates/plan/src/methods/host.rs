@@ -106,10 +106,12 @@ pub(super) const IP6_FIB: MethodDoc = MethodDoc {
 };
 pub(super) const DROP_UNICAST: MethodDoc = MethodDoc {
     name: "drop-unicast-in-l2-multicast",
-    does: "Packets for one host are not taken from frames that are for a group, on the bridge device and its guest ports.",
-    costs: "Nothing.",
+    does: "Packets for one host are not taken from frames that are for a group, on the bridge device and its guest ports, and in IPv6 \
+           by the next port that comes.",
+    costs: "In IPv6, devices that come later have it too: who shares an address by frames to a group has to tell them.",
     leaves: "Frames to the device's MAC address, and packets for groups.",
     by_hand: &[
+        "sysctl -w net.ipv6.conf.default.drop_unicast_in_l2_multicast=1",
         "sysctl -w net.ipv4.conf.br0.drop_unicast_in_l2_multicast=1",
         "sysctl -w net.ipv6.conf.br0.drop_unicast_in_l2_multicast=1",
     ],
@@ -200,9 +202,13 @@ pub(super) fn disable_ipv6(context: &Context<'_>, device: &Link) -> Result<Vec<P
     Ok(piece.into_iter().collect())
 }
 
-pub(super) fn drop_unicast(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
+pub(super) fn drop_unicast(context: &Context<'_>, bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
     const SETTING: &str = "drop_unicast_in_l2_multicast";
     let mut pieces = Vec::new();
+    // Not IPv4's: it is taken over by every device that was never told otherwise (`devinet_copy_dflt_conf`), uplinks among them.
+    if let Some(held) = context.netns().ipv6.read() {
+        pieces.extend(conf(ConfAt::Default, true, SETTING, held.default.get(SETTING), 1)?);
+    }
     for link in std::iter::once(bridge.link).chain(guests(bridge).map(|port| port.link)) {
         let at = || ConfAt::Device(Device::from(link));
         if let Some(held) = &link.ipv4 {

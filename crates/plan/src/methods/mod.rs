@@ -236,7 +236,7 @@ impl Method {
             | Self::Ip6Rule
             | Self::Ip6Fib
             | Self::ForwardingOff => return self.pieces_in_stack(context, bridge.link),
-            Self::DropUnicastInL2Multicast => host::drop_unicast(bridge)?,
+            Self::DropUnicastInL2Multicast => host::drop_unicast(context, bridge)?,
             Self::AcceptRaOff => host::accept_ra_off(context, bridge)?,
             Self::Isolate => guests::isolate(bridge)?,
             Self::FloodOff => guests::flood_off(bridge)?,
