@@ -1,4 +1,4 @@
-//! Making one apply of two: what is applied again and again, as ports come and go, is told and taken back as one.
+//! What becomes of applies as ports come and go: two are made one, and what has become wrong is let go.
 
 use portcullis_plan::Change;
 use portcullis_snapshot::Netns;
@@ -31,8 +31,52 @@ pub fn join(host: &mut dyn Host, dir: &StateDir) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// Takes back what has become wrong of what is in force, change by change, and leaves the rest. Returns what was taken back.
+///
+/// If it is stopped in the middle, the status tells what is as before, and an undo leaves it so.
+///
+/// # Errors
+/// If a journal is damaged or cannot be written, or something cannot be taken back.
+pub fn let_go(
+    host: &mut dyn Host,
+    dir: &StateDir,
+    mut is_outdated: impl FnMut(&Change) -> bool,
+) -> Result<Vec<Change>, Error> {
+    let place = host.place()?;
+    let mut any = |journals: &[Journal]| {
+        let journals = journals.iter().filter(|journal| in_force(journal));
+        journals.flat_map(|journal| journal.entries.header.steps.iter().flatten()).any(&mut is_outdated)
+    };
+    if !any(&dir.journals(&place, false)?) {
+        return Ok(Vec::new());
+    }
+    let _lock = dir.lock(place.netns)?;
+    let mut gone = Vec::new();
+    for journal in dir.journals(&place, true)?.into_iter().rev().filter(in_force) {
+        let mut header = journal.entries.header.clone();
+        let mut outdated = Vec::new();
+        for step in &mut header.steps {
+            outdated.extend(step.extract_if(.., |change| is_outdated(change)));
+        }
+        if outdated.is_empty() {
+            continue;
+        }
+        let seen = host.read()?;
+        let made = outdated.into_iter().rev().filter(|change| Standing::of(change, &seen) == Standing::Made);
+        let made: Vec<_> = made.collect();
+        host.take_back(&made, &seen)?;
+        gone.extend(made);
+        header.steps.retain(|step| !step.is_empty());
+        if header.steps.is_empty() { journal.remove()? } else { journal.replace(header)? }
+    }
+    Ok(gone)
+}
+
+fn in_force(journal: &Journal) -> bool {
+    journal.entries.phase == Phase::InForce
+}
+
 fn belong_together(before: &Journal, last: &Journal) -> bool {
-    let in_force = |journal: &Journal| journal.entries.phase == Phase::InForce;
     let [one, other] = [before, last].map(|journal| &journal.entries.header.who);
     in_force(before) && in_force(last) && (one.uid, &one.command) == (other.uid, &other.command)
 }

@@ -26,7 +26,7 @@ pub mod watchdog;
 
 pub use error::{Error, Failure};
 pub use host::{Host, Place};
-pub use join::join;
+pub use join::{join, let_go};
 pub use journal::{Header, Phase, Who};
 pub use live::Live;
 pub use standing::Standing;

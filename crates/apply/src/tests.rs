@@ -13,7 +13,7 @@ use crate::testing::{Blow, Fake, Fault, device, made, process, steps};
 use crate::watchdog::watch;
 use crate::{
     Confirm, Confirmation, Ended, Error, Host, Order, Phase, Recovery, Standing, StateDir, apply, confirm,
-    join, recover, rollback, status, take_back,
+    join, let_go, recover, rollback, status, take_back,
 };
 
 fn order(confirm: Option<u32>) -> Order {
@@ -436,6 +436,32 @@ fn a_join_that_was_stopped_anywhere_loses_nothing() {
         assert_eq!(host.netns, before, "{blow:?}");
         assert!(status(&mut host, &dir).unwrap().is_empty());
     }
+}
+
+#[test]
+fn what_has_become_wrong_is_let_go_and_the_rest_stays() {
+    let (_temporary, dir) = state_dir();
+    let mut host = Fake::new();
+    let before = host.netns.clone();
+    assert!(let_go(&mut host, &dir, |_| true).unwrap().is_empty());
+    two(&mut host, &dir);
+    let with_both = status(&mut host, &dir).unwrap();
+    assert!(let_go(&mut host, &dir, |_| false).unwrap().is_empty());
+    assert_eq!(status(&mut host, &dir).unwrap(), with_both);
+    // One of the second apply, which is all of it, and one of the first.
+    let wrong = [more().steps[0][0].clone(), steps()[0][0].clone()];
+    let gone = let_go(&mut host, &dir, |change| wrong.contains(change)).unwrap();
+    assert_eq!(gone, wrong);
+    let [told] = status(&mut host, &dir).unwrap().try_into().unwrap();
+    assert!(told.agrees());
+    let mut rest = steps();
+    rest[0].remove(0);
+    assert_eq!(told.header.steps, rest);
+    rollback(&mut host, &dir).unwrap();
+    assert_eq!(host.netns, before);
+    // What waits to be confirmed is left to whoever confirms it.
+    apply(&mut host, &dir, order(Some(60))).unwrap();
+    assert!(let_go(&mut host, &dir, |_| true).unwrap().is_empty());
 }
 
 #[test]

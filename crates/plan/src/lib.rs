@@ -4,6 +4,7 @@
 //! of a snapshot, so that what a plan comes to is proven before the kernel hears of it, and taken back. Pure: no I/O; making
 //! changes for real is the business of `portcullis-apply`.
 
+mod behind;
 mod change;
 mod choose;
 mod claims;
@@ -19,6 +20,7 @@ mod script;
 mod sorts;
 mod wants;
 
+pub use behind::BehindBridges;
 pub use change::{Change, Clash, Ruleset, State, TABLE, local_rule};
 pub use claims::{Judged, broken};
 pub use device::{ConfAt, Device};

@@ -14,7 +14,9 @@ use std::path::Path;
 
 use portcullis_audit::Policy;
 use portcullis_datapath::Network;
-use portcullis_plan::{Change, Method, Plan, PlanError, Request, State, Words, broken, plan, write};
+use portcullis_plan::{
+    BehindBridges, Change, Method, Plan, PlanError, Request, State, Words, broken, plan, write,
+};
 use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
 use portcullis_snapshot::{
     Behind, EtherType, FdbEntry, IfIndex, LinkKind, MacAddr, ProcessRef, Reading, Snapshot, Unread,
@@ -399,6 +401,31 @@ fn with_macvtap(snapshot: &mut Snapshot) -> &'static str {
     let process = ProcessRef { pid: 4711, name: "qemu-system-x86".to_owned() };
     macvlan.behind = Some(Behind { guest: None, processes: vec![process] });
     "eth1"
+}
+
+#[test]
+fn whoever_moves_away_from_behind_the_bridge_device_is_told() {
+    let mut snapshot = host();
+    let netns = &mut snapshot.namespaces[0];
+    let bridge = netns.link_named("br0").unwrap().index;
+    let (moves, stays) = (MacAddr([0, 0x0c, 0x29, 0, 0, 1]), MacAddr([0, 0x0c, 0x29, 0, 0, 2]));
+    let above = |link: &mut portcullis_snapshot::Link, to| {
+        (link.link, link.address) = (Some(to), Some(moves));
+    };
+    let Reading::Read(links) = &mut netns.links else { panic!() };
+    above(links.iter_mut().find(|link| link.name == "mv0").unwrap(), bridge);
+    let text = format!("[[port]]\nname = \"br0\"\nmac = [\"{stays}\"]\n");
+    let policy = Policy::parse(&text).unwrap();
+    let plan = planned(&snapshot, &text, &[Method::ForeignEntries], &[]).unwrap();
+    let [one, other] = &plan.changes[..] else { panic!("{}", sketch(&plan)) };
+    let now = BehindBridges::of(&snapshot.namespaces[0], &policy);
+    assert!(!now.outdates(one) && !now.outdates(other));
+    let Reading::Read(links) = &mut snapshot.namespaces[0].links else { panic!() };
+    links.retain(|link| link.name != "mv0");
+    let now = BehindBridges::of(&snapshot.namespaces[0], &policy);
+    let outdated: Vec<_> = plan.changes.iter().filter(|change| now.outdates(change)).collect();
+    assert_eq!(outdated.len(), 1);
+    assert!(outdated[0].to_string().contains(&moves.to_string()), "{}", outdated[0]);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use portcullis_audit::{BridgeView, Context};
 use portcullis_snapshot::{
-    Bytes, IfIndex, LinkKind, MacAddr, TcAction, TcActionKind, TcBpf, TcClassifier, TcFilter, TcHookKind,
-    TcVerdict,
+    Bytes, IfIndex, MacAddr, TcAction, TcActionKind, TcBpf, TcClassifier, TcFilter, TcHookKind, TcVerdict,
 };
 
 use super::{Lacks, MethodDoc, Piece};
+use crate::behind::behind;
 use crate::change::Change;
 use crate::device::Device;
 use crate::option::BridgeOption;
@@ -79,8 +79,9 @@ pub(super) const AGEING_TIME: MethodDoc = MethodDoc {
 pub(super) const FOREIGN_ENTRIES: MethodDoc = MethodDoc {
     name: "local-fdb",
     does: "Each address that is known behind the bridge device, as of another product's guests, gets a local FDB entry there: what \
-           is for it goes up, and is not flooded to everybody.",
-    costs: "Nothing per frame. Entries have to follow the foreign guests. Better: give the foreign switch a port of its own, \
+           is for it goes up, and is not flooded to everybody. Known are macvlans, and what the policy states (`mac` of a port of \
+           the bridge device's name).",
+    costs: "Nothing per frame. Entries have to follow the foreign guests: portcullis watch sees to that. Better: give the foreign switch a port of its own, \
             by a veth pair.",
     leaves: "Addresses that are not known.",
     by_hand: &["bridge fdb add 00:0c:29:00:00:01 dev br0 self local"],
@@ -97,7 +98,8 @@ pub(super) const GROUP_FWD_MASK_OFF: MethodDoc = MethodDoc {
 pub(super) const FDB_MAX_LEARNED: MethodDoc = MethodDoc {
     name: "fdb-max-learned",
     does: "The bridge learns no more than 1,024 addresses, and 16 for each guest port: guests cannot fill its table without end.",
-    costs: "Nothing per frame. What is for an address beyond that is flooded; on a network with more hosts choose a higher number.             Kernel 6.8 or later.",
+    costs: "Nothing per frame. What is for an address beyond that is flooded; on a network with more hosts choose a higher number. \
+            Kernel 6.8 or later.",
     leaves: "Within the limit, guests crowd each other out.",
     by_hand: &["ip link set dev br0 type bridge fdb_max_learned 1072"],
 };
@@ -223,7 +225,7 @@ pub(super) fn no_linklocal_learn(bridge: &BridgeView<'_>) -> Result<Vec<Piece>, 
 }
 
 pub(super) fn foreign_entries(context: &Context<'_>, bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
-    let known: Vec<MacAddr> = behind(context, bridge);
+    let known = behind(context.netns(), context.policy(), bridge.link);
     if known.is_empty() {
         return Err(Lacks("no address is known behind the bridge device".to_owned()));
     }
@@ -233,12 +235,4 @@ pub(super) fn foreign_entries(context: &Context<'_>, bridge: &BridgeView<'_>) ->
         !held.iter().any(|entry| entry.bridge == Some(bridge.link.index) && entry.address == *address)
     };
     Ok(known.into_iter().filter(is_new).map(entry).collect())
-}
-
-/// The addresses of devices above the bridge device that are not its own: macvlans of this namespace.
-fn behind(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<MacAddr> {
-    let links = context.netns().links.known().iter();
-    let above = links.filter(|link| link.link == Some(bridge.link.index) && link.link_netns.is_none());
-    let foreign = above.filter(|link| matches!(link.kind, LinkKind::Macvlan(_)));
-    foreign.filter_map(|link| link.address).filter(|address| Some(*address) != bridge.link.address).collect()
 }

@@ -17,11 +17,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::*;
+use portcullis_kernel::link::{self, NewLink};
 use portcullis_kernel::lock::{FileLock, Tried};
 use portcullis_kernel::namespace::Netns as Namespace;
+use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_kernel::sysctl;
 use portcullis_kernel::watch::Directory;
 use portcullis_plan::Method;
+use portcullis_snapshot::{FdbEntry, MacAddr};
 use portcullis_testnet::{fresh, skip};
 use serde_json::Value;
 
@@ -154,6 +157,39 @@ fn what_was_killed_in_the_middle_the_next_command_undoes() {
         lab.run("status", &[]).ends(0);
         lab.run("rollback", &["--yes"]).ends(0);
         same(&before, &here(), "killed, undone, applied, taken back");
+    });
+}
+
+#[test]
+fn whoever_comes_and_goes_behind_the_bridge_device_has_an_entry_meanwhile() {
+    fresh(|| {
+        let lab = Lab::new();
+        let before = here();
+        let entries = || {
+            let netns = here();
+            let local = |entry: &&FdbEntry| entry.address.0[..3] == [0, 0x0c, 0x29] && entry.bridge.is_some();
+            netns.fdb.known().iter().filter(local).map(|entry| entry.address).collect::<Vec<_>>()
+        };
+        let first = MacAddr([0, 0x0c, 0x29, 0, 0, 1]);
+        let second = MacAddr([0, 0x0c, 0x29, 0, 0, 2]);
+        let watch = Staying::start(lab.program("watch", &["--reapply", "--method", "local-fdb"]));
+        watch.says("Applied");
+        assert_eq!(entries(), [first]);
+        let mut route = Socket::open(Family::Route).unwrap();
+        let bridge = link::index_of(&mut route, "br0").unwrap();
+        NewLink::new("mv1", "macvlan").on(bridge).address(second).macvlan(4).apply(&mut route).unwrap();
+        watch.says("Applied");
+        assert_eq!(entries(), [first, second]);
+        let gone = link::index_of(&mut route, "mv1").unwrap();
+        link::delete(gone).apply(&mut route).unwrap();
+        let start = Instant::now();
+        while entries() != [first] {
+            assert!(start.elapsed() < PATIENCE, "it stays for ever");
+            std::thread::yield_now();
+        }
+        drop(watch);
+        lab.run("rollback", &["--yes"]).ends(0);
+        same(&before, &here(), "everything");
     });
 }
 

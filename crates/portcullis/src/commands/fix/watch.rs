@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use portcullis_apply::{Live, StateDir};
 use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_kernel::watch::Changes;
+use portcullis_plan::{BehindBridges, Change};
 use portcullis_report::json::{FixDocument, FixOutcome};
 
-use super::{Asked, Tried, now, policy, read};
+use super::{Asked, Tried, eprint, now, policy, read};
 use crate::arguments::{FixArguments, Format, WatchArguments};
 use crate::commands::undo::{in_namespace, say_recovery};
 use crate::failure::Failure;
@@ -75,6 +76,13 @@ fn as_fix(arguments: &WatchArguments) -> FixArguments {
     }
 }
 
+/// Says on standard error what is taken back; the document that follows says what is.
+fn say_gone(changes: &[Change]) -> Result<(), Failure> {
+    changes
+        .iter()
+        .try_for_each(|change| eprint(&format!("Taken back, as nobody is there any more: {change}\n")))
+}
+
 struct Watch {
     fix: FixArguments,
     apply: bool,
@@ -98,9 +106,16 @@ impl Watch {
         if self.apply {
             say_recovery(&portcullis_apply::recover(&mut Live::new(), &state)?)?;
         }
-        let snapshot = read()?;
+        let mut snapshot = read()?;
         let id = Namespace::current()?.id();
-        now(&snapshot, id)?;
+        if self.apply {
+            let behind = BehindBridges::of(now(&snapshot, id)?, &asked.policy);
+            let gone = portcullis_apply::let_go(&mut Live::new(), &state, |change| behind.outdates(change))?;
+            if !gone.is_empty() {
+                say_gone(&gone)?;
+                snapshot = read()?;
+            }
+        }
         let plan = asked.rehearsed(&snapshot, id, &mut self.tried)?;
         let document = if plan.is_empty() {
             asked.document(&snapshot, &plan, FixOutcome::Nothing)?
