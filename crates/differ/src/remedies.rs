@@ -127,18 +127,7 @@ pub(crate) fn ether_type(protocol: EtherType) -> Match {
 
 /// `u32 match u8 0 0 action drop`, where frames come in by a device.
 pub(crate) fn tc_drop(device: Name) -> Vec<Step> {
-    let node = U32Node {
-        flags: U32Node::TERMINAL,
-        keys: vec![U32Key { mask: 0, value: 0, offset: 0, offset_mask: 0 }],
-        link: None,
-        mark: None,
-        offset_shift: 0,
-        offset_mask: 0,
-        offset: 0,
-        offset_at: 0,
-        hash_at: 0,
-        hash_mask: 0,
-    };
+    let node = U32Node::new(U32Node::TERMINAL, vec![U32Key { mask: 0, value: 0, offset: 0, offset_mask: 0 }]);
     let drop = TcAction {
         kind: TcActionKind::Gact { random: None },
         verdict: Some(TcVerdict::Shot),

@@ -817,18 +817,7 @@ fn what_may_go_round_without_end_is_left_open() {
     let back =
         TcActionKind::Mirred { redirect: true, ingress: true, device: Some(index(UPLINK)), block: None };
     let action = TcAction { kind: back, verdict: Some(TcVerdict::Stolen), skip_sw: false };
-    let every = U32Node {
-        flags: U32Node::TERMINAL,
-        keys: Vec::new(),
-        link: None,
-        mark: None,
-        offset_shift: 0,
-        offset_mask: 0,
-        offset: 0,
-        offset_at: 0,
-        hash_at: 0,
-        hash_mask: 0,
-    };
+    let every = U32Node::new(U32Node::TERMINAL, Vec::new());
     let mut steps = Vec::from(cable(UPLINK, OUTSIDE));
     steps.extend([Step::Macvlan { name: macvlan, lower: UPLINK, mode: PASSTHRU }, Step::Up(macvlan)]);
     steps.extend(filters(macvlan, TcClassifier::U32(every), action));

@@ -46,8 +46,9 @@ Exit status:
 
 const WATCH: &str = "\
 It stays until it is ended. What the kernel tells of is seen to at once: interfaces, FDB entries,
-addresses, routes, rules of nftables, filters of tc, and the policy with them; the rest, such as
-sysctls and rules of iptables-legacy and ebtables-legacy, within a minute.
+addresses, routes, rules of nftables, filters of tc; the rest, such as the policy file,
+sysctls and rules of iptables-legacy and ebtables-legacy, within a minute. A plan is printed when
+it is another than the last, in JSON one document of fix after the other.
 
 Exit status:
   2  it could not be done, or it was ended while it was applying something, which is undone then";
@@ -244,14 +245,12 @@ pub(crate) struct ProveArguments {
     pub(crate) format: Format,
 }
 
-#[derive(Debug, Default, Args)]
-pub(crate) struct FixArguments {
+/// What is planned for, and how that is said.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PlanArguments {
     /// Work in this network namespace: a name of `ip netns`, or a path
     #[arg(long, value_name = "NAME")]
     pub(crate) netns: Option<String>,
-    /// Plan for a saved snapshot instead of the kernel, and change nothing; `-` is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["netns", "yes", "confirm", "persist"])]
-    pub(crate) snapshot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) policy: PolicyFile,
     /// Only this bridge, or this lower device of macvlans; may be repeated
@@ -263,6 +262,20 @@ pub(crate) struct FixArguments {
     /// With --method: add what it takes to have everything proven
     #[arg(long, requires = "method")]
     pub(crate) complete: bool,
+    #[command(flatten)]
+    pub(crate) state: StateDirectory,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct FixArguments {
+    #[command(flatten)]
+    pub(crate) planning: PlanArguments,
+    /// Plan for a saved snapshot instead of the kernel, and change nothing; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["netns", "yes", "confirm", "persist"])]
+    pub(crate) snapshot: Option<PathBuf>,
     /// Show the plan, and change nothing
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
@@ -285,37 +298,15 @@ pub(crate) struct FixArguments {
     /// With --persist and --remove: where /etc is to be found
     #[arg(long, value_name = "DIRECTORY", default_value = "/")]
     pub(crate) root: PathBuf,
-    #[command(flatten)]
-    pub(crate) state: StateDirectory,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArguments {
-    /// Work in this network namespace: a name of `ip netns`, or a path
-    #[arg(long, value_name = "NAME")]
-    pub(crate) netns: Option<String>,
     #[command(flatten)]
-    pub(crate) policy: PolicyFile,
-    /// Only this bridge, or this lower device of macvlans; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub(crate) bridge: Vec<String>,
-    /// Use this remedy, and no other; may be repeated
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(crate) method: Vec<String>,
-    /// With --method: add what it takes to have everything proven
-    #[arg(long, requires = "method")]
-    pub(crate) complete: bool,
+    pub(crate) planning: PlanArguments,
     /// Apply what is planned, as fix does, without asking. Without it, nothing is changed
     #[arg(long)]
     pub(crate) reapply: bool,
-    #[command(flatten)]
-    pub(crate) state: StateDirectory,
-    /// How to print; JSON is one document of fix after the other
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
 }
 
 /// Where it is written down what was applied.

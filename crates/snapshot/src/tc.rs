@@ -222,6 +222,23 @@ pub struct U32Node {
 }
 
 impl U32Node {
+    /// A node that links nowhere and asks for no mark.
+    #[must_use]
+    pub const fn new(flags: u8, keys: Vec<U32Key>) -> Self {
+        Self {
+            flags,
+            keys,
+            link: None,
+            mark: None,
+            offset_shift: 0,
+            offset_mask: 0,
+            offset: 0,
+            offset_at: 0,
+            hash_at: 0,
+            hash_mask: 0,
+        }
+    }
+
     /// `TC_U32_TERMINAL`.
     pub const TERMINAL: u8 = 1;
     /// `TC_U32_OFFSET`.

@@ -247,11 +247,11 @@ impl Writing<'_> {
         let count = pick(self.rng, &[0, 1, 1, 1, 1, 2]).unwrap_or(1);
         let keys = (0..count).map(|_| self.u32_key(linked)).collect();
         let mark = self.one_in(10).then(|| U32Mark { value: self.rng.u32(..4), mask: 3 });
-        U32Node { flags: if self.one_in(20) { 0 } else { U32Node::TERMINAL }, keys, mark, ..empty_node() }
+        U32Node { mark, ..U32Node::new(if self.one_in(20) { 0 } else { U32Node::TERMINAL }, keys) }
     }
 
     fn link(&mut self) -> U32Node {
-        let mut node = U32Node { link: Some(LINKED), ..empty_node() };
+        let mut node = U32Node { link: Some(LINKED), ..U32Node::new(0, Vec::new()) };
         if self.one_in(2) {
             node.keys.push(self.u32_key(false));
         }
@@ -431,20 +431,5 @@ impl Writing<'_> {
             }
             _ => {}
         }
-    }
-}
-
-const fn empty_node() -> U32Node {
-    U32Node {
-        flags: 0,
-        keys: Vec::new(),
-        link: None,
-        mark: None,
-        offset_shift: 0,
-        offset_mask: 0,
-        offset: 0,
-        offset_at: 0,
-        hash_at: 0,
-        hash_mask: 0,
     }
 }

@@ -159,18 +159,7 @@ mod tests {
     use portcullis_snapshot::{TcClassifier, U32Node};
 
     fn node(chain: u32, priority: u16, handle: u32) -> TcFilter {
-        let node = U32Node {
-            flags: U32Node::TERMINAL,
-            keys: Vec::new(),
-            link: None,
-            mark: None,
-            offset_shift: 0,
-            offset_mask: 0,
-            offset: 0,
-            offset_at: 0,
-            hash_at: 0,
-            hash_mask: 0,
-        };
+        let node = U32Node::new(U32Node::TERMINAL, Vec::new());
         TcFilter {
             chain,
             priority,

@@ -174,18 +174,7 @@ fn a_pushed_tag_of_another_kind_than_the_bridges_stays_open() {
 #[test]
 fn words_count_from_the_network_header() {
     let key = |offset, value| U32Key { mask: u32::MAX, value, offset, offset_mask: 0 };
-    let node = |key| U32Node {
-        flags: U32Node::TERMINAL,
-        keys: vec![key],
-        link: None,
-        mark: None,
-        offset_shift: 0,
-        offset_mask: 0,
-        offset: 0,
-        offset_at: 0,
-        hash_at: 0,
-        hash_mask: 0,
-    };
+    let node = |key| U32Node::new(U32Node::TERMINAL, vec![key]);
     let with = |key| TcFilter {
         classifier: TcClassifier::U32(node(key)),
         handle: 0x8000_0800,

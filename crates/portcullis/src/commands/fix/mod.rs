@@ -34,7 +34,7 @@ use crate::progress::Progress;
 const STEP: usize = 256;
 
 pub(crate) fn run(arguments: &FixArguments) -> Result<ExitCode, Failure> {
-    let (policy, _) = policy::read(&arguments.policy)?;
+    let (policy, _) = policy::read(&arguments.planning.policy)?;
     let asked = Asked::new(arguments, policy)?;
     if arguments.snapshot.is_some() {
         let source = Source { snapshot: arguments.snapshot.clone(), ..Source::default() };
@@ -45,15 +45,14 @@ pub(crate) fn run(arguments: &FixArguments) -> Result<ExitCode, Failure> {
         asked.say_unfit(&plan)?;
         return asked.show(&snapshot, &plan);
     }
-    in_namespace(
-        arguments.netns.as_deref(),
-        || if arguments.remove { remove(arguments) } else { asked.here() },
-    )
+    in_namespace(arguments.planning.netns.as_deref(), || {
+        if arguments.remove { remove(arguments) } else { asked.here() }
+    })
 }
 
 /// Undoes what is applied here, and what would apply it again.
 fn remove(arguments: &FixArguments) -> Result<ExitCode, Failure> {
-    let at = StateArguments { netns: None, state: arguments.state.clone() };
+    let at = StateArguments { netns: None, state: arguments.planning.state.clone() };
     let status = super::undo::rollback(&RollbackArguments { at, yes: arguments.yes })?;
     if status == ExitCode::SUCCESS {
         say_files("Removed", &persist::remove(&arguments.root)?)?;
@@ -90,7 +89,7 @@ impl<'a> Asked<'a> {
                     .nearest(name, Method::ALL.map(Method::name))
             })
         };
-        let methods = arguments.method.iter().map(named).collect::<Result<_, _>>()?;
+        let methods = arguments.planning.method.iter().map(named).collect::<Result<_, _>>()?;
         Ok(Self { arguments, policy, methods, today: Timestamp::now().to_zoned(TimeZone::UTC).date() })
     }
 
@@ -98,7 +97,7 @@ impl<'a> Asked<'a> {
     fn here(&self) -> Result<ExitCode, Failure> {
         let arguments = self.arguments;
         let dry = arguments.dry_run || arguments.words.is_some();
-        let state = StateDir::new(&arguments.state.state_dir);
+        let state = StateDir::new(&arguments.planning.state.state_dir);
         if !dry {
             say_recovery(&portcullis_apply::recover(&mut Live::new(), &state)?)?;
         }
@@ -125,9 +124,14 @@ impl<'a> Asked<'a> {
         refused: &BTreeMap<Method, String>,
     ) -> Result<Plan, Failure> {
         let _progress = Progress::of("planning");
-        let (methods, bridges) = (&self.methods[..], &self.arguments.bridge[..]);
-        let request =
-            Request { methods, complete: self.arguments.complete, bridges, refused, today: self.today };
+        let (methods, bridges) = (&self.methods[..], &self.arguments.planning.bridge[..]);
+        let request = Request {
+            methods,
+            complete: self.arguments.planning.complete,
+            bridges,
+            refused,
+            today: self.today,
+        };
         Ok(plan(snapshot, id, &self.policy, &request)?)
     }
 
@@ -188,7 +192,7 @@ impl<'a> Asked<'a> {
     }
 
     fn print(&self, document: &FixDocument) -> Result<(), Failure> {
-        print(|mut out| match self.arguments.format {
+        print(|mut out| match self.arguments.planning.format {
             Format::Text => text::fix(&mut out, document),
             Format::Json => json::write(&mut out, document),
         })

@@ -64,10 +64,12 @@ impl Unit {
             .map_err(|error| Failure::new(format!("cannot tell where this program is: {error}")))?;
         let mut command = vec![quoted(&program.display().to_string())];
         command.extend(self.command.iter().map(|word| (*word).to_owned()));
-        for (option, names) in [("--method", &arguments.method), ("--bridge", &arguments.bridge)] {
+        for (option, names) in
+            [("--method", &arguments.planning.method), ("--bridge", &arguments.planning.bridge)]
+        {
             command.extend(names.iter().flat_map(|name| [option.to_owned(), quoted(name)]));
         }
-        command.extend(arguments.complete.then(|| "--complete".to_owned()));
+        command.extend(arguments.planning.complete.then(|| "--complete".to_owned()));
         let (head, service, command) = (self.head, self.service, command.join(" "));
         Ok(format!(
             "{OURS}\n\
@@ -86,7 +88,7 @@ impl Unit {
 pub(super) fn write(arguments: &FixArguments) -> Result<Vec<PathBuf>, Failure> {
     let root = &arguments.root;
     let mut written = Vec::new();
-    if let Some(path) = &arguments.policy.path {
+    if let Some(path) = &arguments.planning.policy.path {
         let usual = root.join(POLICY);
         let text = fs::read_to_string(path).map_err(|error| failed(path, &error))?;
         let held = fs::read_to_string(&usual).ok();

@@ -29,10 +29,10 @@ const REST: u32 = 4;
 const LONGEST_REST: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
-    in_namespace(arguments.netns.as_deref(), || {
+    in_namespace(arguments.planning.netns.as_deref(), || {
         let mut watch =
             Watch { fix: as_fix(arguments), apply: arguments.reapply, tried: Tried::default(), told: None };
-        let state = StateDir::new(&arguments.state.state_dir);
+        let state = StateDir::new(&arguments.planning.state.state_dir);
         let _watching = arguments.reapply.then(|| state.watch(&Live::new())).transpose()?;
         let mut changes = Changes::listen()?;
         let mut failed = 0;
@@ -62,16 +62,12 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<ExitCode, Failure> {
 
 /// The same as arguments of `fix`.
 fn as_fix(arguments: &WatchArguments) -> FixArguments {
+    let (planning, confirm) = (arguments.planning.clone(), Some(Duration::ZERO));
     FixArguments {
-        policy: arguments.policy.clone(),
-        bridge: arguments.bridge.clone(),
-        method: arguments.method.clone(),
-        complete: arguments.complete,
+        planning,
         dry_run: !arguments.reapply,
         yes: arguments.reapply,
-        confirm: Some(Duration::ZERO),
-        state: arguments.state.clone(),
-        format: arguments.format,
+        confirm,
         ..FixArguments::default()
     }
 }
@@ -100,9 +96,9 @@ impl Watch {
     /// Reads, plans, applies, and tells what is new.
     fn look(&mut self) -> Result<(), Failure> {
         // It may have been changed meanwhile.
-        let (policy, _) = policy::read(&self.fix.policy)?;
+        let (policy, _) = policy::read(&self.fix.planning.policy)?;
         let asked = Asked::new(&self.fix, policy)?;
-        let state = StateDir::new(&self.fix.state.state_dir);
+        let state = StateDir::new(&self.fix.planning.state.state_dir);
         if self.apply {
             say_recovery(&portcullis_apply::recover(&mut Live::new(), &state)?)?;
         }
@@ -128,7 +124,7 @@ impl Watch {
             asked.document(&snapshot, &plan, FixOutcome::Planned)?
         };
         if self.is_new(&document) {
-            if self.fix.format == Format::Text {
+            if self.fix.planning.format == Format::Text {
                 print(|out| writeln!(out, "{}", document.taken_at))?;
             }
             asked.print(&document)?;
