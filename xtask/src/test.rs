@@ -22,7 +22,9 @@ const TOLD: usize = 5;
 
 /// Tests that take long and are about programs, ours and those that write rules: what they ask of the kernel, others ask of
 /// every one. One kernel is enough for them, beside this machine's.
-const OF_ONE_KERNEL: [&str; 12] = [
+const OF_ONE_KERNEL: [&str; 14] = [
+    "remedies_leave_what_they_leave",
+    "who_only_watches_changes_nothing",
     "a_port_that_comes_is_seen_to",
     "every_frame_lies_in_one_way",
     "vlan_filtering",

@@ -26,7 +26,11 @@ pub fn join(host: &mut dyn Host, dir: &StateDir) -> Result<bool, Error> {
         return Ok(false);
     }
     let header = joined(before.entries.header.clone(), last.entries.header.clone(), &host.read()?);
-    before.replace(header)?;
+    if header.steps.is_empty() {
+        before.remove()?
+    } else {
+        before.replace(header)?
+    }
     last.remove()?;
     Ok(true)
 }
@@ -51,17 +55,19 @@ pub fn let_go(
         return Ok(Vec::new());
     }
     let _lock = dir.lock(place.netns)?;
-    let mut gone = Vec::new();
+    let (seen, mut gone) = (host.read()?, Vec::new());
+    // What is not to be seen now is not given up.
+    let mut goes =
+        |change: &Change| is_outdated(change) && !matches!(Standing::of(change, &seen), Standing::Unseen(_));
     for journal in dir.journals(&place, true)?.into_iter().rev().filter(in_force) {
         let mut header = journal.entries.header.clone();
         let mut outdated = Vec::new();
         for step in &mut header.steps {
-            outdated.extend(step.extract_if(.., |change| is_outdated(change)));
+            outdated.extend(step.extract_if(.., |change| goes(change)));
         }
         if outdated.is_empty() {
             continue;
         }
-        let seen = host.read()?;
         let made = outdated.into_iter().rev().filter(|change| Standing::of(change, &seen) == Standing::Made);
         let made: Vec<_> = made.collect();
         host.take_back(&made, &seen)?;

@@ -283,7 +283,8 @@ pub fn confirm(host: &mut dyn Host, dir: &StateDir) -> Result<Confirmation, Erro
 /// Takes everything back that was applied in the namespace, the last first. Waits for another process that is at it.
 ///
 /// # Errors
-/// [`Error::Watched`] if a process would apply it again. If a journal is damaged, or something cannot be taken back; what was taken back before stays so.
+/// [`Error::Watched`] if a process would apply it again. If a journal is damaged, or something cannot be taken back; what was
+/// taken back before stays so.
 pub fn rollback(host: &mut dyn Host, dir: &StateDir) -> Result<Vec<RolledBack>, Error> {
     let place = host.place()?;
     if dir.journals(&place, false)?.is_empty() {

@@ -44,7 +44,7 @@ fn witnesses_get_through_and_nothing_else_does() {
             total.sent,
             total.with_verdict("unproven"),
         );
-        assert!(total.arrived >= 20, "too few arrived: {total:?}");
+        assert!(total.arrived >= 10, "too few arrived: {total:?}");
         assert!(total.searched >= 20, "too few are isolated: {total:?}");
     });
 }
