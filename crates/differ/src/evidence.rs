@@ -255,7 +255,7 @@ fn is_advertisement(captured: &Captured) -> bool {
 /// Holds what was said against what was seen.
 pub(crate) fn compare(expected: &Expectation, seen: &Facts, netns: &Netns) -> Vec<Difference> {
     let strictness = if expected.open { Strictness::OnlyMissing } else { Strictness::Exact };
-    // An answer to an address of the host's own comes back to it (`br_dev_xmit`), which may route it on, until its hop limit
+    // An answer to an address of the host's own may come back to it (`macvlan_queue_xmit`), and be routed on until its hop limit
     // ends: that is no longer the frame's way, which is what the walk tells.
     let is_own = |address| netns.links.known().iter().any(|link| link.address == Some(address));
     let of_routed =

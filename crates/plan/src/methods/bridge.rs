@@ -81,8 +81,8 @@ pub(super) const FOREIGN_ENTRIES: MethodDoc = MethodDoc {
     does: "Each address that is known behind the bridge device, as of another product's guests, gets a local FDB entry there: what \
            is for it goes up, and is not flooded to everybody. Known are macvlans, and what the policy states (`mac` of a port of \
            the bridge device's name).",
-    costs: "Nothing per frame. Entries have to follow the foreign guests: portcullis watch sees to that. Better: give the foreign switch a port of its own, \
-            by a veth pair.",
+    costs: "Nothing per frame. Entries have to follow the foreign guests: portcullis watch sees to that. Better: give the foreign \
+            switch a port of its own, by a veth pair.",
     leaves: "Addresses that are not known.",
     by_hand: &["bridge fdb add 00:0c:29:00:00:01 dev br0 self local"],
 };

@@ -46,15 +46,7 @@ impl Lab {
         let macvlan = NewLink::new("mv0", "macvlan").on(bridge).address(MacAddr([0, 0x0c, 0x29, 0, 0, 1]));
         macvlan.macvlan(4).apply(&mut route).unwrap();
         for (name, number) in PORTS.into_iter().zip(1u8..) {
-            let address = |of| MacAddr([2, 0, 0, 0, of, number]);
-            let peer = format!("{name}x");
-            NewLink::new(name, "veth")
-                .address(address(1))
-                .veth(&peer, address(2), Some(outside.as_fd()))
-                .apply(&mut route)
-                .unwrap();
-            let port = link::index_of(&mut route, name).unwrap();
-            link::master(port, Some(bridge)).apply(&mut route).unwrap();
+            lay_cable(name, number, &outside);
         }
         let up = |name: &str| {
             let mut route = Socket::open(Family::Route).unwrap();
@@ -156,19 +148,12 @@ impl Lab {
 
     /// Plugs in one more guest, of which nobody has spoken.
     pub(crate) fn one_more_guest(&self, name: &str) {
-        let mut route = Socket::open(Family::Route).unwrap();
-        let peer = format!("{name}x");
-        let addresses = [1, 2].map(|of| MacAddr([2, 0, 0, 0, of, 9]));
-        let cable = NewLink::new(name, "veth").address(addresses[0]);
-        cable.veth(&peer, addresses[1], Some(self.outside.as_fd())).apply(&mut route).unwrap();
-        let bridge = link::index_of(&mut route, "br0").unwrap();
-        let port = link::index_of(&mut route, name).unwrap();
-        link::master(port, Some(bridge)).apply(&mut route).unwrap();
+        lay_cable(name, 9, &self.outside);
         let up = |name: &str| {
             let mut route = Socket::open(Family::Route).unwrap();
             link::up(link::index_of(&mut route, name).unwrap()).apply(&mut route).unwrap();
         };
-        self.outside.run(|| up(&peer)).unwrap();
+        self.outside.run(|| up(&format!("{name}x"))).unwrap();
         up(name);
     }
 
@@ -200,6 +185,17 @@ impl Lab {
             directory.wait(None, Duration::from_secs(1)).unwrap();
         }
     }
+}
+
+/// A cable from a port of the bridge to outside, where its end has an `x` more in its name.
+fn lay_cable(name: &str, number: u8, outside: &Namespace) {
+    let mut route = Socket::open(Family::Route).unwrap();
+    let address = |of| MacAddr([2, 0, 0, 0, of, number]);
+    let cable = NewLink::new(name, "veth").address(address(1));
+    cable.veth(&format!("{name}x"), address(2), Some(outside.as_fd())).apply(&mut route).unwrap();
+    let bridge = link::index_of(&mut route, "br0").unwrap();
+    let port = link::index_of(&mut route, name).unwrap();
+    link::master(port, Some(bridge)).apply(&mut route).unwrap();
 }
 
 /// A program that stays, until this is dropped.
