@@ -47,6 +47,8 @@ pub struct Applied {
     pub id: Option<String>,
     /// What was taken back before, since an earlier process did not come to its end.
     pub recovered: Vec<RolledBack>,
+    /// The namespace as it was read afterwards; `None` if there was nothing to do.
+    pub seen: Option<Netns>,
 }
 
 /// An apply that was taken back.
@@ -74,7 +76,7 @@ pub fn apply(host: &mut dyn Host, dir: &StateDir, order: Order) -> Result<Applie
     let _lock = dir.try_lock(place.netns)?;
     let recovered = settle(host, dir, &place)?;
     if order.steps.iter().all(Vec::is_empty) {
-        return Ok(Applied { id: None, recovered });
+        return Ok(Applied { id: None, recovered, seen: None });
     }
     if let Some(Journal { entries, .. }) = dir.journals(&place, true)?.pop()
         && matches!(entries.phase, Phase::Awaiting(_))
@@ -105,12 +107,12 @@ pub fn apply(host: &mut dyn Host, dir: &StateDir, order: Order) -> Result<Applie
     let signals = Held::new()?;
     let mut journal = dir.begin(header)?;
     match carry_out(host, &mut journal, &signals) {
-        Ok(()) => Ok(Applied { id: Some(id), recovered }),
+        Ok(seen) => Ok(Applied { id: Some(id), recovered, seen: Some(seen) }),
         Err(cause) => Err(Error::Failed(Box::new(Failure { cause, undone: undo(host, journal) }))),
     }
 }
 
-fn carry_out(host: &mut dyn Host, journal: &mut Journal, signals: &Held) -> Result<(), Error> {
+fn carry_out(host: &mut dyn Host, journal: &mut Journal, signals: &Held) -> Result<Netns, Error> {
     let Header { steps, confirm, .. } = journal.entries.header.clone();
     for (number, step) in steps.iter().enumerate() {
         if signals.came()? {
@@ -120,7 +122,8 @@ fn carry_out(host: &mut dyn Host, journal: &mut Journal, signals: &Held) -> Resu
         host.make(step)?;
         journal.add(Record::Done(number))?;
     }
-    let amiss = verify(&steps, host.read()?);
+    let seen = host.read()?;
+    let amiss = verify(&steps, seen.clone());
     if !amiss.is_empty() {
         return Err(Error::NotAsPlanned(amiss));
     }
@@ -131,7 +134,8 @@ fn carry_out(host: &mut dyn Host, journal: &mut Journal, signals: &Held) -> Resu
     // Rounded up: nobody gets less time than was promised.
     let deadline =
         confirm.map(|seconds| now.as_secs() + u64::from(seconds) + u64::from(now.subsec_nanos() > 0));
-    journal.add(Record::Applied { deadline })
+    journal.add(Record::Applied { deadline })?;
+    Ok(seen)
 }
 
 /// Makes the changes in a copy of the kernel's state, and tells which cannot be made.

@@ -50,6 +50,10 @@ pub(crate) mod docs {
         trade_off: "The kernel no longer believes router advertisements there. A daemon that handles them itself \
                     (NetworkManager, systemd-networkd) has to be told separately.",
     };
+    pub(crate) const ACCEPT_RA_DEFAULT: RemedyDoc = RemedyDoc {
+        method: "accept-ra-default",
+        trade_off: "Devices that come later have to be told to believe router advertisements where they should.",
+    };
     pub(crate) const ARP_OFF: RemedyDoc = RemedyDoc {
         method: "arp-off",
         trade_off: "One command. Stops ARP only: a guest that knows or guesses the bridge's MAC address, or uses \

@@ -324,7 +324,7 @@ fn belongs(change: &Change, method: Method) -> bool {
         },
         Change::LeaveVlans { .. } | Change::Bridge { .. } => method == Method::VlanFiltering,
         Change::Port { .. } => method == Method::Isolate,
-        Change::Ipv6 { .. } => method == Method::AcceptRaOff,
+        Change::Ipv6 { .. } => matches!(method, Method::AcceptRaOff | Method::AcceptRaDefault),
         _ => false,
     }
 }

@@ -17,7 +17,7 @@ use portcullis_differ::fixes::{After, Bench};
 use portcullis_differ::generate::guest_mac;
 use portcullis_differ::knobs::BRIDGE_KNOBS;
 use portcullis_differ::methods::{GUEST_PORTS, network};
-use portcullis_differ::names::{BRIDGE, Name, index, wire};
+use portcullis_differ::names::{BRIDGE, GUESTS, Name, PORTS, index, wire};
 use portcullis_differ::step::Step;
 use portcullis_kernel::namespace::pin_to_one_processor;
 use portcullis_plan::Method;
@@ -68,20 +68,55 @@ fn plain(to: MacAddr, from: MacAddr) -> Vec<u8> {
     FrameBuilder::new(to, from).payload(&payload)
 }
 
-#[test]
-fn router_advertisements_are_not_believed() {
+/// A guest's router advertisement in a frame for some group, and whether the host believes it on a device.
+fn advertised(group: MacAddr, on: Name) -> (Vec<u8>, impl Fn(&After) -> bool) {
     let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x66);
     let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0, 0, 0, 0, 0);
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     let advertisement = RouterAdvertisement { from: router, to: all_nodes, lifetime: 1800, prefix };
-    let frame = FrameBuilder::new(MacAddr([0x33, 0x33, 0, 0, 0, 1]), guest_mac(0))
-        .payload(&Payload::RouterAdvertisement(advertisement));
+    let frame = FrameBuilder::new(group, guest_mac(0)).payload(&Payload::RouterAdvertisement(advertisement));
     let believed = move |after: &After| {
         let routes = after.netns.routes.known();
         let by_it = routes.iter().filter(|route| route.destination.addr() == prefix);
-        by_it.count() > 0
+        by_it.flat_map(|route| &route.nexthops).any(|hop| hop.device == Some(index(on)))
     };
+    (frame, believed)
+}
+
+#[test]
+fn router_advertisements_are_not_believed() {
+    let (frame, believed) = advertised(MacAddr([0x33, 0x33, 0, 0, 0, 1]), BRIDGE);
     leaves(Method::AcceptRaOff, Vec::new(), vec![(FROM, frame)], believed, [true, false]);
+}
+
+#[test]
+fn the_next_port_believes_no_router_advertisements() {
+    const NEXT: Name = PORTS[4];
+    let next = [
+        Step::Cable { near: NEXT, far: GUESTS[4] },
+        Step::Master { device: NEXT, master: BRIDGE },
+        Step::Up(GUESTS[4]),
+        Step::Up(NEXT),
+    ];
+    let (frame, believed) = advertised(MacAddr::link_local(0x0e), NEXT);
+    // Changes are made once everything is there, which is too late here: what it changes is there from the start.
+    let told = Step::Sysctl { family: "ipv6", device: Some("default"), setting: "accept_ra", value: 0 };
+    fresh(|| {
+        pin_to_one_processor().unwrap();
+        let mut bench = Bench::new(network()).unwrap();
+        match bench.with(Method::AcceptRaDefault).unwrap() {
+            Ok(with) => {
+                let Some(Step::Change(change)) = with.last() else { panic!("no change at the end") };
+                assert_eq!(change.to_string(), "net.ipv6.conf.default.accept_ra: 1 → 0");
+            }
+            Err(why) => skip!("{why}"),
+        }
+        let mut believes = |first: &[Step]| {
+            let after = bench.after(&[first, &network(), &next].concat(), &[(NEXT, frame.clone())]);
+            after.unwrap().map(|after| believed(&after))
+        };
+        assert_eq!([believes(&[]), believes(&[told])], [Ok(true), Ok(false)]);
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The plan: what is changed, in which order, what is proven of it, and what stops working.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 
 use jiff::civil::Date;
 use portcullis_audit::{BridgeView, Carry, Claim, Context, LinkLocalProtocol, Policy, RuleId, Severity};
@@ -176,8 +177,12 @@ pub fn plan(
     let lowers = lower::asked_for(&context, request)?;
     let devices: Vec<Device> = bridges.iter().map(|one| one.bridge.link.into()).collect();
     let devices: Vec<_> = devices.into_iter().chain(lowers.iter().map(Lower::device)).collect();
-    let (found_before, known_before) = found(snapshot, netns, request, &devices, policy);
-    let mut draft = Draft::new((&context, snapshot), &bridges, &lowers, request);
+    // What is found now and what is chosen do not depend on each other.
+    let ((found_before, known_before), mut draft) = thread::scope(|scope| {
+        let found = scope.spawn(|| found(snapshot, netns, request, &devices, policy));
+        let draft = Draft::new((&context, snapshot), &bridges, &lowers, request);
+        (found.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), draft)
+    });
     // What findings name beside: looked for until it helps no more.
     let searches = request.methods.is_empty() || request.complete;
     let mut rounds = if searches { MOST_ROUNDS } else { 0 };

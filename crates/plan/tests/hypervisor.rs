@@ -268,14 +268,14 @@ fn vlan_filtering_is_for_bridges_that_filter_already() {
     };
     let mut snapshot = vlan_aware();
     // A guest's own VLANs would stop.
-    assert_eq!(names(&snapshot), [Method::DropOnBridge, Method::DropLinkLocal, Method::AcceptRaOff]);
+    assert_eq!(names(&snapshot), [Method::DropOnBridge, Method::DropLinkLocal, Method::AcceptRaDefault]);
     let Reading::Read(links) = &mut snapshot.namespaces[0].links else { panic!() };
     for link in links {
         if let LinkKind::Bridge(options) = &mut link.kind {
             options.vlan_filtering = Some(true);
         }
     }
-    assert_eq!(names(&snapshot), [Method::VlanFiltering, Method::DropLinkLocal, Method::AcceptRaOff]);
+    assert_eq!(names(&snapshot), [Method::VlanFiltering, Method::DropLinkLocal, Method::AcceptRaDefault]);
 }
 
 #[test]

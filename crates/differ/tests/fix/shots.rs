@@ -89,11 +89,12 @@ pub(crate) struct Shot {
 /// those are in `kernel_effects`.
 pub(crate) fn shot(method: Method) -> Option<Shot> {
     use Method::{
-        AcceptRaOff, AgeingTime, AntiSpoof, ArpIgnore, ArpInput, ArpOff, BpduGuard, BpfOnBridge, BridgeInput,
-        DhcpRaGuard, DisableIpv6, DropLinkLocal, DropOnBridge, DropTags, DropUnicastInL2Multicast,
-        FdbMaxLearned, FloodOff, ForeignEntries, ForwardLinkLocal, ForwardingOff, GroupFwdMaskOff, Ip6Fib,
-        Ip6Prerouting, Ip6Rule, IpRule, Isolate, LearningOff, LockPorts, McastRouterOff, NoLinkLocalLearn,
-        RawPrerouting, RootBlock, RpFilter, TcLinkLocal, TcOnBridge, VlanFiltering,
+        AcceptRaDefault, AcceptRaOff, AgeingTime, AntiSpoof, ArpIgnore, ArpInput, ArpOff, BpduGuard,
+        BpfOnBridge, BridgeInput, DhcpRaGuard, DisableIpv6, DropLinkLocal, DropOnBridge, DropTags,
+        DropUnicastInL2Multicast, FdbMaxLearned, FloodOff, ForeignEntries, ForwardLinkLocal, ForwardingOff,
+        GroupFwdMaskOff, Ip6Fib, Ip6Prerouting, Ip6Rule, IpRule, Isolate, LearningOff, LockPorts,
+        McastRouterOff, NoLinkLocalLearn, RawPrerouting, RootBlock, RpFilter, TcLinkLocal, TcOnBridge,
+        VlanFiltering,
     };
     let (guest, other) = (guest_mac(0), guest_mac(1));
     let bridge = mac(BRIDGE);
@@ -154,8 +155,8 @@ pub(crate) fn shot(method: Method) -> Option<Shot> {
                 frame: to(MacAddr::link_local(0x0e), &arp),
             });
         }
-        AcceptRaOff | AgeingTime | BpduGuard | FdbMaxLearned | McastRouterOff | NoLinkLocalLearn
-        | RootBlock => {
+        AcceptRaDefault | AcceptRaOff | AgeingTime | BpduGuard | FdbMaxLearned | McastRouterOff
+        | NoLinkLocalLearn | RootBlock => {
             return None;
         }
     };

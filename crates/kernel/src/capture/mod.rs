@@ -66,13 +66,13 @@ pub fn links_and_fdb(route: &mut Socket) -> Result<(Vec<Link>, Vec<FdbEntry>), E
     Ok((links::links(route)?, links::fdb(route)?))
 }
 
-/// Reads the calling thread's namespace as it is now, and nothing about processes.
+/// Reads the calling thread's namespace as it is now, and nothing about processes. Interfaces that change meanwhile are read
+/// again, as far as they hold still.
 ///
 /// # Errors
 /// If not even its links can be asked for.
 pub fn here() -> Result<Netns, Error> {
-    let (id, mut route) = (crate::namespace::Netns::current()?.id(), Socket::open(Family::Route)?);
-    read(id, &mut route)
+    Ok(read_settled(crate::namespace::Netns::current()?.id())?.0)
 }
 
 /// Reads the neighbour entries of the namespace that a socket was opened in, and nothing else.

@@ -128,6 +128,13 @@ pub(super) const ACCEPT_RA_OFF: MethodDoc = MethodDoc {
         "sysctl -w net.ipv6.conf.vnet0.accept_ra=0",
     ],
 };
+pub(super) const ACCEPT_RA_DEFAULT: MethodDoc = MethodDoc {
+    name: "accept-ra-default",
+    does: "Router advertisements are not believed by the next port that comes.",
+    costs: "Devices that come later have to be told to believe advertisements where they should.",
+    leaves: "The devices that there are.",
+    by_hand: &["sysctl -w net.ipv6.conf.default.accept_ra=0"],
+};
 pub(super) const FORWARDING_OFF: MethodDoc = MethodDoc {
     name: "forwarding-off",
     does: "The host routes no IPv4 that comes in by the bridge device.",
@@ -221,16 +228,22 @@ pub(super) fn drop_unicast(context: &Context<'_>, bridge: &BridgeView<'_>) -> Re
     Ok(pieces)
 }
 
+const ACCEPT_RA: &str = "accept_ra";
+
+/// What was made today is another remedy's: where frames do not get that far, that is a thousand changes for nothing.
+pub(super) fn accept_ra_default(context: &Context<'_>) -> Result<Vec<Piece>, Lacks> {
+    let default = context.netns().ipv6.read().and_then(|all| all.default.get(ACCEPT_RA));
+    Ok(conf(ConfAt::Default, true, ACCEPT_RA, default, 0)?.into_iter().collect())
+}
+
 pub(super) fn accept_ra_off(context: &Context<'_>, bridge: &BridgeView<'_>) -> Result<Vec<Piece>, Lacks> {
-    const SETTING: &str = "accept_ra";
-    let default = context.netns().ipv6.read().and_then(|all| all.default.get(SETTING));
-    let mut pieces: Vec<_> = conf(ConfAt::Default, true, SETTING, default, 0)?.into_iter().collect();
+    let mut pieces = accept_ra_default(context)?;
     // A host that is meant to be on the bridge may have its own addresses from there.
     let closed = context.access_at(bridge, bridge.link.index) == Access::Deny;
     let own = closed.then_some(bridge.link);
     for link in own.into_iter().chain(guests(bridge).map(|port| port.link)) {
         if let Some(held) = &link.ipv6 {
-            pieces.extend(conf(ConfAt::Device(link.into()), true, SETTING, held.get(SETTING), 0)?);
+            pieces.extend(conf(ConfAt::Device(link.into()), true, ACCEPT_RA, held.get(ACCEPT_RA), 0)?);
         }
     }
     Ok(pieces)

@@ -71,6 +71,8 @@ pub enum Method {
     DropUnicastInL2Multicast,
     /// Router advertisements are not believed, on the bridge device, its ports and the next device.
     AcceptRaOff,
+    /// Router advertisements are not believed by the next device.
+    AcceptRaDefault,
     /// Nothing that comes in by the bridge device is routed on.
     ForwardingOff,
     /// Guest ports exchange frames with other ports only.
@@ -109,7 +111,7 @@ pub enum Method {
 
 impl Method {
     /// All of them, in the order of the manual.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::VlanFiltering,
         Self::DropOnBridge,
         Self::TcOnBridge,
@@ -129,6 +131,7 @@ impl Method {
         Self::Ip6Fib,
         Self::DropUnicastInL2Multicast,
         Self::AcceptRaOff,
+        Self::AcceptRaDefault,
         Self::ForwardingOff,
         Self::Isolate,
         Self::FloodOff,
@@ -194,6 +197,7 @@ impl Method {
         let settings = matches!(
             self,
             Self::AcceptRaOff
+                | Self::AcceptRaDefault
                 | Self::McastRouterOff
                 | Self::RootBlock
                 | Self::AgeingTime
@@ -238,6 +242,7 @@ impl Method {
             | Self::ForwardingOff => return self.pieces_in_stack(context, bridge.link),
             Self::DropUnicastInL2Multicast => host::drop_unicast(context, bridge)?,
             Self::AcceptRaOff => host::accept_ra_off(context, bridge)?,
+            Self::AcceptRaDefault => host::accept_ra_default(context)?,
             Self::Isolate => guests::isolate(bridge)?,
             Self::FloodOff => guests::flood_off(bridge)?,
             Self::LockPorts => guests::lock(bridge)?,
@@ -301,6 +306,7 @@ impl Method {
             Self::Ip6Fib => &host::IP6_FIB,
             Self::DropUnicastInL2Multicast => &host::DROP_UNICAST,
             Self::AcceptRaOff => &host::ACCEPT_RA_OFF,
+            Self::AcceptRaDefault => &host::ACCEPT_RA_DEFAULT,
             Self::ForwardingOff => &host::FORWARDING_OFF,
             Self::Isolate => &guests::ISOLATE,
             Self::FloodOff => &guests::FLOOD_OFF,

@@ -39,6 +39,7 @@ static DOC: RuleDoc = RuleDoc {
                 For ports to come, the values of `default` are looked at.",
     remedies: &[
         docs::ACCEPT_RA_OFF,
+        docs::ACCEPT_RA_DEFAULT,
         docs::DISABLE_IPV6,
         docs::VLAN_FILTERING,
         docs::DROP_LINK_LOCAL,

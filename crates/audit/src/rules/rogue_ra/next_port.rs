@@ -24,7 +24,7 @@ pub(super) fn finding(context: &Context<'_>, bridge: &BridgeView<'_>) -> Option<
         .evidence("IPv6 settings of default", show(Some(default)));
     Some(finding.remedies([remedy::sysctl(
         context,
-        &docs::ACCEPT_RA_OFF,
+        &docs::ACCEPT_RA_DEFAULT,
         "Devices that are made from now on ignore router advertisements.",
         &[("ipv6", "default", "accept_ra", 0)],
     )]))

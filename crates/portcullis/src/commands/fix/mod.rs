@@ -256,7 +256,7 @@ impl<'a> Asked<'a> {
         };
         // Without a word of progress, which would be a second thread: signals are held back meanwhile.
         let applied = portcullis_apply::apply(&mut Live::new(), state, order)?;
-        if let Err(failure) = proven_again(plan) {
+        if let Err(failure) = proven_again(plan, snapshot, applied.seen) {
             // What was applied before, and confirmed, is none of this.
             let back = applied.id.map(|id| portcullis_apply::take_back(&mut Live::new(), state, &id));
             back.transpose()?;
@@ -280,10 +280,17 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Proves what the plan promised of what the kernel tells now.
-fn proven_again(plan: &Plan) -> Result<(), Failure> {
-    let snapshot = read()?;
-    match broken(&snapshot, plan.netns, &plan.claims) {
+/// Proves what the plan promised of what the kernel told after it was applied.
+fn proven_again(plan: &Plan, before: &Snapshot, seen: Option<Netns>) -> Result<(), Failure> {
+    let then = Snapshot {
+        schema: before.schema.clone(),
+        version: before.version.clone(),
+        taken_at: before.taken_at.clone(),
+        kernel: before.kernel.clone(),
+        namespaces: seen.into_iter().collect(),
+        problems: Vec::new(),
+    };
+    match broken(&then, plan.netns, &plan.claims) {
         None => Ok(()),
         Some(claim) => {
             let from = claim.from.first().map_or_else(|| claim.bridge.to_string(), ToString::to_string);

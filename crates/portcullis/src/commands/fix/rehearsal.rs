@@ -24,7 +24,12 @@ const PORTS: [&str; 2] = ["port0", "port1"];
 pub(super) fn refused(methods: &[Method]) -> Result<BTreeMap<Method, String>, Error> {
     Netns::create()?.run(|| {
         build()?;
-        Ok(methods.iter().filter_map(|method| Some((*method, refusal(*method)?))).collect())
+        // Mostly all of them are taken; which are not is asked of each.
+        if attempt(methods) == Some(Ok(())) {
+            return Ok(BTreeMap::new());
+        }
+        let refusal = |method: &Method| Some((*method, attempt(&[*method])?.err()?));
+        Ok(methods.iter().filter_map(refusal).collect())
     })?
 }
 
@@ -60,13 +65,14 @@ fn hear(netns: &mut portcullis_snapshot::Netns) {
     }
 }
 
-/// Makes a remedy and takes it back. One that has nothing to change here is not refused: what it needs is there already.
-fn refusal(method: Method) -> Option<String> {
+/// Makes remedies and takes them back; `None` where there is no plan of them. One that has nothing to change here is not
+/// refused: what it needs is there already.
+fn attempt(methods: &[Method]) -> Option<Result<(), String>> {
     let policy = Policy::parse(POLICY).ok()?;
     let mut netns = match capture::here() {
         Ok(netns) => netns,
         // What cannot be tried is not taken for granted.
-        Err(error) => return Some(error.to_string()),
+        Err(error) => return Some(Err(error.to_string())),
     };
     hear(&mut netns);
     let id = netns.id;
@@ -79,7 +85,7 @@ fn refusal(method: Method) -> Option<String> {
         problems: Vec::new(),
     };
     let request = Request {
-        methods: &[method],
+        methods,
         complete: false,
         bridges: &[],
         refused: &BTreeMap::new(),
@@ -90,10 +96,10 @@ fn refusal(method: Method) -> Option<String> {
     let made = host.make(&plan.changes).map_err(|error| error.to_string());
     let seen = match capture::here() {
         Ok(seen) => seen,
-        Err(error) => return Some(error.to_string()),
+        Err(error) => return Some(Err(error.to_string())),
     };
     // Of what was refused, a part may be there.
     let back: Vec<_> = plan.changes.iter().rev().cloned().collect();
     let _ = host.take_back(&back, &seen);
-    made.err()
+    Some(made)
 }
