@@ -24,7 +24,7 @@ pub use behind::BehindBridges;
 pub use change::{Change, Clash, Ruleset, State, TABLE, local_rule};
 pub use claims::{Judged, broken};
 pub use device::{ConfAt, Device};
-pub use methods::{Lacks, Method, MethodDoc};
+pub use methods::{BY_HAND, Lacks, Method, MethodDoc};
 pub use option::{BridgeOption, PortOption};
 pub use plan::{Chosen, Found, Plan, PlanError, Request, Unfit, plan};
 pub use script::{Words, write};

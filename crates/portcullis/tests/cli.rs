@@ -345,6 +345,8 @@ fn wrong_names_get_the_nearest() {
         walk(&["--from", "veth1", "--netns", "hots", "ra"]),
         walk(&["--from", "veth1", "--pcap", &snapshot]),
         refused(&["explain", "host-apr"]),
+        refused(&["explain", "own-netsn"]),
+        refused(&["fix", "--snapshot", &snapshot, "--method", "own-netns"]),
         refused(&["lab", "run", "hypervisr"]),
     ];
     insta::assert_snapshot!(said.concat());

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use portcullis_audit::{Policy, Role, Severity};
-use portcullis_plan::{Method, Request};
+use portcullis_plan::{BY_HAND, Method, Request};
 use portcullis_report::json::{
     AppliedChange, AppliedEntry, AppliedPhase, AssumptionEntry, AuditDocument, BridgeEntry, ClaimEntry,
     ClaimKind, DropEntry, EvidenceEntry, ExplainDocument, FindingEntry, FixDocument, FixOutcome, Holder,
@@ -523,9 +523,11 @@ fn proofs_as_text() {
 
 #[test]
 fn explain_a_remedy_and_all() {
-    let page = plain(|out| text::explain(out, &ExplainDocument::of_methods([Method::DropOnBridge])));
-    let list = plain(|out| text::explain_methods(out, &ExplainDocument::of_methods(Method::ALL)));
-    insta::assert_snapshot!([page, list].join("--\n"));
+    let page = plain(|out| text::explain(out, &ExplainDocument::of_methods([Method::DropOnBridge.doc()])));
+    let by_hand = plain(|out| text::explain(out, &ExplainDocument::of_methods([BY_HAND[0]])));
+    let all = Method::ALL.into_iter().map(Method::doc).chain(BY_HAND);
+    let list = plain(|out| text::explain_methods(out, &ExplainDocument::of_methods(all)));
+    insta::assert_snapshot!([page, by_hand, list].join("--\n"));
 }
 
 /// The plan for an address-less `br0` with two guests, as a kernel told it.

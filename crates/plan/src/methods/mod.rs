@@ -3,6 +3,7 @@
 //! What a remedy closes is not said here but proven, over the network that it is for.
 
 mod bridge;
+mod by_hand;
 mod guests;
 mod host;
 
@@ -14,6 +15,8 @@ use portcullis_snapshot::{Link, NftFamily};
 use crate::change::{Change, Ruleset};
 use crate::device::{ConfAt, Device};
 use crate::rules::Chain;
+
+pub use by_hand::BY_HAND;
 
 /// A remedy's manual page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

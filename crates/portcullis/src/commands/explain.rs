@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use portcullis_audit::registry;
-use portcullis_plan::Method;
+use portcullis_plan::{BY_HAND, Method, MethodDoc};
 use portcullis_report::json::{self, ExplainDocument};
 use portcullis_report::text;
 
@@ -15,7 +15,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let name = arguments.rule.as_deref();
     let document = match name {
         None | Some("list") => ExplainDocument::new(registry::docs()),
-        Some("methods") => ExplainDocument::of_methods(Method::ALL),
+        Some("methods") => ExplainDocument::of_methods(remedies()),
         Some(name) => page(name)?,
     };
     print(|mut out| match (arguments.format, name) {
@@ -27,13 +27,17 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn remedies() -> impl Iterator<Item = &'static MethodDoc> {
+    Method::ALL.into_iter().map(Method::doc).chain(BY_HAND)
+}
+
 /// The page of a rule, or of a remedy. No name is of both.
 fn page(name: &str) -> Result<ExplainDocument, Failure> {
-    if let Some(method) = Method::named(name) {
-        return Ok(ExplainDocument::of_methods([method]));
+    if let Some(doc) = remedies().find(|doc| doc.name == name) {
+        return Ok(ExplainDocument::of_methods([doc]));
     }
     let rule = registry::doc_named(name).ok_or_else(|| {
-        let known = registry::ids().map(|id| id.0).chain(Method::ALL.map(Method::name));
+        let known = registry::ids().map(|id| id.0).chain(remedies().map(|doc| doc.name));
         Failure::new(format!("there is no rule and no remedy {name:?}"))
             .hint("portcullis explain list names the rules, explain methods the remedies")
             .nearest(name, known)

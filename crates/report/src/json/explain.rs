@@ -32,6 +32,9 @@ pub struct MethodPage {
     pub leaves: String,
     /// How it is done by hand, for a bridge `br0` with a guest port `vnet0`.
     pub by_hand: Vec<String>,
+    /// Whether `portcullis fix` leaves it to the administrator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_by_hand: bool,
 }
 
 /// The manual page of a rule.
@@ -79,8 +82,8 @@ impl ExplainDocument {
     }
 
     /// Makes the document of some remedies.
-    pub fn of_methods(methods: impl IntoIterator<Item = Method>) -> Self {
-        let methods = methods.into_iter().map(|method| MethodPage::from(method.doc())).collect();
+    pub fn of_methods<'d>(docs: impl IntoIterator<Item = &'d MethodDoc>) -> Self {
+        let methods = docs.into_iter().map(MethodPage::from).collect();
         Self { schema: Self::SCHEMA.to_owned(), rules: Vec::new(), methods }
     }
 }
@@ -93,6 +96,7 @@ impl From<&MethodDoc> for MethodPage {
             costs: doc.costs.to_owned(),
             leaves: doc.leaves.to_owned(),
             by_hand: doc.by_hand.iter().map(|&command| command.to_owned()).collect(),
+            only_by_hand: Method::named(doc.name).is_none(),
         }
     }
 }

@@ -30,9 +30,16 @@ pub fn explain(out: &mut impl Write, document: &ExplainDocument) -> io::Result<(
 /// # Errors
 /// Whatever writing gives.
 pub fn explain_methods(out: &mut impl Write, document: &ExplainDocument) -> io::Result<()> {
-    let rows: Vec<_> = document.methods.iter().map(|page| [page.method.clone(), page.does.clone()]).collect();
-    table(out, 0, ["remedy", "what it does"], &rows)?;
-    writeln!(out, "\n{} of portcullis fix. More on each: portcullis explain REMEDY", remedies(rows.len()))
+    let (by_hand, of_fix): (Vec<_>, Vec<_>) = document.methods.iter().partition(|page| page.only_by_hand);
+    let rows = |pages: &[&MethodPage]| -> Vec<_> {
+        pages.iter().map(|page| [page.method.clone(), page.does.clone()]).collect()
+    };
+    table(out, 0, ["remedy", "what it does"], &rows(&of_fix))?;
+    if !by_hand.is_empty() {
+        writeln!(out)?;
+        table(out, 0, ["yours to do", "what it does"], &rows(&by_hand))?;
+    }
+    writeln!(out, "\n{} of portcullis fix. More on each: portcullis explain REMEDY", remedies(of_fix.len()))
 }
 
 fn remedies(count: usize) -> String {
@@ -40,7 +47,8 @@ fn remedies(count: usize) -> String {
 }
 
 fn write_method(out: &mut impl Write, page: &MethodPage) -> io::Result<()> {
-    writeln!(out, "{} · a remedy of portcullis fix", Clean(&page.method))?;
+    let whose = if page.only_by_hand { "that is yours to carry out" } else { "of portcullis fix" };
+    writeln!(out, "{} · a remedy {whose}", Clean(&page.method))?;
     wrapped(out, 0, &page.does)?;
     writeln!(out, "\nWhat it costs")?;
     wrapped(out, 2, &page.costs)?;

@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use portcullis_apply::{Live, Order, StateDir};
 use portcullis_audit::Policy;
 use portcullis_kernel::namespace::Netns as Namespace;
-use portcullis_plan::{Change, Method, Plan, PlanError, Request, Unfit, broken, plan, write};
+use portcullis_plan::{BY_HAND, Change, Method, Plan, PlanError, Request, Unfit, broken, plan, write};
 use portcullis_report::json::{self, FixDocument, FixOutcome};
 use portcullis_report::text;
 use portcullis_snapshot::{Netns, NetnsId, Snapshot};
@@ -84,6 +84,10 @@ impl<'a> Asked<'a> {
     fn new(arguments: &'a FixArguments, policy: Policy) -> Result<Self, Failure> {
         let named = |name: &String| {
             Method::named(name).ok_or_else(|| {
+                if BY_HAND.iter().any(|doc| doc.name == name) {
+                    let failure = Failure::new(format!("{name} is a remedy that is yours to carry out"));
+                    return failure.hint(format!("portcullis explain {name} shows how, and why"));
+                }
                 Failure::new(format!("there is no remedy {name:?}"))
                     .hint("portcullis explain methods lists them")
                     .nearest(name, Method::ALL.map(Method::name))
