@@ -11,6 +11,7 @@ use crate::lower::Lower;
 use crate::methods::{Method, changes};
 use crate::plan::{Chosen, Found, PlanError, Request, Unfit};
 use crate::sorts::Sorted;
+use crate::wants::outdated;
 
 /// A plan that is being made.
 #[derive(Default)]
@@ -52,6 +53,17 @@ impl Draft {
             for (method, reason) in &choice {
                 let first = bridge.guests().next().map(|alike| alike.first.link);
                 draft.take(context, bridge, *method, reason_in_words(reason, context, first));
+            }
+            let anew = Method::AntiSpoof;
+            let searches = request.methods.is_empty() || request.complete;
+            if searches
+                && anew.is_stated(bridge)
+                && choice.iter().all(|(method, _)| *method != anew)
+                && let Some(port) = outdated(context, bridge)
+            {
+                let because =
+                    format!("without it {port} is not heard by the address that the policy states now");
+                draft.take(context, bridge, anew, because);
             }
             choices.push(choice);
         }

@@ -148,7 +148,12 @@ const MOST_DEVICES: usize = 255;
 /// the same become one, with what the table has of that sort, or as many as it takes.
 pub(crate) fn with_chains(from: Option<&Ruleset>, family: NftFamily, chains: &[Chain]) -> Ruleset {
     let mut ruleset = from.cloned().unwrap_or_else(|| Ruleset::empty(family));
-    for chain in together(chains) {
+    let chains = together(chains);
+    chains.iter().for_each(|chain| give_way(&mut ruleset, chain));
+    for chain in chains {
+        if is_there(&ruleset, &chain) {
+            continue;
+        }
         for chain in taken_in(&mut ruleset, chain) {
             ruleset.table.chains.push(chain.chain());
             ruleset.bases.push(chain.base.clone());
@@ -181,6 +186,32 @@ fn together(chains: &[Chain]) -> Vec<Chain> {
         }
     }
     merged
+}
+
+/// Whether chains of a ruleset do for each of a chain's devices what it does.
+fn is_there(ruleset: &Ruleset, chain: &Chain) -> bool {
+    let same = chain.same_in(ruleset);
+    let has = |device: &String| same.iter().any(|held| held.devices.contains(device));
+    !same.is_empty() && chain.base.devices.iter().all(has)
+}
+
+/// Takes a chain's devices out of those of its name in a ruleset that do something else: the same remedy made them for what the
+/// policy said before.
+fn give_way(ruleset: &mut Ruleset, chain: &Chain) {
+    let same: Vec<String> = chain.same_in(ruleset).into_iter().map(|base| base.chain.clone()).collect();
+    let number = |name: &str| {
+        Some(name.strip_prefix(chain.base.chain.as_str())?.strip_prefix('_')?.parse::<u32>().is_ok())
+    };
+    let is_of_it = |name: &String| *name == chain.base.chain || number(name).unwrap_or(false);
+    ruleset.bases.retain_mut(|base| {
+        if base.devices.is_empty() || !is_of_it(&base.chain) || same.contains(&base.chain) {
+            return true;
+        }
+        base.devices.retain(|device| !chain.base.devices.contains(device));
+        let stays = !base.devices.is_empty();
+        ruleset.table.chains.retain(|held| stays || held.name != base.chain);
+        stays
+    });
 }
 
 /// Takes out of a ruleset what does the same as a chain, and returns the chains that stand for both, each with a name that is
@@ -410,10 +441,12 @@ mod tests {
         let first = with_chains(None, NftFamily::Netdev, &[guests(0..300)]);
         let second = with_chains(Some(&first), NftFamily::Netdev, &[guests(290..310)]);
         assert_eq!(sketch(&second), [("guests", 255), ("guests_2", 55)]);
-        // What does something else keeps its name.
+        // What does something else keeps its name, and the devices that nothing new is for.
         let others = Chain::new(Hook::Ingress, "guests".to_owned(), vec!["tap0".to_owned()], Vec::new());
         let third = with_chains(Some(&second), NftFamily::Netdev, &[others]);
-        assert_eq!(sketch(&third), [("guests", 255), ("guests_2", 55), ("guests_3", 1)]);
+        assert_eq!(sketch(&third), [("guests", 254), ("guests_2", 55), ("guests_3", 1)]);
+        let fourth = with_chains(Some(&third), NftFamily::Netdev, &[guests(0..1)]);
+        assert_eq!(sketch(&fourth), [("guests", 255), ("guests_2", 55)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Run by hand, the script has the same effect as the plan. What a format has no word for is kept as a comment, never left out.
 
 use portcullis_audit::{shell, sysctl_name};
-use portcullis_snapshot::{PolicyRule, TcAction, TcActionKind, TcClassifier, TcFilter, VlanId};
+use portcullis_snapshot::{NftBaseChain, PolicyRule, TcAction, TcActionKind, TcClassifier, TcFilter, VlanId};
 
 use crate::change::{Change, Ruleset, TABLE, family_word};
 use crate::device::ConfAt;
@@ -78,8 +78,15 @@ fn nft(change: &Change) -> Option<String> {
 /// A table for `nft -f`: chains that give way are taken away first.
 fn ruleset(from: Option<&Ruleset>, to: &Ruleset) -> String {
     let family = family_word(to);
-    let held = from.into_iter().flat_map(|from| &from.bases);
-    let replaced = held.filter(|base| !to.bases.contains(base));
+    let rules = |of: &Ruleset, name: &str| {
+        let mut chains = of.table.chains.iter().filter(|chain| chain.name == name);
+        chains.next().map(|chain| chain.rules.clone())
+    };
+    let stays = |from: &Ruleset, base: &NftBaseChain| {
+        to.bases.contains(base) && rules(from, &base.chain) == rules(to, &base.chain)
+    };
+    let held = from.into_iter().flat_map(|from| from.bases.iter().map(move |base| (from, base)));
+    let replaced = held.filter(|(from, base)| !stays(from, base)).map(|(_, base)| base);
     let mut lines: Vec<_> =
         replaced.map(|base| format!("delete chain {family} {TABLE} {}", base.chain)).collect();
     lines.push(format!("table {family} {TABLE} {{"));

@@ -14,6 +14,7 @@ use portcullis_datapath::{Concrete, FrameBuilder, Payload, Trace, walk};
 use portcullis_prove::{Goal, HostProtocol, Prover};
 use portcullis_snapshot::{Bytes, EtherType, MacAddr};
 
+use crate::change::TABLE;
 use crate::device::Device;
 
 /// A frame that gets somewhere, and is wanted to.
@@ -74,6 +75,32 @@ pub(crate) fn wants(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<Want>
 /// Says which guests do not get through in their own names, as the policy states them: rules drop what they send, which were
 /// made for other addresses, perhaps by a plan before the policy changed.
 pub(crate) fn unheard(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<String> {
+    let name = &bridge.link.name;
+    let said = |Unheard { port, sort, own, rule }| {
+        format!("{name}: {sort} of {port} in its own name, {own}: {rule} drops it")
+    };
+    dropped(context, bridge).into_iter().map(said).collect()
+}
+
+/// A guest that does not get through in its own name because of rules of Portcullis's own, which were made when the policy stated
+/// another.
+pub(crate) fn outdated(context: &Context<'_>, bridge: &BridgeView<'_>) -> Option<String> {
+    let own = format!("nftables netdev {TABLE} ");
+    let mut guests = dropped(context, bridge).into_iter();
+    guests.find(|guest| guest.rule.starts_with(&own)).map(|guest| guest.port)
+}
+
+/// A guest that does not get through in its own name.
+struct Unheard {
+    port: String,
+    /// By what sort of frame.
+    sort: &'static str,
+    own: IpAddr,
+    /// What drops it, in words.
+    rule: String,
+}
+
+fn dropped(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<Unheard> {
     let stated = |port: &&PortView<'_>| port.stated_ip.as_ref().is_some_and(|nets| !nets.is_empty());
     let guests = bridge.guests().flat_map(|group| group.members().filter(stated).collect::<Vec<_>>());
     let dropped = |from: &PortView<'_>| {
@@ -87,8 +114,7 @@ pub(crate) fn unheard(context: &Context<'_>, bridge: &BridgeView<'_>) -> Vec<Str
         sorts.into_iter().find_map(|(sort, own)| {
             let want = wants.iter().find(|want| want.sort == sort)?;
             let rule = dropped_by(context, want)?;
-            let (bridge, port) = (&bridge.link.name, &from.link.name);
-            Some(format!("{bridge}: {sort} of {port} in its own name, {own}: {rule} drops it"))
+            Some(Unheard { port: from.link.name.clone(), sort, own, rule })
         })
     };
     guests.filter_map(dropped).collect()

@@ -15,7 +15,7 @@ use std::path::Path;
 use portcullis_audit::Policy;
 use portcullis_datapath::Network;
 use portcullis_plan::{
-    BehindBridges, Change, Method, Plan, PlanError, Request, State, Words, broken, plan, write,
+    BehindBridges, Change, Method, Plan, PlanError, Request, Ruleset, State, Words, broken, plan, write,
 };
 use portcullis_prove::{Goal, HostProtocol, Prover, Verdict};
 use portcullis_snapshot::{
@@ -178,25 +178,60 @@ fn what_the_policy_states_of_guests_is_enforced() {
 }
 
 #[test]
-fn a_guest_whose_address_the_policy_changes_is_said_to_be_dropped() {
+fn a_guest_whose_address_the_policy_changes_is_heard_by_it() {
     let of = |one: &str, two: &str| {
         format!(
             "[[port]]\nname = \"veth1\"\nip = [\"{one}\"]\n[[port]]\nname = \"veth2\"\nip = [\"{two}\"]\n"
         )
     };
     let mut snapshot = host();
-    let before = of("192.0.2.1", "192.0.2.2");
+    let (before, then) = (of("192.0.2.1", "192.0.2.2"), of("192.0.2.1", "192.0.2.9"));
     let first = planned(&snapshot, &before, &[], &[]).unwrap();
     assert_eq!(first.unheard, [""; 0]);
+    let make = |plan: &Plan, snapshot: &mut Snapshot| {
+        plan.changes.iter().for_each(|change| change.make(&mut snapshot.namespaces[0]).unwrap());
+    };
+    make(&first, &mut snapshot);
+    assert!(planned(&snapshot, &before, &[], &[]).unwrap().is_empty());
+    let changed = planned(&snapshot, &then, &[], &[]).unwrap();
+    assert!(changed.is_proven());
+    assert_eq!(changed.unheard, [""; 0]);
+    // The chain gives way to one of its name; the other guest's stays as it is.
+    let [Change::Table { from: Some(from), to }] = changed.changes.as_slice() else {
+        panic!("{}", sketch(&changed))
+    };
+    let rules = |ruleset: &Ruleset, chain: &str| {
+        let chain = ruleset.table.chains.iter().find(|held| held.name == chain).unwrap();
+        chain.rules.iter().map(|rule| rule.expressions.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(from.table.chains.len(), to.table.chains.len());
+    assert_eq!(rules(from, "from_veth1"), rules(to, "from_veth1"));
+    assert_ne!(rules(from, "from_veth2"), rules(to, "from_veth2"));
+    insta::assert_snapshot!("changed_address", write(Words::Nft, &changed.changes));
+    make(&changed, &mut snapshot);
+    assert!(planned(&snapshot, &then, &[], &[]).unwrap().is_empty());
+}
+
+#[test]
+fn a_guest_that_rules_of_others_drop_is_said_to_be_dropped() {
+    let policy = "[[port]]\nname = \"veth1\"\nip = [\"192.0.2.1\"]\n[[port]]\nname = \"veth2\"\nip = [\"192.0.2.2\"]\n";
+    let mut snapshot = host();
+    let first = planned(&snapshot, policy, &[], &[]).unwrap();
     first.changes.iter().for_each(|change| change.make(&mut snapshot.namespaces[0]).unwrap());
-    assert_eq!(planned(&snapshot, &before, &[], &[]).unwrap().unheard, [""; 0]);
-    let changed = planned(&snapshot, &of("192.0.2.1", "192.0.2.9"), &[], &[]).unwrap();
+    // The table is another's now.
+    let filters = &mut snapshot.namespaces[0].filters;
+    let (Reading::Read(tables), Reading::Read(bases)) = (&mut filters.nft_tables, &mut filters.nft_chains)
+    else {
+        panic!("not read")
+    };
+    tables.iter_mut().for_each(|table| table.name = "others".to_owned());
+    bases.iter_mut().for_each(|base| base.table = "others".to_owned());
+    let changed = planned(&snapshot, &policy.replace("192.0.2.2", "192.0.2.9"), &[], &[]).unwrap();
     let [said] = changed.unheard.as_slice() else { panic!("{:?}", changed.unheard) };
     assert!(
-        said.starts_with("br0: ARP of veth2 in its own name, 192.0.2.9: nftables netdev portcullis "),
+        said.starts_with("br0: ARP of veth2 in its own name, 192.0.2.9: nftables netdev others "),
         "{said}"
     );
-    assert!(changed.is_empty(), "{}", sketch(&changed));
 }
 
 #[test]

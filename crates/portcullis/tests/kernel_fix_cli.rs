@@ -12,9 +12,12 @@
 #[path = "fix_cli/lab.rs"]
 mod lab;
 
+use std::fs;
+
 use portcullis_kernel::link;
 use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_plan::Method;
+use portcullis_snapshot::{CmpOp, NftExpr};
 use portcullis_testnet::{fresh, skip};
 use serde_json::Value;
 
@@ -28,6 +31,32 @@ fn what_is_applied_holds_and_goes_away_again() {
         lab.fix(&["--yes", "--confirm", "0"]).ends(0);
         let Ran { said, .. } = lab.run("status", &[]).ends(0);
         assert!(said.contains("applied"), "{said}");
+        lab.run("rollback", &["--yes"]).ends(0);
+        same(&before, &here(), "everything");
+    });
+}
+
+#[test]
+fn an_address_that_the_policy_changes_takes_the_place_of_the_other() {
+    fresh(|| {
+        let lab = Lab::new();
+        lab.state_addresses();
+        let before = here();
+        lab.fix(&["--yes", "--confirm", "0"]).ends(0);
+        let lets_through = |address: [u8; 4]| {
+            let compares = |expression: &NftExpr| matches!(expression, NftExpr::Cmp { op: CmpOp::Neq, data, .. } if data.0 == address);
+            let netns = here();
+            let tables = netns.filters.nft_tables.known();
+            let chains = tables.iter().flat_map(|table| &table.chains);
+            chains.flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(compares)
+        };
+        assert_eq!([lets_through([192, 0, 2, 3]), lets_through([192, 0, 2, 33])], [true, false]);
+        let policy = fs::read_to_string(lab.file("policy.toml")).unwrap();
+        fs::write(lab.file("policy.toml"), policy.replace("\"192.0.2.3\"", "\"192.0.2.33\"")).unwrap();
+        lab.fix(&["--yes", "--confirm", "0"]).ends(0);
+        assert_eq!([lets_through([192, 0, 2, 3]), lets_through([192, 0, 2, 33])], [false, true]);
+        let again = lab.fix(&["--yes", "--confirm", "0"]).ends(0);
+        assert!(again.said.contains("Nothing to do"), "{}", again.said);
         lab.run("rollback", &["--yes"]).ends(0);
         same(&before, &here(), "everything");
     });

@@ -379,9 +379,9 @@ pub(crate) fn changes(context: &Context<'_>, pieces: &[Piece]) -> Vec<Change> {
     let table = |(family, chains): &(NftFamily, Vec<Chain>)| {
         let from = Ruleset::own(context.netns(), *family);
         let to = crate::rules::with_chains(from.as_ref(), *family, chains);
-        Change::Table { from, to }
+        (from.as_ref() != Some(&to)).then_some(Change::Table { from, to })
     };
-    chains.iter().map(table).chain(others).collect()
+    chains.iter().filter_map(table).chain(others).collect()
 }
 
 /// The ports behind which somebody is who is not the host's administrator.

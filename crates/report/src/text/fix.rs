@@ -38,8 +38,7 @@ pub fn fix(out: &mut impl Write, document: &FixDocument) -> io::Result<()> {
     if document.changes.is_empty() {
         if !document.unheard.is_empty() {
             let why = "Nothing more is applied while rules drop what the policy lets guests send.";
-            writeln!(out, "{why}")?;
-            return writeln!(out, "Where they are of an earlier plan: portcullis rollback, then fix again.");
+            return writeln!(out, "{why}");
         }
         let left = document.claims.iter().any(|claim| claim.after.verdict != VerdictName::Isolated);
         let why = match (bridges.is_empty(), left) {
