@@ -195,20 +195,18 @@ fn is_there(ruleset: &Ruleset, chain: &Chain) -> bool {
     !same.is_empty() && chain.base.devices.iter().all(has)
 }
 
-/// Takes a chain's devices out of those of its name in a ruleset that do something else: the same remedy made them for what the
-/// policy said before.
+/// Takes out of a ruleset the chains of a chain's name that are for no other devices and do something else: the same remedy made
+/// them for what the policy said before. One that is for others too stays, and drops what it drops.
 fn give_way(ruleset: &mut Ruleset, chain: &Chain) {
     let same: Vec<String> = chain.same_in(ruleset).into_iter().map(|base| base.chain.clone()).collect();
-    let number = |name: &str| {
-        Some(name.strip_prefix(chain.base.chain.as_str())?.strip_prefix('_')?.parse::<u32>().is_ok())
+    let of_it = |name: &str| {
+        let number = name.strip_prefix(chain.base.chain.as_str()).map(|rest| rest.strip_prefix('_'));
+        name == chain.base.chain || number.flatten().is_some_and(|number| number.parse::<u32>().is_ok())
     };
-    let is_of_it = |name: &String| *name == chain.base.chain || number(name).unwrap_or(false);
-    ruleset.bases.retain_mut(|base| {
-        if base.devices.is_empty() || !is_of_it(&base.chain) || same.contains(&base.chain) {
-            return true;
-        }
-        base.devices.retain(|device| !chain.base.devices.contains(device));
-        let stays = !base.devices.is_empty();
+    let is_for = |devices: &[String]| devices.iter().all(|device| chain.base.devices.contains(device));
+    ruleset.bases.retain(|base| {
+        let old = !base.devices.is_empty() && of_it(&base.chain) && !same.contains(&base.chain);
+        let stays = !(old && is_for(&base.devices));
         ruleset.table.chains.retain(|held| stays || held.name != base.chain);
         stays
     });
@@ -441,12 +439,16 @@ mod tests {
         let first = with_chains(None, NftFamily::Netdev, &[guests(0..300)]);
         let second = with_chains(Some(&first), NftFamily::Netdev, &[guests(290..310)]);
         assert_eq!(sketch(&second), [("guests", 255), ("guests_2", 55)]);
-        // What does something else keeps its name, and the devices that nothing new is for.
-        let others = Chain::new(Hook::Ingress, "guests".to_owned(), vec!["tap0".to_owned()], Vec::new());
-        let third = with_chains(Some(&second), NftFamily::Netdev, &[others]);
-        assert_eq!(sketch(&third), [("guests", 254), ("guests_2", 55), ("guests_3", 1)]);
-        let fourth = with_chains(Some(&third), NftFamily::Netdev, &[guests(0..1)]);
+        // What does something else for others too keeps its name.
+        let others = |devices: std::ops::Range<usize>| Chain { rules: Vec::new(), ..guests(devices) };
+        let third = with_chains(Some(&second), NftFamily::Netdev, &[others(0..1)]);
+        assert_eq!(sketch(&third), [("guests", 255), ("guests_2", 55), ("guests_3", 1)]);
+        // What is for nobody else gives way.
+        let fourth = with_chains(Some(&second), NftFamily::Netdev, &[others(0..310)]);
         assert_eq!(sketch(&fourth), [("guests", 255), ("guests_2", 55)]);
+        assert!(fourth.table.chains.iter().all(|chain| chain.rules.is_empty()));
+        // What is there already is not made again.
+        assert_eq!(with_chains(Some(&fourth), NftFamily::Netdev, &[others(5..7)]), fourth);
     }
 
     #[test]
