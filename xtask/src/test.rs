@@ -22,10 +22,11 @@ const TOLD: usize = 5;
 
 /// Tests that take long and are about programs, ours and those that write rules: what they ask of the kernel, others ask of
 /// every one. One kernel is enough for each, beside this machine's: which, goes by what they need, and by whose turn is short.
-const OF_ONE_KERNEL: [(&str, &str); 14] = [
+const OF_ONE_KERNEL: [(&str, &str); 15] = [
     ("remedies_leave_what_they_leave", "6.12"),
     ("who_only_watches_changes_nothing", "7"),
     ("a_port_that_comes_is_seen_to", "7"),
+    ("an_address_that_the_policy_changes", "5.10"),
     ("every_frame_lies_in_one_way", "6.12"),
     ("vlan_filtering", "6.12"),
     ("damaged_anywhere", "6.12"),

@@ -14,6 +14,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::socket::sockopt::{BindToDevice, Ipv6V6Only};
 use nix::sys::socket::{
@@ -185,8 +186,16 @@ fn groups_are_told_by_interface() {
     });
 }
 
+/// Until a program that is started has taken the place of its parent's copy, there are two that hold what the parent holds, and
+/// they may live in different namespaces.
+fn alone() -> MutexGuard<'static, ()> {
+    static STARTING: Mutex<()> = Mutex::new(());
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn the_process_that_holds_a_tap_is_behind_it() {
+    let _nobody_starts = alone();
     fresh(|| {
         let tap = match Tap::create("tap0") {
             Ok(tap) => tap,
@@ -217,6 +226,7 @@ fn helper_that_waits() {
 
 /// A process in the calling thread's namespace, for as long as its input is held open.
 fn inhabitant() -> Child {
+    let _starting = alone();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "helper_that_waits", "--ignored", "--nocapture"])
         .env(HELPER, "1")
