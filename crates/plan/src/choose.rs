@@ -171,7 +171,7 @@ pub(crate) fn choose(context: &Context<'_>, bridge: &BridgeView<'_>, request: &R
         }
     }
     let forced: Vec<_> = choice.methods.iter().map(|(method, _)| *method).collect();
-    if !request.methods.is_empty() && !request.complete {
+    if !request.searches() {
         return choice;
     }
     let snapshot = reduced(context, bridge);

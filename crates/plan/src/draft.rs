@@ -54,16 +54,8 @@ impl Draft {
                 let first = bridge.guests().next().map(|alike| alike.first.link);
                 draft.take(context, bridge, *method, reason_in_words(reason, context, first));
             }
-            let anew = Method::AntiSpoof;
-            let searches = request.methods.is_empty() || request.complete;
-            if searches
-                && anew.is_stated(bridge)
-                && choice.iter().all(|(method, _)| *method != anew)
-                && let Some(port) = outdated(context, bridge)
-            {
-                let because =
-                    format!("without it {port} is not heard by the address that the policy states now");
-                draft.take(context, bridge, anew, because);
+            if request.searches() && choice.iter().all(|(method, _)| *method != Method::AntiSpoof) {
+                draft.state_anew(context, bridge);
             }
             choices.push(choice);
         }
@@ -76,6 +68,15 @@ impl Draft {
             }));
         }
         draft
+    }
+
+    /// Takes the remedy that was made for what the policy stated before, so that it is made for what it states now.
+    fn state_anew(&mut self, context: &Context<'_>, bridge: &BridgeView<'_>) {
+        let is_stated = Method::AntiSpoof.is_stated(bridge);
+        if let Some(port) = is_stated.then(|| outdated(context, bridge)).flatten() {
+            let because = format!("without it {port} is not heard by the address that the policy states now");
+            self.take(context, bridge, Method::AntiSpoof, because);
+        }
     }
 
     /// Takes a remedy for a bridge. That it fits was found out of a part of the namespace; of the whole it may not.

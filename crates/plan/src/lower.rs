@@ -76,7 +76,7 @@ impl Lower<'_> {
         for method in request.methods {
             self.take(context, &mut choice, *method, Reason::Asked);
         }
-        if !request.methods.is_empty() && !request.complete {
+        if !request.searches() {
             return choice;
         }
         for (protocol, methods) in WAYS {

@@ -33,6 +33,13 @@ pub struct Request<'a> {
     pub today: Date,
 }
 
+impl Request<'_> {
+    /// Whether remedies are looked for beside those that are asked for.
+    pub(crate) const fn searches(&self) -> bool {
+        self.methods.is_empty() || self.complete
+    }
+}
+
 /// Findings of one rule on one bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -184,8 +191,7 @@ pub fn plan(
         (found.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), draft)
     });
     // What findings name beside: looked for until it helps no more.
-    let searches = request.methods.is_empty() || request.complete;
-    let mut rounds = if searches { MOST_ROUNDS } else { 0 };
+    let mut rounds = if request.searches() { MOST_ROUNDS } else { 0 };
     let (changes, made, found_left, known_after) = loop {
         let (changes, made) = draft.made(&context, snapshot, at)?;
         let (left, known) = found(&made, netns, request, &devices, policy);

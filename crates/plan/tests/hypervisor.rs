@@ -210,6 +210,17 @@ fn a_guest_whose_address_the_policy_changes_is_heard_by_it() {
     insta::assert_snapshot!("changed_address", write(Words::Nft, &changed.changes));
     make(&changed, &mut snapshot);
     assert!(planned(&snapshot, &then, &[], &[]).unwrap().is_empty());
+    // So it is with the address of its hardware.
+    let with_mac = |mac: &str| format!("{then}mac = [\"{mac}\"]\n");
+    let [one, another] = [with_mac("02:00:00:00:05:01"), with_mac("02:00:00:00:05:02")];
+    let stated = planned(&snapshot, &one, &[Method::AntiSpoof], &[]).unwrap();
+    make(&stated, &mut snapshot);
+    let changed = planned(&snapshot, &another, &[], &[]).unwrap();
+    assert_eq!(changed.unheard, [""; 0]);
+    make(&changed, &mut snapshot);
+    let text = write(Words::Nft, &changed.changes);
+    assert!(text.contains("02:00:00:00:05:02") && !text.contains("02:00:00:00:05:01"), "{text}");
+    assert!(planned(&snapshot, &another, &[], &[]).unwrap().is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Remedies that nobody but the administrator can carry out: they change who owns what, or write where others write.
 //!
 //! Of none of them is there a change that could be taken back to the last bit without anybody else's loss, so no plan has
-//! them. What they stop is proven all the same (`docs/methods.md`).
+//! them. What the first two stop is in `docs/methods.md`; the third stops nothing, but has guests learned that never were.
 
 use super::MethodDoc;
 

@@ -344,8 +344,13 @@ pub(crate) fn same(one: &Netns, other: &Netns, what: &str) {
 pub(crate) const TOOLS: [&str; 6] = ["sh", "ip", "bridge", "tc", "nft", "sysctl"];
 
 pub(crate) fn lacks() -> Option<&'static str> {
+    missing(&TOOLS)
+}
+
+/// The first of some programs that is not here.
+pub(crate) fn missing(tools: &[&'static str]) -> Option<&'static str> {
     let is_there = |tool: &str| Command::new(tool).arg("--help").output().is_ok();
-    TOOLS.into_iter().find(|tool| !is_there(tool))
+    tools.iter().copied().find(|tool| !is_there(tool))
 }
 
 /// Into how many groups remedies are put, one by one: neighbours in the manual, which may be in each other's way, are apart.
