@@ -12,14 +12,16 @@
     reason = "a test may fail"
 )]
 
+mod private_run;
+
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use portcullis::lab::{LABS, LabError, find};
 use portcullis_kernel::namespace;
 use serde_json::Value;
+
+use private_run::private_run;
 
 /// One at a time: what is left behind could not be told apart otherwise.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -201,13 +203,6 @@ fn macvlan_is_one_sided() {
         assert_eq!(observed(&story, name), Some(seen), "{name}");
     }
     assert_eq!(rules(&story), ["macvlan-host-exposure"]);
-}
-
-/// Gives the calling thread a `/run` of its own, so that a test touches no names of the machine.
-fn private_run() -> nix::Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>)
 }
 
 #[test]

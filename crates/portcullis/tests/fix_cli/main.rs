@@ -30,7 +30,7 @@ use serde_json::Value;
 
 #[test]
 fn what_is_applied_holds_is_enough_and_goes_away_again() {
-    fresh(|| {
+    where_all_is_read(|| {
         let lab = Lab::new();
         let before = here();
         let applied = lab.fix(&["--yes"]).ends(0);
@@ -57,7 +57,7 @@ fn what_is_applied_holds_is_enough_and_goes_away_again() {
 
 #[test]
 fn without_somebody_to_ask_nothing_is_changed() {
-    fresh(|| {
+    where_all_is_read(|| {
         let lab = Lab::new();
         let before = here();
         let refused = lab.fix(&[]).ends(2);
@@ -78,7 +78,7 @@ fn without_somebody_to_ask_nothing_is_changed() {
 
 #[test]
 fn what_nobody_confirms_is_undone_when_whoever_applied_it_is_gone() {
-    fresh(|| {
+    where_all_is_read(|| {
         let lab = Lab::new();
         let before = here();
         let directory = Directory::open(&lab.file("state")).unwrap();
@@ -93,7 +93,7 @@ fn what_nobody_confirms_is_undone_when_whoever_applied_it_is_gone() {
 
 #[test]
 fn what_is_confirmed_stays() {
-    fresh(|| {
+    where_all_is_read(|| {
         let lab = Lab::new();
         let before = here();
         lab.fix(&["--yes", "--confirm", "1h"]).ends(0);
@@ -133,7 +133,7 @@ fn killed_in_the_middle(lab: &Lab) -> bool {
 
 #[test]
 fn what_was_killed_in_the_middle_the_next_command_undoes() {
-    fresh(|| {
+    where_all_is_read(|| {
         let lab = Lab::new();
         let before = here();
         let mut kills = 0;
@@ -195,7 +195,7 @@ fn whoever_comes_and_goes_behind_the_bridge_device_has_an_entry_meanwhile() {
 
 #[test]
 fn of_two_at_once_one_is_refused() {
-    fresh(|| {
+    where_all_is_read(|| {
         let lab = Lab::new();
         let before = here();
         let lock = lab.file("state").join(format!("{}.lock", Namespace::current().unwrap().id().0));
