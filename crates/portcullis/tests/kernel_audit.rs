@@ -187,10 +187,17 @@ fn let_into_g1(rule: &str) -> Result<(), String> {
 
 /// Runs a test in a namespace of its own.
 fn fresh(test: impl FnOnce(Network) + Send) {
-    portcullis_testnet::fresh(|| {
-        pin_to_one_processor().unwrap();
-        test(Network::new());
-    });
+    portcullis_testnet::fresh(|| with_network(test));
+}
+
+/// The same where something can be proven.
+fn where_all_is_read(test: impl FnOnce(Network) + Send) {
+    portcullis_testnet::where_all_is_read(|| with_network(test));
+}
+
+fn with_network(test: impl FnOnce(Network)) {
+    pin_to_one_processor().unwrap();
+    test(Network::new());
 }
 
 #[test]
@@ -298,7 +305,7 @@ fn the_well_known_recipe_leaves_link_local_frames() {
 
 #[test]
 fn witnesses_of_proofs_get_through_where_no_probe_does() {
-    fresh(|network| {
+    where_all_is_read(|network| {
         let before = run("");
         let plain =
             find(&before, "link-local-to-host", "g1").unwrap().witness.as_ref().unwrap().frame.clone();
@@ -334,7 +341,7 @@ fn witnesses_of_proofs_get_through_where_no_probe_does() {
 
 #[test]
 fn witnesses_of_claims_get_through_and_what_is_isolated_does_not() {
-    fresh(|network| {
+    where_all_is_read(|network| {
         let report = run("");
         let of_g1 = |report: &AuditReport, goal| {
             let about = |claim: &&Claim| &*claim.from[0].name == "g1" && claim.proof.goal == goal;

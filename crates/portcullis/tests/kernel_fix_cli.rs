@@ -22,10 +22,10 @@ use portcullis_kernel::namespace::Netns as Namespace;
 use portcullis_kernel::netlink::{Family, Socket};
 use portcullis_plan::{BY_HAND, Method};
 use portcullis_snapshot::{CmpOp, MacAddr, NftExpr};
-use portcullis_testnet::{fresh, skip};
+use portcullis_testnet::{fresh, skip, where_all_is_read};
 use serde_json::Value;
 
-use lab::{Lab, Ran, Staying, here, lacks, missing, same, script_and_program, where_all_is_read};
+use lab::{Lab, Ran, Staying, here, lacks, missing, same, script_and_program};
 use private_run::private_run;
 
 #[test]

@@ -15,8 +15,9 @@ mod large_host;
 
 use std::process::Command;
 
-use portcullis_kernel::Error;
 use portcullis_kernel::namespace::Netns;
+use portcullis_kernel::{Error, capture};
+use portcullis_snapshot::{Unread, UnreadCause};
 
 pub use large_host::{AntiSpoofing, Guest, large_host};
 
@@ -46,6 +47,17 @@ pub fn fresh(test: impl FnOnce() + Send) {
         Err(error) if std::env::var_os(INSIDE).is_none() => again_as_root_of_a_user_namespace(&error),
         Err(error) => println!("skipped, because {error}"),
     }
+}
+
+/// The same where everything may be read that proofs depend on: what programs are attached by tcx, the kernel does not tell root
+/// of a user namespace (`bpf_prog_query` in kernel/bpf/syscall.c), and behind them nothing is proven.
+pub fn where_all_is_read(test: impl FnOnce() + Send) {
+    fresh(|| match capture::here().unwrap().filters.tcx.unread() {
+        Some(Unread { cause: UnreadCause::Permission, reason }) => {
+            skip!("nothing can be proven here: {reason}")
+        }
+        _ => test(),
+    });
 }
 
 /// Hands a panic over as a value, so that it ends the test under its own name.

@@ -19,10 +19,8 @@ use portcullis_kernel::watch::Directory;
 use portcullis_kernel::{capture, sysctl};
 use portcullis_plan::{BridgeOption, Method};
 use portcullis_snapshot::{
-    FdbEntry, FdbKind, LinkKind, MacAddr, MetaKey, Netns, NftExpr, PortKind, PortState, Reading, Unread,
-    UnreadCause,
+    FdbEntry, FdbKind, LinkKind, MacAddr, MetaKey, Netns, NftExpr, PortKind, PortState, Reading,
 };
-use portcullis_testnet::{fresh, skip};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -340,17 +338,6 @@ pub(crate) fn same(one: &Netns, other: &Netns, what: &str) {
         let differing: Vec<_> = one.lines().zip(other.lines()).filter(|(one, other)| one != other).collect();
         panic!("{what}: {:#?} and so on", &differing[..differing.len().min(6)]);
     }
-}
-
-/// A network namespace of its own, where everything may be read that proofs depend on: what programs are attached by tcx, the
-/// kernel does not tell root of a user namespace, and behind them nothing is proven.
-pub(crate) fn where_all_is_read(test: impl FnOnce() + Send) {
-    fresh(|| match here().filters.tcx.unread() {
-        Some(Unread { cause: UnreadCause::Permission, reason }) => {
-            skip!("nothing can be proven here: {reason}")
-        }
-        _ => test(),
-    });
 }
 
 /// The programs that scripts call.

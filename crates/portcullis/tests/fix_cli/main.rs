@@ -25,7 +25,7 @@ use portcullis_kernel::sysctl;
 use portcullis_kernel::watch::Directory;
 use portcullis_plan::Method;
 use portcullis_snapshot::{FdbEntry, MacAddr};
-use portcullis_testnet::{fresh, skip};
+use portcullis_testnet::{fresh, skip, where_all_is_read};
 use serde_json::Value;
 
 #[test]
